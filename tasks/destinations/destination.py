@@ -1,0 +1,77 @@
+"""The protocol every destination keeps: flat names to whole, immutable objects."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import NamedTuple, Protocol
+
+from tasks.errors import Damaged, Refused
+
+Data = bytes | bytearray | memoryview | Path
+"""What can be put: bytes, or a finished file of the spool that nobody writes to any more."""
+
+_NAME = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9._-]{0,199}(?:/[A-Za-z0-9_-][A-Za-z0-9._-]{0,199})*")
+
+
+class Listed(NamedTuple):
+    """One listed object; `size` in bytes."""
+
+    name: str
+    size: int
+
+
+class Destination(Protocol):
+    """Stores objects under names such as `packs/0a/0a1b`: ASCII letters, digits, `_`, `-` and inner dots, in segments
+    of at most 200 joined by `/`, 900 in all; `check_name` refuses others. Safe in threads and after a fork."""
+
+    def put(self, name: str, data: Data) -> None:
+        """Whole or not at all, durable on return, never replaces. Raises `Exists`, `NoSpace`, `Refused`,
+        `Unavailable`."""
+        ...
+
+    def get(self, name: str, offset: int = 0, length: int | None = None) -> bytes:
+        """`length` bytes from `offset` (None: to the end). Raises `Missing`; `Damaged` where the object is too short
+        for the range."""
+        ...
+
+    def list(self, prefix: str = "") -> Iterator[Listed]:
+        """Every object whose name starts with `prefix`, sorted by name, complete or an error, never short. Unfinished
+        writes are not listed. No objects: nothing; a store that is not there: `Unavailable`."""
+        ...
+
+    def delete(self, name: str) -> None:
+        """Remove it. Raises `Missing`, `Refused`."""
+        ...
+
+
+def is_name(name: str) -> bool:
+    return len(name) <= 900 and _NAME.fullmatch(name) is not None
+
+
+def check_name(name: str) -> str:
+    """The name itself if it is one every destination can hold. Raises `Refused`."""
+    if not is_name(name):
+        raise Refused(f"`{name[:80]!r}` is no name for a stored object: use letters, digits, `_`, `-` and inner dots")
+    return name
+
+
+def check_prefix(prefix: str) -> str:
+    """The prefix itself if some name can start with it; "" is one. Raises `Refused`."""
+    if prefix and not is_name(prefix.removesuffix("/")):
+        raise Refused(f"`{prefix[:80]!r}` is no start of any stored object's name")
+    return prefix
+
+
+def check_range(name: str, size: int, offset: int, length: int | None) -> int:
+    """How many bytes a `get` of that range returns from an object of `size` bytes. Raises `Damaged` where it is too
+    short, `Refused` where the range is negative."""
+    if offset < 0 or (length is not None and length < 0):
+        raise Refused(f"`{name}` has no bytes {offset}+{length}: a range is not negative")
+    wanted = max(size - offset, 0) if length is None else length
+    if offset + wanted > size:
+        raise Damaged(
+            f"`{name}` has only {size} bytes where {offset}+{wanted} were asked for: run `verify` on its source"
+        )
+    return wanted

@@ -1,0 +1,100 @@
+"""What can go wrong, in one tree. Each error is one clear line that says what failed, where, and what to do next.
+
+SDK and operating-system exceptions are translated into these in the one file that talks to that product.
+"""
+
+from __future__ import annotations
+
+
+class BackupError(Exception):
+    """The root. `str(error)` is one line for a person; `kind` is a stable word for scripts and reports."""
+
+    exit_code = 1
+
+    @property
+    def kind(self) -> str:
+        return type(self).__name__
+
+
+class Unavailable(BackupError):
+    """Something that may well work later: a network, a server, a lock. The only error that is retried."""
+
+    exit_code = 75
+
+
+class Refused(BackupError):
+    """Rights or credentials do not allow it; trying again changes nothing."""
+
+    exit_code = 77
+
+
+class Missing(BackupError):
+    """A named object is not there."""
+
+
+class Exists(BackupError):
+    """A create-only write lost: the name is taken, and what is there was left as it is."""
+
+
+class NoSpace(BackupError):
+    """The disk or the quota behind a folder is full."""
+
+    exit_code = 74
+
+
+class Damaged(BackupError):
+    """Stored bytes are not what was stored. The message names the object."""
+
+    exit_code = 65
+
+
+class Condemned(BackupError):
+    """A snapshot relies on a pack that a prune has condemned meanwhile; capture the source again."""
+
+
+class NotARepository(BackupError):
+    """The destination answers, but there is no repository at that place."""
+
+    exit_code = 66
+
+
+class NewerFormat(BackupError):
+    """The repository was written by a newer version of this program."""
+
+    exit_code = 66
+
+
+class WrongKey(BackupError):
+    """The passphrase or the key does not open this repository."""
+
+    exit_code = 77
+
+
+class NotFound(BackupError):
+    """The person asked for a source, snapshot, path or plan that does not exist."""
+
+    exit_code = 66
+
+
+class SettingsError(BackupError):
+    """backup.toml, or a file or variable it refers to, is not as it must be."""
+
+    exit_code = 78
+
+
+class SourceError(BackupError):
+    """A source can't be captured as it is configured: a missing folder, no git repository where one was named."""
+
+    exit_code = 66
+
+
+class UnsafePath(BackupError):
+    """An item's path or link would lead outside the folder that a restore was pointed at."""
+
+    exit_code = 65
+
+
+class Occupied(BackupError):
+    """A restore would overwrite something and was not told to."""
+
+    exit_code = 73

@@ -1,0 +1,131 @@
+"""Items: the named streams a source consists of. What sources hand to a repository, and get back from it.
+
+Neither side knows the other: a source yields `Item`s, a repository keeps their `Entry`s and their bytes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any, NamedTuple, Protocol
+
+FILE, FOLDER, SYMLINK, HARDLINK, FIFO, SOCKET, CHARACTER_DEVICE, BLOCK_DEVICE = "fdlhpscb"
+
+
+class Entry(NamedTuple):
+    """What is kept of an item beside its bytes.
+
+    `path` is relative, its parts joined by `/`, any bytes but NUL; items come sorted by `path.split(b"/")`, so a
+    folder comes right before what it holds. `version` is whatever changes whenever the content may have changed
+    (files: ctime in ns, inode); an item whose (type, size, mtime_ns, version) equal those of the last snapshot is not
+    read again; `version[0] == 0` means "always read". `size` is the logical size in bytes. `extents` lists the
+    (offset, length) of the data of a sparse file, whose stream holds those bytes only; None: no holes.
+    `link` is a symbolic link's target, or the path of the item that a hard link shares its content with.
+    """
+
+    path: bytes
+    type: str
+    mode: int = 0o600
+    uid: int = 0
+    gid: int = 0
+    user: str = ""
+    group: str = ""
+    mtime_ns: int = 0
+    size: int = 0
+    version: tuple[int, int] = (0, 0)
+    link: bytes = b""
+    device: int = 0
+    xattrs: tuple[tuple[bytes, bytes], ...] = ()
+    extents: tuple[tuple[int, int], ...] | None = None
+    cut: str = ""
+    digest: bytes = b""
+
+    @property
+    def content_size(self) -> int:
+        """Bytes in the item's stream: its size less its holes; 0 for anything but a file."""
+        if self.type != FILE:
+            return 0
+        return self.size if self.extents is None else sum(length for _, length in self.extents)
+
+
+class Reading(NamedTuple):
+    """How the reading of a stream ended: the entry as it really was read, and "" or what is wrong with the bytes."""
+
+    entry: Entry
+    flaw: str = ""
+
+
+class Stream(Protocol):
+    """An item's bytes, read once from start to end."""
+
+    def readinto(self, buffer: memoryview, /) -> int:
+        """Fill `buffer` from its start; the number of bytes, 0 only at the end. Raises `Vanished`, `Unreadable`."""
+        ...
+
+    def close(self) -> Reading: ...
+
+
+class Item(NamedTuple):
+    """One named stream of a source. `open` is lazy, and None for what has no bytes (folders, links, devices).
+
+    `want_digest` asks for the BLAKE3-256 of the stream in the stored entry. `cut` hints how to cut (FORMAT.md names
+    the ways); "" leaves it to the repository.
+    """
+
+    entry: Entry
+    open: Callable[[], Stream] | None = None
+    cut: str = ""
+    want_digest: bool = False
+
+
+class Flaw(NamedTuple):
+    """Something that a snapshot does not hold as it should: `what` is *partial*, *vanished* or *unreadable*."""
+
+    path: bytes
+    what: str
+    why: str = ""
+
+
+class Vanished(Exception):
+    """The item was listed but was gone when it was opened."""
+
+
+class Unreadable(Exception):
+    """The item is there but can't be read; the text says why."""
+
+
+class Stored(NamedTuple):
+    """An item as a snapshot holds it. `level` and `content` are the repository's own way to its chunks."""
+
+    entry: Entry
+    level: int = 0
+    content: bytes = b""
+
+
+class Sink(Protocol):
+    """Where `StoredItems.extract` puts bytes. Called from several threads at once, for different blocks."""
+
+    def write(self, item: Stored, offset: int, data: memoryview) -> None:
+        """`data` belongs at `offset` of the item's stream. Runs come in any order, each once."""
+        ...
+
+    def complete(self, item: Stored) -> None:
+        """All of the item's bytes have been written; called once, also for an empty item."""
+        ...
+
+
+class StoredItems(Protocol):
+    """A snapshot's items, as a source reads them back."""
+
+    def __iter__(self) -> Iterator[Stored]: ...
+
+    def open(self, item: Stored) -> Stream:
+        """The item's bytes in order. Raises `Damaged` rather than return a wrong byte."""
+        ...
+
+    def extract(self, items: Iterable[Stored], into: Sink) -> None:
+        """All bytes of many items, each stored block read once, in parallel. Raises `Damaged`."""
+        ...
+
+
+Facts = dict[str, Any]
+"""What a source counted while it captured; JSON, compared after a drill."""

@@ -1,0 +1,24 @@
+"""How bytes are stored: FORMAT.md. What is public is named here; it knows destinations, and no sources."""
+
+from tasks.repository.check import CheckReport, Damage
+from tasks.repository.keys import ReaderKey, WriterKey, create_keys, open_keys
+from tasks.repository.proof import Proof
+from tasks.repository.pruning import PrunePlan
+from tasks.repository.repository import Repository
+from tasks.repository.snapshot import About, Flawed, Snapshot, snapshot_id
+
+__all__ = [
+    "About",
+    "CheckReport",
+    "Damage",
+    "Flawed",
+    "Proof",
+    "PrunePlan",
+    "ReaderKey",
+    "Repository",
+    "Snapshot",
+    "WriterKey",
+    "create_keys",
+    "open_keys",
+    "snapshot_id",
+]

@@ -1,0 +1,104 @@
+"""A block on its way: new chunks that will be compressed and sealed together."""
+
+from __future__ import annotations
+
+from array import array
+
+from tasks.repository import compression
+from tasks.repository.buffers import Buffer, Buffers
+from tasks.repository.compression import Way
+
+TARGET = 2 << 20
+"""Decoded bytes after which a block is closed."""
+
+_SETTLE = TARGET // 2
+_SAMPLE_AGAIN = 24
+
+
+class Profile:
+    """How the blocks of one stretch of bytes are compressed: as a sample says, asked again every few blocks."""
+
+    def __init__(self, fixed: Way | None = None, *, every: int = _SAMPLE_AGAIN) -> None:
+        self._way = fixed
+        self._every, self._left = (1 << 62 if fixed else every), (1 << 62 if fixed else 0)
+
+    def way(self, data: memoryview) -> Way:
+        # Two threads may both find it due, and both sample: wasteful, never wrong.
+        self._left -= 1
+        if self._way is None or self._left < 0:
+            self._way, self._left = compression.choose(data), self._every - 1
+        return self._way
+
+
+class Draft:
+    """Chunks gathered for one block. Views into buffers where the bytes lie there, own bytes otherwise."""
+
+    __slots__ = ("_end", "_last", "_start", "buffers", "kind", "lengths", "names", "pieces", "profile", "size")
+
+    def __init__(self, kind: str, profile: Profile) -> None:
+        self.kind, self.profile = kind, profile
+        self._clear()
+
+    def _clear(self) -> None:
+        self.pieces: list[memoryview | bytes] = []
+        self.names = bytearray()
+        self.lengths = array("I")
+        self.buffers: list[Buffer] = []
+        self.size = 0
+        self._last: Buffer | None = None
+        self._end = self._start = 0
+
+    def add(self, name: bytes, data: bytes) -> None:
+        """A chunk that has bytes of its own."""
+        self.pieces.append(data)
+        self._note(name, len(data))
+
+    def add_view(self, name: bytes, buffer: Buffer, start: int, end: int, buffers: Buffers) -> None:
+        """A chunk that lies in a buffer; one right behind the last extends its view."""
+        if self._last is buffer and self._end == start:
+            self._end = end
+        else:
+            self._close_view()
+            if self._last is not buffer:
+                buffers.hold(buffer)
+                self.buffers.append(buffer)
+            self._last, self._start, self._end = buffer, start, end
+        self._note(name, end - start)
+
+    def settle(self, buffers: Buffers) -> bool:
+        """Called when the reader leaves a buffer. True if the block is large enough to go as it is; otherwise its
+        views are copied, so that a few new chunks do not keep a whole buffer from use."""
+        if self.size >= _SETTLE:
+            return True
+        self._close_view()
+        self.pieces = [bytes(piece) for piece in self.pieces]
+        self.release(buffers)
+        return False
+
+    def take(self) -> Draft:
+        """The gathered block; this draft starts anew."""
+        self._close_view()
+        taken = Draft(self.kind, self.profile)
+        for slot in ("pieces", "names", "lengths", "buffers", "size"):
+            setattr(taken, slot, getattr(self, slot))
+        self._clear()
+        return taken
+
+    def joined(self) -> memoryview:
+        return memoryview(self.pieces[0] if len(self.pieces) == 1 else b"".join(self.pieces))
+
+    def release(self, buffers: Buffers) -> None:
+        for buffer in self.buffers:
+            buffers.release(buffer)
+        self.buffers = []
+        self._last = None
+
+    def _note(self, name: bytes, length: int) -> None:
+        self.names += name
+        self.lengths.append(length)
+        self.size += length
+
+    def _close_view(self) -> None:
+        if self._last is not None and self._end > self._start:
+            self.pieces.append(self._last.view[self._start : self._end])
+            self._start = self._end

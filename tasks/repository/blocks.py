@@ -1,0 +1,81 @@
+"""Decoded blocks, and single chunks of them, from the packs of a repository."""
+
+from __future__ import annotations
+
+import threading
+from collections import OrderedDict
+
+from blake3 import blake3
+
+from tasks.destinations.destination import Destination
+from tasks.errors import Damaged
+from tasks.item import Stored
+from tasks.repository import compression
+from tasks.repository.index import Index
+from tasks.repository.keys import RepositoryKeys, WriterKey
+from tasks.repository.pack import LISTS, NAME, PackCipher, header_size, object_name
+
+_CACHED_BLOCKS, _CACHED_CIPHERS = 16, 4096
+
+
+class Blocks:
+    """Decoded blocks of a repository. Safe in threads; raises `Damaged` rather than return a wrong byte."""
+
+    def __init__(self, destination: Destination, index: Index, keys: RepositoryKeys, writer: WriterKey) -> None:
+        self._destination, self.index, self._keys, self._writer = destination, index, keys, writer
+        self._ciphers: OrderedDict[bytes, PackCipher] = OrderedDict()
+        self._cached: OrderedDict[int, memoryview] = OrderedDict()
+        self._lock = threading.Lock()
+
+    def chunk(self, name: bytes, what: str) -> memoryview:
+        """One chunk, by way of a small cache of blocks. `what` says in an error whose chunk it is."""
+        place = self.index.find(name)
+        if place is None:
+            raise Damaged(f"{what}: a chunk of it is in no pack that an index names")
+        data = self.cached(place.block)[place.offset : place.offset + place.length]
+        self.verify(name, data, place.block)
+        return data
+
+    def cached(self, number: int) -> memoryview:
+        """A block, decoded, perhaps a while ago."""
+        block = self._cached.get(number)
+        if block is None:
+            block = self.read(number)
+            with self._lock:
+                self._cached[number] = block
+                if len(self._cached) > _CACHED_BLOCKS:
+                    self._cached.popitem(last=False)
+        return block
+
+    def read(self, number: int) -> memoryview:
+        """A block, decoded."""
+        pack, within, block = self.index.block(number)
+        cipher = self._cipher(pack.name, pack.kind)
+        sealed = self._destination.get(object_name(pack.name), block.offset, block.stored)
+        try:
+            return compression.decode(block.method, cipher.open(within, block.method, sealed), block.raw)
+        except ValueError as error:
+            raise Damaged(f"`{object_name(pack.name)}`: block {within} does not decode: {error}") from error
+
+    def verify(self, name: bytes, data: memoryview, block: int) -> None:
+        """Raises `Damaged` unless the bytes are those of the name."""
+        pack, within, _ = self.index.block(block)
+        key = self._keys.listing if pack.kind == LISTS else self._keys.naming
+        if blake3(data, key=key).digest(NAME) != name:
+            raise Damaged(f"`{object_name(pack.name)}`: block {within} holds a chunk that is not what was stored")
+
+    def _cipher(self, pack: bytes, kind: str) -> PackCipher:
+        cipher = self._ciphers.get(pack)
+        if cipher is None:
+            header = self._destination.get(object_name(pack), 0, header_size(kind))
+            cipher = PackCipher(pack, header, self._keys, self._writer)
+            with self._lock:
+                self._ciphers[pack] = cipher
+                if len(self._ciphers) > _CACHED_CIPHERS:
+                    self._ciphers.popitem(last=False)
+        return cipher
+
+
+def shown(item: Stored) -> str:
+    """An item's path as an error may show it."""
+    return repr(item.entry.path.decode(errors="backslashreplace"))

@@ -1,0 +1,103 @@
+"""Where a stream is cut into chunks: whole, at fixed pages, or by content. FORMAT.md, *Chunks, blocks, packs*.
+
+Content-defined: FastCDC (Xia et al., USENIX ATC 2016, and the 2020 revision) by pyfastcdc.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Iterator
+from typing import Protocol
+
+from tasks.errors import BackupError
+
+WHOLE_LIMIT = 64 << 10
+"""A stream of at most so many bytes is one chunk."""
+
+GREATEST = 2 << 20
+"""No chunk is larger, whatever the cut."""
+
+_SQLITE = b"SQLite format 3\0"
+_CONTENT = {
+    # cut: least, expected, greatest chunk
+    "c64": (16 << 10, 64 << 10, 256 << 10),
+    "c256": (64 << 10, 256 << 10, 1 << 20),
+    "c1024": (256 << 10, 1 << 20, 2 << 20),
+}
+_PAGES = {"p4": 4 << 10, "p16": 16 << 10}
+_DOUBTFUL = 256
+_BY_SIZE = ((256 << 20, "c64"), (4 << 30, "c256"))
+
+CUTS = ("w", *_CONTENT, *_PAGES)
+
+
+class Chunker(Protocol):
+    """Cuts one stream, buffer by buffer."""
+
+    def cut(self, data: memoryview, last: bool) -> Iterator[int]:
+        """Ends of chunks within `data`, which begins at a chunk's start; unless it is the last of the stream, what
+        follows the last end must come again at the start of the next buffer."""
+        ...
+
+
+class Pages:
+    """Chunks of one size: for files whose pages change in place."""
+
+    def __init__(self, size: int) -> None:
+        self._size = size
+
+    def cut(self, data: memoryview, last: bool) -> Iterator[int]:
+        whole = len(data) // self._size * self._size
+        yield from range(self._size, whole + 1, self._size)
+        if last and whole < len(data):
+            yield len(data)
+
+
+class Content:
+    """Chunks that end where the content says so: for what grows, shifts and moves."""
+
+    def __init__(self, cut: str, seed: int) -> None:
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")
+            try:
+                from pyfastcdc.cy import FastCDC  # type: ignore[import-untyped]  # the package's stubs leave it out
+            except (ImportError, Warning) as error:
+                raise BackupError(
+                    "pyfastcdc's compiled module is missing, and its pure Python stand-in is hundreds of times slower: "
+                    "install a wheel of pyfastcdc for this Python"
+                ) from error
+        least, expected, greatest = _CONTENT[cut]
+        self._cutter = FastCDC(expected - least, min_size=least, max_size=greatest, normalized_chunking=2, seed=seed)
+
+    def cut(self, data: memoryview, last: bool) -> Iterator[int]:
+        # A cut this close to the end may only be there because the buffer ends.
+        trusted = len(data) if last else len(data) - _DOUBTFUL
+        end = 0
+        for chunk in self._cutter.cut_buf(data):
+            end += chunk.length
+            if end > trusted:
+                return
+            yield end
+
+
+class Cutting:
+    """The chunkers of one repository; made once, used by one thread."""
+
+    def __init__(self, seed: int) -> None:
+        self._seed = seed
+        self._made: dict[str, Chunker] = {}
+
+    def chunker(self, cut: str) -> Chunker:
+        if cut not in self._made:
+            self._made[cut] = Pages(_PAGES[cut]) if cut in _PAGES else Content(cut, self._seed)
+        return self._made[cut]
+
+
+def choose(size: int, start: memoryview, previous: str, hint: str) -> str:
+    """How to cut a stream of about `size` bytes that begins with `start`: as last time, else as hinted, else to fit."""
+    for wanted in (previous, hint):
+        if wanted in CUTS and wanted != "w":
+            return wanted
+    if start[: len(_SQLITE)] == _SQLITE:
+        return "p16"
+    return next((cut for limit, cut in _BY_SIZE if size < limit), "c1024")

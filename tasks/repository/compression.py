@@ -1,0 +1,135 @@
+"""How a block's bytes become fewer: raw, zstd, or byte planes then zstd. A sample decides. FORMAT.md, *Chunks, blocks*.
+
+Byte planes are the "shuffle" filter of Blosc and HDF5: in floats of one scale the sign-and-exponent bytes repeat, and
+compress once they lie together.
+"""
+
+from __future__ import annotations
+
+import threading
+from typing import NamedTuple
+
+import numpy
+import zstandard
+
+RAW, ZSTD, PLANES_2, PLANES_4, PLANES_8 = range(5)
+WIDTH = {PLANES_2: 2, PLANES_4: 4, PLANES_8: 8}
+
+GREATEST_BLOCK = 4 << 20
+"""A block's decoded size, at the most, in bytes: bounds what a damaged length can make a reader allocate."""
+
+_SAMPLE, _SPOTS = 16 << 10, 4
+_TRY_PLANES, _KEEP_RAW, _STRONG_PAYS, _PLANES_PAY = 0.55, 0.98, 0.985, 0.97
+
+
+class Way(NamedTuple):
+    """How to compress: a stored method and a zstd strength that readers need not know."""
+
+    method: int
+    strength: str
+
+
+STRONG = Way(ZSTD, "strong")
+FAST = Way(ZSTD, "fast")
+_RAW = Way(RAW, "fast")
+
+_local = threading.local()
+_PARAMETERS: dict[str, tuple[int, dict[str, int]]] = {
+    # level, and what differs from it
+    "fast": (1, {}),
+    "strong": (4, {}),
+    # Planes hold either almost constant bytes or noise: long matches, a tiny table, and noise is given up at once.
+    "planes": (1, {"min_match": 7, "hash_log": 6}),
+}
+
+
+def compressor(strength: str) -> zstandard.ZstdCompressor:
+    """This thread's own compressor: they must not be shared."""
+    made: dict[str, zstandard.ZstdCompressor] = _local.__dict__
+    if strength not in made:
+        level, differing = _PARAMETERS[strength]
+        parameters = zstandard.ZstdCompressionParameters.from_level(level, **differing)
+        made[strength] = zstandard.ZstdCompressor(compression_params=parameters)
+    return made[strength]
+
+
+def choose(data: memoryview) -> Way:
+    """The way that a sample of `data` does best with."""
+    spots = _sample(data)
+    total = sum(map(len, spots))
+    if not total:
+        return FAST
+    fast = sum(len(compressor("fast").compress(spot)) for spot in spots) / total
+    best, ratio = FAST, fast
+    if fast > _TRY_PLANES:
+        for method in (PLANES_2, PLANES_4):
+            # Plane by plane: one zstd frame over all planes of a small sample shares one Huffman table and hides the gain.
+            size = sum(len(compressor("planes").compress(plane)) for spot in spots for plane in _split(spot, method))
+            if size / total < ratio * _PLANES_PAY:
+                best, ratio = Way(method, "planes"), size / total
+    if ratio > _KEEP_RAW:
+        return _RAW
+    if best is FAST:
+        strong = sum(len(compressor("strong").compress(spot)) for spot in spots) / total
+        return STRONG if strong < fast * _STRONG_PAYS else FAST
+    return best
+
+
+def encode(data: memoryview | bytes, way: Way) -> tuple[int, bytes | memoryview]:
+    """The method used, which is RAW where nothing was gained, and the encoded bytes."""
+    if way.method == RAW:
+        return RAW, data
+    source = data if way.method == ZSTD else _to_planes(data, WIDTH[way.method])
+    packed = compressor(way.strength).compress(source)
+    return (way.method, packed) if len(packed) < len(data) else (RAW, data)
+
+
+def decode(method: int, data: bytes | memoryview, size: int) -> memoryview:
+    """`size` decoded bytes. Raises `ValueError` where the data is not that."""
+    if method == RAW:
+        decoded = memoryview(data)
+    elif method == ZSTD or method in WIDTH:
+        if size > GREATEST_BLOCK:
+            raise ValueError("a block of impossible size")
+        try:
+            plain = zstandard.ZstdDecompressor().decompress(data, max_output_size=size)
+        except zstandard.ZstdError as error:
+            raise ValueError(str(error)) from error
+        decoded = memoryview(plain) if method == ZSTD else _from_planes(plain, WIDTH[method])
+    else:
+        raise ValueError(f"unknown method {method}")
+    if len(decoded) != size:
+        raise ValueError("a block of another size than listed")
+    return decoded
+
+
+def _sample(data: memoryview) -> list[memoryview]:
+    if len(data) <= _SAMPLE * _SPOTS:
+        return [data] if len(data) else []
+    # A multiple of 8, so that every spot starts at the same byte of an element as the first does.
+    step = (len(data) - _SAMPLE) // (_SPOTS - 1) & ~7
+    return [data[at * step : at * step + _SAMPLE] for at in range(_SPOTS)]
+
+
+def _split(data: memoryview, method: int) -> list[bytes]:
+    width = WIDTH[method]
+    usable = len(data) // width * width
+    return [bytes(data[start:usable:width]) for start in range(width)]
+
+
+def _to_planes(data: memoryview | bytes, width: int) -> memoryview:
+    source = numpy.frombuffer(data, dtype=numpy.uint8)
+    count = len(source) // width
+    planes = numpy.empty(len(source), dtype=numpy.uint8)
+    planes[: count * width].reshape(width, count)[:] = source[: count * width].reshape(count, width).T
+    planes[count * width :] = source[count * width :]
+    return planes.data
+
+
+def _from_planes(planes: bytes, width: int) -> memoryview:
+    source = numpy.frombuffer(planes, dtype=numpy.uint8)
+    count = len(source) // width
+    plain = numpy.empty(len(source), dtype=numpy.uint8)
+    plain[: count * width].reshape(count, width)[:] = source[: count * width].reshape(width, count).T
+    plain[count * width :] = source[count * width :]
+    return plain.data

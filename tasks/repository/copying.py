@@ -1,0 +1,88 @@
+"""Making another destination hold a snapshot: packs, their index, and then the snapshot. Needs no private key."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import TYPE_CHECKING
+
+import numpy
+
+from tasks.errors import Condemned, Damaged, Exists
+from tasks.repository.blocks import Blocks
+from tasks.repository.condemned import condemned_packs
+from tasks.repository.index import Index
+from tasks.repository.pack import SealedPack, object_name
+from tasks.repository.packing import put_index
+from tasks.repository.references import References
+
+if TYPE_CHECKING:
+    from tasks.repository.repository import Repository
+
+
+def copy(
+    here: Repository,
+    snapshot_id: str,
+    to: Repository,
+    progress: Callable[[dict[str, float]], None] | None = None,
+) -> dict[str, float]:
+    """Idempotent: what is there is not sent again. Returns `packs`, `sent_bytes`. Raises `Condemned` where chunks are
+    only in packs that a prune has condemned: the source must be captured again. Raises `Damaged`, `Unavailable`."""
+    name = f"snapshots/{snapshot_id}"
+    if snapshot_id in to.snapshot_ids():
+        return {"packs": 0, "sent_bytes": 0}
+    snapshot = here.snapshot(snapshot_id)
+    index = here.index(refresh=True)
+    references = References(Blocks(here.destination, index, here.keys, here.writer)).follow([snapshot])
+    if references.findings:
+        raise Condemned(f"snapshot `{snapshot_id}` relies on chunks that were condemned or lost; capture the source again")
+    there = to.index(refresh=True)
+    wanted, relied = _sort_out(index, there, references)
+    objects = _index_objects(here, {index.pack(pack).origin for pack in wanted})
+    total = sum(index.pack(pack).size for pack in wanted)
+    sent = 0
+    for pack in sorted(wanted):
+        _put_pack(here, to, pack)
+        sent += index.pack(pack).size
+        if progress:
+            progress({"done_bytes": sent, "total_bytes": total, "items": 0})
+    for origin, packs in objects.items():
+        chosen = [pack for pack in packs if pack.name in wanted]
+        if len(chosen) == len(packs):
+            _put_same(to, origin, here.destination.get(origin))
+        else:
+            put_index(to.destination, to.keys, chosen)
+    # The last look: a pack that is condemned from now on is condemned by a prune that will see this snapshot.
+    if condemned_packs(to.destination, to.keys) & (relied | wanted):
+        raise Condemned(f"a prune condemned packs that snapshot `{snapshot_id}` relies on; capture the source again")
+    _put_same(to, name, here.destination.get(name))
+    return {"packs": len(wanted), "sent_bytes": sent}
+
+
+def _sort_out(index: Index, there: Index, references: References) -> tuple[set[bytes], set[bytes]]:
+    """The packs to send, and those over there that the snapshot relies on."""
+    rows = numpy.flatnonzero(references.used)
+    elsewhere = there.rows(index.names(rows))
+    missing = {index.packs[number].name for number in numpy.unique(index.packs_of(rows[elsewhere < 0]))}
+    relied = {there.packs[number].name for number in numpy.unique(there.packs_of(elsewhere[elsewhere >= 0]))}
+    return missing, relied
+
+
+def _index_objects(here: Repository, origins: Iterable[str]) -> dict[str, list[SealedPack]]:
+    return {origin: here.index_object(origin) for origin in origins}
+
+
+def _put_pack(here: Repository, to: Repository, pack: bytes) -> None:
+    name = object_name(pack)
+    try:
+        to.destination.put(name, here.destination.get(name))
+    except Exists:
+        # Sent by an earlier try: its name is the hash of its footer, and an object is whole or not there.
+        return
+
+
+def _put_same(to: Repository, name: str, data: bytes) -> None:
+    try:
+        to.destination.put(name, data)
+    except Exists:
+        if to.destination.get(name) != data:
+            raise Damaged(f"`{name}` is there already and is another object") from None

@@ -1,0 +1,164 @@
+"""Where each chunk lies: 28 bytes of memory a chunk, in sorted arrays. FORMAT.md, *Sealed objects*."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from typing import NamedTuple
+
+import msgpack
+import numpy
+
+from tasks.errors import Damaged
+from tasks.repository.names import Numbers, SortedNames, halves
+from tasks.repository.pack import Block, BlockList, SealedPack, header_size
+
+
+class IndexedPack(NamedTuple):
+    """A pack as an index object names it; `origin` is that object's name. Its blocks are numbered from `first`."""
+
+    name: bytes
+    size: int
+    kind: str
+    origin: str
+    first: int
+    blocks: int
+
+
+class Place(NamedTuple):
+    """Where a chunk lies: `block` is a number within the index, `offset` and `length` are of the decoded block."""
+
+    block: int
+    offset: int
+    length: int
+
+
+def encode(packs: Iterable[SealedPack]) -> bytes:
+    """The payload of an index object."""
+    return bytes(msgpack.packb([[pack.name, pack.size, pack.kind, *pack.listed.to_parts()] for pack in packs]))
+
+
+def decode(name: str, payload: bytes) -> list[SealedPack]:
+    """Raises `Damaged`."""
+    try:
+        return [
+            SealedPack(pack, kind, size, BlockList.from_parts(parts))
+            for pack, size, kind, *parts in msgpack.unpackb(payload)
+        ]
+    except (ValueError, TypeError, IndexError, msgpack.exceptions.UnpackException):
+        raise Damaged(f"`{name}` can't be read as an index") from None
+
+
+class Index:
+    """All chunks of some index objects. First `add`, then look up. A chunk stored twice has either of its places."""
+
+    def __init__(self) -> None:
+        self.packs: list[IndexedPack] = []
+        self._numbers: dict[bytes, int] = {}
+        # Pieces of what `_sort` joins: high and low halves, block, offset, length by chunk; then the blocks.
+        self._pieces: list[tuple[Numbers, ...]] = []
+        self._block_pieces: list[Numbers] = []
+        self._block_count = 0
+        self._names = SortedNames(numpy.empty(0, numpy.uint64), numpy.empty(0, numpy.uint64))
+        self._places = [numpy.empty(0, numpy.uint32) for _ in range(3)]
+        self._blocks = numpy.empty((0, 5), numpy.uint32)
+
+    def __len__(self) -> int:
+        """Chunks as they are stored: one stored twice counts twice."""
+        self._sort()
+        return len(self._names)
+
+    def __contains__(self, pack: bytes) -> bool:
+        return pack in self._numbers
+
+    def pack(self, name: bytes) -> IndexedPack:
+        return self.packs[self._numbers[name]]
+
+    def add(self, pack: SealedPack, origin: str) -> None:
+        """Ignored if the pack is there already: two index objects may name it."""
+        if pack.name in self._numbers:
+            return
+        listed, number = pack.listed, len(self.packs)
+        words = numpy.frombuffer(listed.blocks.tobytes(), numpy.uint32).reshape(-1, 3)
+        stored, counts = words[:, 0], words[:, 2] >> 8
+        blocks = numpy.empty((len(words), 5), numpy.uint32)
+        blocks[:, 0] = header_size(pack.kind) + numpy.cumsum(stored) - stored
+        blocks[:, 1:3], blocks[:, 3], blocks[:, 4] = words[:, :2], words[:, 2] & 0xFF, number
+        lengths = numpy.frombuffer(listed.lengths.tobytes(), numpy.uint32)
+        starts = numpy.cumsum(lengths, dtype=numpy.uint64) - lengths
+        first = (numpy.cumsum(counts) - counts)[counts > 0]
+        offsets = starts - numpy.repeat(starts[first], counts[counts > 0])
+        block = numpy.repeat(numpy.arange(len(words), dtype=numpy.uint32), counts) + numpy.uint32(self._block_count)
+        self._pieces.append((*halves(listed.names), block, offsets.astype(numpy.uint32), lengths))
+        self._block_pieces.append(blocks)
+        self._numbers[pack.name] = number
+        self.packs.append(IndexedPack(pack.name, pack.size, pack.kind, origin, self._block_count, len(words)))
+        self._block_count += len(words)
+
+    def find(self, name: bytes) -> Place | None:
+        self._sort()
+        row = self._names.row(name)
+        if row < 0:
+            return None
+        block, offset, length = self._places
+        return Place(int(block[row]), int(offset[row]), int(length[row]))
+
+    def knows(self, name: bytes) -> bool:
+        self._sort()
+        return self._names.row(name) >= 0
+
+    def rows(self, names: bytes | bytearray) -> Numbers:
+        """Of names joined, 16 bytes each: the row of each, or -1."""
+        self._sort()
+        return self._names.rows(names)
+
+    def places(self, rows: Numbers) -> tuple[Numbers, Numbers, Numbers]:
+        """Of rows that are there: block, offset, length, as in `Place`."""
+        block, offset, length = self._places
+        return block[rows], offset[rows], length[rows]
+
+    def packs_of(self, rows: Numbers) -> Numbers:
+        """Of rows that are there: each one's number in `packs`."""
+        return self._blocks[self._places[0][rows], 4]
+
+    def used_bytes(self, used: Numbers) -> Numbers:
+        """Decoded bytes by pack of the rows for which `used`, a boolean a row, is true."""
+        self._sort()
+        packs = self._blocks[self._places[0][used], 4]
+        return numpy.bincount(packs, weights=self._places[2][used], minlength=len(self.packs))
+
+    def raw_bytes(self) -> Numbers:
+        """Decoded bytes by pack."""
+        self._sort()
+        return numpy.bincount(self._blocks[:, 4], weights=self._blocks[:, 2], minlength=len(self.packs))
+
+    def names(self, rows: Numbers) -> bytes:
+        """The names in these rows, joined."""
+        return self._names.joined(rows)
+
+    def used_chunks(self, pack: bytes, used: Numbers) -> Iterator[tuple[bytes, Place]]:
+        """The chunks of a pack for which `used`, a boolean a row, is true, in the order in which they lie there."""
+        self._sort()
+        indexed = self.pack(pack)
+        block, offset, length = self._places
+        rows = numpy.flatnonzero(used & (block >= indexed.first) & (block < indexed.first + indexed.blocks))
+        for row in rows[numpy.lexsort((offset[rows], block[rows]))]:
+            yield self._names.name(int(row)), Place(int(block[row]), int(offset[row]), int(length[row]))
+
+    def block(self, number: int) -> tuple[IndexedPack, int, Block]:
+        """Block `number`: its pack, its number within that pack, and how it lies there (its count of chunks left out)."""
+        self._sort()
+        offset, stored, raw, method, pack = map(int, self._blocks[number])
+        return self.packs[pack], number - self.packs[pack].first, Block(offset, stored, raw, method, 0)
+
+    def _sort(self) -> None:
+        if not self._block_pieces:
+            return
+        pieces, self._pieces = self._pieces, []
+        high = numpy.concatenate([self._names.high, *(piece[0] for piece in pieces)])
+        order = numpy.argsort(high, kind="stable")
+        high = high[order]
+        self._names = SortedNames(high, numpy.concatenate([self._names.low, *(piece[1] for piece in pieces)])[order])
+        for at in range(3):
+            self._places[at] = numpy.concatenate([self._places[at], *(piece[2 + at] for piece in pieces)])[order]
+        self._blocks = numpy.concatenate([self._blocks, *self._block_pieces])
+        self._block_pieces = []

@@ -1,0 +1,96 @@
+"""Many chunk names in little memory: sorted runs of 16 bytes a name, and a set that grows by such runs."""
+
+from __future__ import annotations
+
+from bisect import bisect_left
+from typing import Any
+
+import numpy
+from numpy.typing import NDArray
+
+Numbers = NDArray[Any]
+_HALVES = numpy.dtype([("high", ">u8"), ("low", ">u8")])
+
+
+def halves(names: bytes | bytearray) -> tuple[Numbers, Numbers]:
+    """Names of 16 bytes each, joined, as two arrays of 64-bit numbers that sort as the names do by their first half."""
+    both = numpy.frombuffer(bytes(names), _HALVES)
+    return both["high"].astype(numpy.uint64), both["low"].astype(numpy.uint64)
+
+
+class SortedNames:
+    """Names sorted by their first half; a name's row is its place in that order."""
+
+    def __init__(self, high: Numbers, low: Numbers) -> None:
+        self.high, self.low = high, low
+        # Bisecting a memoryview costs a third of what a NumPy look-up of one number does.
+        self._high = memoryview(high).cast("B").cast("Q")
+        self._low = memoryview(low).cast("B").cast("Q")
+
+    def __len__(self) -> int:
+        return len(self.high)
+
+    def row(self, name: bytes) -> int:
+        """-1 if it is not there."""
+        high, low = int.from_bytes(name[:8], "big"), int.from_bytes(name[8:], "big")
+        at, end = bisect_left(self._high, high), len(self._high)
+        # First halves that are equal are one pair in 2^64.
+        while at < end and self._high[at] == high:
+            if self._low[at] == low:
+                return at
+            at += 1
+        return -1
+
+    def name(self, row: int) -> bytes:
+        return self._high[row].to_bytes(8, "big") + self._low[row].to_bytes(8, "big")
+
+    def joined(self, rows: Numbers) -> bytes:
+        """The names in these rows, 16 bytes each."""
+        both = numpy.empty(len(rows), _HALVES)
+        both["high"], both["low"] = self.high[rows], self.low[rows]
+        return both.tobytes()
+
+    def rows(self, names: bytes | bytearray) -> Numbers:
+        """Of names joined: the row of each, or -1."""
+        high, low = halves(names)
+        at = numpy.searchsorted(self.high, high).astype(numpy.int64)
+        found = numpy.full(len(at), -1, numpy.int64)
+        pending = numpy.arange(len(at))
+        while len(pending):
+            pending = pending[at[pending] < len(self.high)]
+            pending = pending[self.high[at[pending]] == high[pending]]
+            hit = self.low[at[pending]] == low[pending]
+            found[pending[hit]] = at[pending[hit]]
+            pending = pending[~hit]
+            at[pending] += 1
+        return found
+
+
+class NameSet:
+    """A growing set of names: the young ones in a Python set, the old ones in sorted runs that merge as they grow."""
+
+    _YOUNG = 1 << 16
+
+    def __init__(self) -> None:
+        self._young: set[bytes] = set()
+        self._runs: list[SortedNames] = []
+
+    def add(self, name: bytes) -> bool:
+        """True if it was not there yet."""
+        if name in self._young or any(run.row(name) >= 0 for run in self._runs):
+            return False
+        self._young.add(name)
+        if len(self._young) >= self._YOUNG:
+            self._runs.append(_sorted(*halves(b"".join(self._young))))
+            self._young.clear()
+            while len(self._runs) > 1 and len(self._runs[-2]) < 2 * len(self._runs[-1]):
+                newer, older = self._runs.pop(), self._runs.pop()
+                high = numpy.concatenate([older.high, newer.high])
+                low = numpy.concatenate([older.low, newer.low])
+                self._runs.append(_sorted(high, low))
+        return True
+
+
+def _sorted(high: Numbers, low: Numbers) -> SortedNames:
+    order = numpy.argsort(high, kind="stable")
+    return SortedNames(high[order], low[order])

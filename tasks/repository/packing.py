@@ -1,0 +1,145 @@
+"""The threads that compress blocks, seal them and append them to packs."""
+
+from __future__ import annotations
+
+import os
+import queue
+import threading
+from pathlib import Path
+
+from tasks.destinations.destination import Destination
+from tasks.repository import compression, index
+from tasks.repository.block import Draft
+from tasks.repository.buffers import Buffers
+from tasks.repository.keys import RepositoryKeys, WriterKey
+from tasks.repository.pack import TARGET, PackWriter, SealedPack, object_name
+from tasks.repository.sealing import seal
+
+_WAITING = 8
+_PACKS_AN_INDEX = 64
+
+
+class Packing:
+    """Takes drafts from one thread; puts packs, and index objects for them, into a destination.
+
+    A pack is put before an index names it. `scratch` is a folder for unfinished packs, best on the destination's own
+    disk. Use as a context: on an error nothing unfinished is left behind.
+    """
+
+    def __init__(
+        self,
+        into: Destination,
+        scratch: Path,
+        writer: WriterKey,
+        keys: RepositoryKeys,
+        buffers: Buffers,
+        threads: int | None = None,
+    ) -> None:
+        self._into, self._scratch, self._writer, self._keys = into, scratch, writer, keys
+        self._buffers = buffers
+        self._waiting: queue.Queue[Draft | None] = queue.Queue(_WAITING)
+        self._lock = threading.Lock()
+        self._idle: list[PackWriter] = []
+        self._sealed: list[SealedPack] = []
+        self._error: BaseException | None = None
+        self.stored_bytes = 0
+        self.packs: list[bytes] = []
+        count = threads or len(os.sched_getaffinity(0))
+        self._threads = [threading.Thread(target=self._work, name=f"packing-{at}", daemon=True) for at in range(count)]
+
+    def __enter__(self) -> Packing:
+        for thread in self._threads:
+            thread.start()
+        return self
+
+    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
+        if error is not None:
+            self._error = self._error or error
+        self._stop()
+        for pack in self._idle:
+            pack.abandon()
+
+    def submit(self, draft: Draft) -> None:
+        """Raises what went wrong in a thread."""
+        if self._error:
+            raise self._error
+        self._waiting.put(draft)
+        if len(self._sealed) >= _PACKS_AN_INDEX:
+            self._put_index()
+
+    def finish(self) -> None:
+        """Everything submitted is stored and indexed on return."""
+        self._stop()
+        if self._error:
+            raise self._error
+        while self._idle:
+            self._put_pack(self._idle.pop())
+        self._put_index()
+
+    def _stop(self) -> None:
+        for thread in self._threads:
+            if thread.is_alive():
+                self._waiting.put(None)
+        for thread in self._threads:
+            thread.join()
+        self._threads = []
+
+    def _work(self) -> None:
+        while (draft := self._waiting.get()) is not None:
+            try:
+                if not self._error:
+                    self._pack(draft)
+            except BaseException as error:  # noqa: BLE001  # handed to the thread that submits, which raises it
+                self._error = self._error or error
+                self._buffers.break_off(error)
+            finally:
+                draft.release(self._buffers)
+
+    def _pack(self, draft: Draft) -> None:
+        data = draft.joined()
+        method, encoded = compression.encode(data, draft.profile.way(data))
+        pack = self._take(draft.kind)
+        try:
+            stored = pack.append(method, encoded, len(data), bytes(draft.names), draft.lengths)
+        except BaseException:
+            pack.abandon()
+            raise
+        with self._lock:
+            self.stored_bytes += stored
+            if pack.size < TARGET:
+                self._idle.append(pack)
+                return
+        self._put_pack(pack)
+
+    def _take(self, kind: str) -> PackWriter:
+        # Any idle pack of the kind: a small run then fills one pack, however many threads there are.
+        with self._lock:
+            for at, pack in enumerate(self._idle):
+                if pack.kind == kind:
+                    return self._idle.pop(at)
+        return PackWriter(self._scratch / f"{os.urandom(8).hex()}.pack", kind, self._writer, self._keys)
+
+    def _put_pack(self, pack: PackWriter) -> None:
+        try:
+            sealed = pack.close()
+            self._into.put(object_name(sealed.name), pack.path)
+        finally:
+            pack.path.unlink(missing_ok=True)
+        with self._lock:
+            self._sealed.append(sealed)
+            self.packs.append(sealed.name)
+
+    def _put_index(self) -> None:
+        with self._lock:
+            sealed, self._sealed = self._sealed, []
+        if sealed:
+            put_index(self._into, self._keys, sealed)
+
+
+def put_index(into: Destination, keys: RepositoryKeys, packs: list[SealedPack]) -> str:
+    """Store an index object for packs that are stored. Returns its name."""
+    name = f"index/{os.urandom(16).hex()}"
+    into.put(name, seal(keys.metadata, name, index.encode(packs)))
+    return name
+
+

@@ -1,0 +1,60 @@
+"""Proofs: what a verify or a drill found, signed by a holder of the private key, so that no writer can forge one."""
+
+from __future__ import annotations
+
+import json
+import os
+from dataclasses import asdict, dataclass, field
+from datetime import UTC, datetime
+
+import msgpack
+
+from tasks.destinations.destination import Destination
+from tasks.errors import Damaged
+from tasks.repository.keys import ReaderKey, RepositoryKeys, WriterKey
+from tasks.repository.sealing import seal, unseal
+
+_FOLDER = "proofs/"
+
+
+@dataclass(frozen=True, slots=True)
+class Proof:
+    """`good`: the snapshot is complete and everything that was looked at is as it must be. `depth` says what that was;
+    `findings` are lines for a person."""
+
+    snapshot: str
+    verb: str
+    when: datetime
+    good: bool
+    depth: str = ""
+    findings: tuple[str, ...] = ()
+    figures: dict[str, float] = field(default_factory=dict)
+
+
+def put_proof(destination: Destination, reader: ReaderKey, keys: RepositoryKeys, proof: Proof) -> None:
+    name = f"{_FOLDER}{proof.snapshot}/{proof.when.astimezone(UTC):%Y%m%dT%H%M%SZ}-{proof.verb}-{os.urandom(4).hex()}"
+    text = json.dumps({**asdict(proof), "when": proof.when.isoformat()}, sort_keys=True).encode()
+    payload = msgpack.packb([text, reader.sign(name, text)])
+    destination.put(name, seal(keys.metadata, name, payload))
+
+
+def proofs(destination: Destination, writer: WriterKey, keys: RepositoryKeys) -> dict[str, list[Proof]]:
+    """By snapshot, oldest first. What is damaged, or not signed by this keyring, proves nothing and is left out."""
+    found: dict[str, list[Proof]] = {}
+    for listed in destination.list(_FOLDER):
+        try:
+            payload = unseal(keys.metadata, listed.name, destination.get(listed.name))
+            text, signature = msgpack.unpackb(payload)
+            data = json.loads(text)
+            when, findings = datetime.fromisoformat(data["when"]), tuple(data["findings"])
+            proof = Proof(**{**data, "when": when, "findings": findings})
+        except (Damaged, ValueError, KeyError, TypeError):
+            continue
+        if writer.verified(listed.name, text, signature) and listed.name.startswith(f"{_FOLDER}{proof.snapshot}/"):
+            found.setdefault(proof.snapshot, []).append(proof)
+    return found
+
+
+def delete_proofs(destination: Destination, snapshot: str) -> None:
+    for listed in list(destination.list(f"{_FOLDER}{snapshot}/")):
+        destination.delete(listed.name)

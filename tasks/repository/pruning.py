@@ -1,0 +1,205 @@
+"""Prune: a plan that says what goes, and its execution, in the order that FORMAT.md promises."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING
+
+import numpy
+
+from tasks.errors import Damaged, Missing
+from tasks.repository.block import TARGET, Draft, Profile
+from tasks.repository.blocks import Blocks
+from tasks.repository.buffers import Buffers
+from tasks.repository.compression import STRONG
+from tasks.repository.condemned import Sentence, put_sentence, sentences
+from tasks.repository.index import Index
+from tasks.repository.pack import CONTENT, LISTS, SealedPack, object_name
+from tasks.repository.packing import Packing, put_index
+from tasks.repository.proof import delete_proofs
+from tasks.repository.references import References
+
+if TYPE_CHECKING:
+    from tasks.repository.repository import Repository
+
+REPACK_BELOW = 0.5
+"""A pack of whose decoded bytes less than this part is used is rewritten."""
+
+_MOST_INDEXES = 48
+
+
+@dataclass(frozen=True, slots=True)
+class PrunePlan:
+    """What a prune would do. `figures`: `forget` (snapshots), `condemn`, `delete`, `pardon`, `repack` (packs) and
+    `condemned_bytes`, `freed_bytes` (as stored)."""
+
+    repository: Repository
+    now: datetime
+    forget: tuple[str, ...]
+    condemn: frozenset[bytes]
+    orphans: frozenset[bytes]
+    delete: frozenset[bytes]
+    pardon: frozenset[bytes]
+    repack: tuple[bytes, ...]
+    figures: dict[str, float] = field(default_factory=dict)
+    references: References | None = field(default=None, repr=False)
+    index: Index | None = field(default=None, repr=False)
+
+    def apply(self, progress: Callable[[dict[str, float]], None] | None = None) -> dict[str, float]:
+        """Do it. Killed anywhere, it leaves a whole repository, and the next prune goes on. Returns `figures`."""
+        repository = self.repository
+        for snapshot in self.forget:
+            _delete(repository, f"snapshots/{snapshot}")
+            delete_proofs(repository.destination, snapshot)
+        if self.repack:
+            _repack(self, progress)
+        condemn = set(self.condemn) | set(self.repack)
+        if condemn or self.orphans:
+            put_sentence(repository.destination, repository.keys, self.now, condemn, set(self.orphans))
+        _rewrite_indexes(repository, self.delete)
+        for pack in sorted(self.delete):
+            _delete(repository, object_name(pack))
+        _rewrite_sentences(repository, gone=self.delete | self.pardon)
+        return dict(self.figures)
+
+
+def plan_prune(repository: Repository, forget: Collection[str], now: datetime, grace: timedelta) -> PrunePlan:
+    """Look, and change nothing. Raises `Damaged` where a kept snapshot can't be followed: then nothing may go."""
+    listed = {entry.name: entry.size for entry in repository.destination.list("packs/")}
+    terms = sentences(repository.destination, repository.keys)
+    index = _load_index(repository, terms)
+    kept = [snapshot for snapshot in repository.snapshots() if snapshot.id not in set(forget)]
+    blocks = Blocks(repository.destination, index, repository.keys, repository.writer)
+    references = References(blocks).follow(kept)
+    for snapshot, findings in references.findings.items():
+        raise Damaged(f"nothing is pruned while snapshot `{snapshot}` is damaged ({findings[0]}): run `verify` first")
+    since = _condemned_since(terms)
+    damaged = frozenset().union(*(term.damaged for term in terms))
+    used = index.used_bytes(references.used)
+    raw = index.raw_bytes()
+    condemn, delete, pardon, repack = set(), set(), set(), []
+    for number, pack in enumerate(index.packs):
+        if used[number] == 0:
+            if pack.name not in since:
+                condemn.add(pack.name)
+            elif now - since[pack.name] >= grace:
+                delete.add(pack.name)
+        elif pack.name in since:
+            if pack.name not in damaged:
+                pardon.add(pack.name)
+        elif used[number] < REPACK_BELOW * raw[number]:
+            repack.append(pack.name)
+    unnamed = {bytes.fromhex(name.rpartition("/")[2]) for name in listed} - {pack.name for pack in index.packs}
+    orphans = {pack for pack in unnamed if pack not in since}
+    delete |= {pack for pack in unnamed if pack in since and now - since[pack] >= grace}
+    sizes = {bytes.fromhex(name.rpartition("/")[2]): size for name, size in listed.items()}
+    figures = {
+        "forget": len(set(forget)),
+        "condemn": len(condemn) + len(repack),
+        "pardon": len(pardon),
+        "repack": len(repack),
+        "delete": len(delete),
+        "condemned_bytes": sum(sizes.get(pack, 0) for pack in condemn),
+        "freed_bytes": sum(sizes.get(pack, 0) for pack in delete),
+    }
+    return PrunePlan(
+        repository,
+        now,
+        tuple(sorted(forget)),
+        frozenset(condemn),
+        frozenset(orphans),
+        frozenset(delete),
+        frozenset(pardon),
+        tuple(repack),
+        {name: float(value) for name, value in figures.items()},
+        references,
+        index,
+    )
+
+
+def _load_index(repository: Repository, terms: list[Sentence]) -> Index:
+    """All packs; where a chunk is stored twice, a pack that is not condemned comes first."""
+    condemned = frozenset().union(*(term.packs | term.damaged for term in terms))
+    index, late = Index(), []
+    for origin in repository.index_names():
+        for pack in repository.index_object(origin):
+            if pack.name in condemned:
+                late.append((pack, origin))
+            else:
+                index.add(pack, origin)
+    for pack, origin in late:
+        index.add(pack, origin)
+    return index
+
+
+def _condemned_since(terms: list[Sentence]) -> dict[bytes, datetime]:
+    since: dict[bytes, datetime] = {}
+    for term in terms:
+        for pack in term.packs | term.orphans | term.damaged:
+            since[pack] = min(since.get(pack, term.at), term.at)
+    return since
+
+
+def _repack(plan: PrunePlan, progress: Callable[[dict[str, float]], None] | None) -> None:
+    """Store the used chunks of sparsely used packs again, in new packs."""
+    repository, index, references = plan.repository, plan.index, plan.references
+    assert index is not None and references is not None
+    blocks = Blocks(repository.destination, index, repository.keys, repository.writer)
+    buffers = Buffers(1)
+    with TemporaryDirectory(prefix="geometra-repack-") as scratch:
+        packing = Packing(repository.destination, Path(scratch), repository.writer, repository.keys, buffers)
+        with packing:
+            drafts = {CONTENT: Draft(CONTENT, Profile(every=4)), LISTS: Draft(LISTS, Profile(STRONG))}
+            for done, pack in enumerate(plan.repack):
+                draft = drafts[index.pack(pack).kind]
+                for name, place in index.used_chunks(pack, references.used):
+                    block = blocks.cached(place.block)
+                    data = block[place.offset : place.offset + place.length]
+                    blocks.verify(name, data, place.block)
+                    draft.add(name, bytes(data))
+                    if draft.size >= TARGET:
+                        packing.submit(draft.take())
+                if progress:
+                    progress({"done_bytes": done + 1, "total_bytes": len(plan.repack), "items": done + 1})
+            for draft in drafts.values():
+                if draft.size:
+                    packing.submit(draft.take())
+            packing.finish()
+
+
+def _rewrite_indexes(repository: Repository, gone: frozenset[bytes]) -> None:
+    """Drop packs from the index, and merge many small index objects. New ones first, then the old ones go."""
+    objects = {origin: repository.index_object(origin) for origin in repository.index_names()}
+    many = len(objects) > _MOST_INDEXES
+    old = [origin for origin, packs in objects.items() if many or any(pack.name in gone for pack in packs)]
+    remaining: dict[bytes, SealedPack] = {}
+    for origin in old:
+        remaining |= {pack.name: pack for pack in objects[origin] if pack.name not in gone}
+    packs = list(remaining.values())
+    # Some 4,000 packs hold two million small chunks: an index object of some 40 MB.
+    for at in range(0, len(packs), 4096):
+        put_index(repository.destination, repository.keys, packs[at : at + 4096])
+    for origin in old:
+        _delete(repository, origin)
+
+
+def _rewrite_sentences(repository: Repository, gone: frozenset[bytes]) -> None:
+    for term in sentences(repository.destination, repository.keys):
+        if (term.packs | term.orphans | term.damaged) & gone:
+            rest = (set(part - gone) for part in (term.packs, term.orphans, term.damaged))
+            packs, orphans, damaged = rest
+            if packs or orphans or damaged:
+                put_sentence(repository.destination, repository.keys, term.at, packs, orphans, damaged)
+            _delete(repository, term.name)
+
+
+def _delete(repository: Repository, name: str) -> None:
+    try:
+        repository.destination.delete(name)
+    except Missing:
+        # An earlier prune was killed right after it.
+        return

@@ -1,0 +1,91 @@
+"""A snapshot's items, read back: listed, one stream at a time, or many at once."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+
+from tasks.errors import Damaged
+from tasks.item import FILE, Reading, Sink, Stored
+from tasks.repository import records
+from tasks.repository.blocks import Blocks, shown
+from tasks.repository.extraction import Extraction
+from tasks.repository.records import names_in
+
+
+class Items:
+    """A snapshot's items: `StoredItems` of tasks/item.py. Iterating needs a writer's key, contents the private key."""
+
+    def __init__(self, blocks: Blocks, level: int, content: bytes) -> None:
+        self._blocks, self._level, self._content = blocks, level, content
+
+    def __iter__(self) -> Iterator[Stored]:
+        for name in self.names(self._level, self._content, "the item list"):
+            try:
+                yield from records.decode(self._blocks.chunk(name, "the item list"))
+            except ValueError as error:
+                raise Damaged("the item list holds something that is no record") from error
+
+    def list_chunk(self, name: bytes) -> memoryview:
+        return self._blocks.chunk(name, "a list of chunks")
+
+    def names(self, level: int, content: bytes, what: str) -> Iterator[bytes]:
+        """The chunk names of a stream, in order."""
+        for name in names_in(content):
+            if level:
+                yield from self.names(level - 1, bytes(self._blocks.chunk(name, what)), what)
+            else:
+                yield name
+
+    def list_names(self, level: int, content: bytes, what: str) -> Iterator[bytes]:
+        """The names of the nodes on the way to `names`: list chunks too."""
+        if level:
+            for name in names_in(content):
+                yield name
+                yield from self.list_names(level - 1, bytes(self._blocks.chunk(name, what)), what)
+
+    def used(self) -> Iterator[bytes]:
+        """Every chunk that the snapshot refers to, in no order, some often."""
+        yield from self.list_names(self._level, self._content, "the item list")
+        yield from self.names(self._level, self._content, "the item list")
+        for item in self:
+            if item.level:
+                yield from self.list_names(item.level, item.content, shown(item))
+                yield from self.names(item.level, item.content, shown(item))
+            else:
+                yield item.content
+
+    def open(self, item: Stored) -> ContentStream:
+        """The item's bytes in order."""
+        return ContentStream(self._blocks, self.names(item.level, item.content, shown(item)), item)
+
+    def extract(self, items: Iterable[Stored], into: Sink) -> None:
+        with Extraction(self._blocks, into) as extraction:
+            for item in items:
+                if item.entry.type == FILE:
+                    extraction.add(item, self.names(item.level, item.content, shown(item)))
+
+
+class ContentStream:
+    """A stored item's bytes in order."""
+
+    def __init__(self, blocks: Blocks, names: Iterator[bytes], item: Stored) -> None:
+        self._blocks, self._names, self._item = blocks, names, item
+        self._rest = memoryview(b"")
+        self._left = item.entry.content_size
+
+    def readinto(self, buffer: memoryview, /) -> int:
+        while not self._rest:
+            name = next(self._names, None)
+            if name is None:
+                if self._left:
+                    raise Damaged(f"{shown(self._item)} is shorter or longer than the snapshot says")
+                return 0
+            self._rest = self._blocks.chunk(name, shown(self._item))
+        count = min(len(buffer), len(self._rest))
+        buffer[:count] = self._rest[:count]
+        self._rest = self._rest[count:]
+        self._left -= count
+        return count
+
+    def close(self) -> Reading:
+        return Reading(self._item.entry)

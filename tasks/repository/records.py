@@ -1,0 +1,137 @@
+"""Items as bytes: records, groups of records, and long lists of chunk names. FORMAT.md, *Items*."""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import msgpack
+
+from tasks.item import Entry, Stored
+from tasks.repository.pack import NAME
+
+_GROUP_MASK, _GROUP_MOST = 15, 512
+_NODE_MASK, _NODE_LEAST, _NODE_MOST = 63, 64, 1024
+
+_pack = msgpack.Packer(autoreset=True).pack
+
+
+def encode(item: Stored) -> bytes:
+    """One record."""
+    entry = item.entry
+    rare: dict[str, Any] | None = None
+    if entry.link or entry.device or entry.xattrs or entry.extents is not None or entry.digest:
+        rare = {
+            key: value
+            for key, value in (
+                ("l", entry.link),
+                ("d", entry.device),
+                ("x", entry.xattrs),
+                ("e", entry.extents),
+                ("h", entry.digest),
+            )
+            if value or (key == "e" and value is not None)
+        }
+    return bytes(
+        _pack(
+            (
+                entry.path,
+                entry.type,
+                entry.mode,
+                entry.uid,
+                entry.gid,
+                entry.user,
+                entry.group,
+                entry.mtime_ns,
+                entry.size,
+                entry.version[0],
+                entry.version[1],
+                entry.cut,
+                item.level,
+                item.content,
+                rare,
+            )
+        )
+    )
+
+
+def decode(group: bytes | memoryview) -> Iterator[Stored]:
+    """The records of a group. Raises `ValueError` where the bytes are none."""
+    unpacker = msgpack.Unpacker(max_buffer_size=0, use_list=False)
+    unpacker.feed(group)
+    try:
+        for path, kind, mode, uid, gid, user, owner, mtime, size, first, second, cut, level, content, rare in unpacker:
+            entry = Entry(path, kind, mode, uid, gid, user, owner, mtime, size, (first, second), cut=cut)
+            if rare:
+                entry = entry._replace(
+                    link=rare.get("l", b""),
+                    device=rare.get("d", 0),
+                    xattrs=rare.get("x", ()),
+                    extents=rare.get("e"),
+                    digest=rare.get("h", b""),
+                )
+            yield Stored(entry, level, content)
+    except (TypeError, AttributeError, msgpack.exceptions.UnpackException) as error:
+        raise ValueError("no records") from error
+
+
+class Grouper:
+    """Cuts the sorted records into groups, at places that depend on paths alone: so a changed file changes one group."""
+
+    def __init__(self, keep: Callable[[bytes], bytes]) -> None:
+        """`keep` stores a group as a chunk and returns its name."""
+        self._keep = keep
+        self._records: list[bytes] = []
+        self.names = NameList(keep)
+
+    def add(self, item: Stored) -> None:
+        self._records.append(encode(item))
+        if not zlib.crc32(item.entry.path) & _GROUP_MASK or len(self._records) >= _GROUP_MOST:
+            self._close()
+
+    def finish(self) -> tuple[int, bytes]:
+        """Level and content of the whole item list."""
+        if self._records:
+            self._close()
+        return self.names.finish()
+
+    def _close(self) -> None:
+        self.names.add(self._keep(b"".join(self._records)))
+        self._records.clear()
+
+
+class NameList:
+    """A list of chunk names on its way into nodes: as many levels as it takes until no node was cut at one."""
+
+    def __init__(self, keep: Callable[[bytes], bytes]) -> None:
+        self._keep = keep
+        self._levels: list[bytearray] = [bytearray()]
+
+    def add(self, name: bytes, level: int = 0) -> None:
+        names = self._levels[level]
+        names += name
+        count = len(names) // NAME
+        if count >= _NODE_MOST or (count >= _NODE_LEAST and not name[-1] & _NODE_MASK):
+            self._close(level)
+
+    def finish(self) -> tuple[int, bytes]:
+        """Level and content of the list."""
+        level = 0
+        while level + 1 < len(self._levels):
+            if self._levels[level]:
+                self._close(level)
+            level += 1
+        return level, bytes(self._levels[level])
+
+    def _close(self, level: int) -> None:
+        if level + 1 == len(self._levels):
+            self._levels.append(bytearray())
+        node = bytes(self._levels[level])
+        self._levels[level].clear()
+        self.add(self._keep(node), level + 1)
+
+
+def names_in(content: bytes) -> Iterator[bytes]:
+    for at in range(0, len(content), NAME):
+        yield content[at : at + NAME]

@@ -1,0 +1,284 @@
+"""Capture: items in, packs and an index out. One thread reads, cuts and looks up; others compress and seal.
+
+What it must not know: where items come from, and what becomes of the snapshot.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from blake3 import blake3
+
+from tasks.errors import BackupError
+from tasks.item import FILE, Entry, Flaw, Item, Stored, Stream, Unreadable, Vanished
+from tasks.repository import chunker
+from tasks.repository.block import TARGET, Draft, Profile
+from tasks.repository.buffers import SIZE, Buffer, Buffers
+from tasks.repository.compression import STRONG
+from tasks.repository.index import Index
+from tasks.repository.keys import RepositoryKeys
+from tasks.repository.names import NameSet
+from tasks.repository.pack import CONTENT, LISTS, NAME
+from tasks.repository.packing import Packing
+from tasks.repository.records import Grouper, NameList, names_in
+
+Progress = Callable[[dict[str, float]], None]
+"""Called a few times a second with `done_bytes`, `total_bytes` (0 if unknown) and `items`."""
+
+_MEDIUM_LIMIT = 2 << 20
+_ROOM = 1 << 20
+_REPORT_SECONDS = 0.25
+
+
+class Lists(Protocol):
+    """Reads what earlier runs stored in list packs."""
+
+    def list_chunk(self, name: bytes) -> bytes | memoryview: ...
+
+
+@dataclass(slots=True)
+class Saved:
+    """What a pass stored: the item list, what went wrong with single items, and figures as in `Snapshot`."""
+
+    level: int = 0
+    content: bytes = b""
+    flaws: list[Flaw] = field(default_factory=list)
+    figures: dict[str, float] = field(default_factory=dict)
+
+
+class Saving:
+    """One pass. Used once, by one thread."""
+
+    def __init__(
+        self,
+        keys: RepositoryKeys,
+        known: Index,
+        previous: Iterable[Stored],
+        lists: Lists,
+        packing: Packing,
+        buffers: Buffers,
+        progress: Progress | None = None,
+        expected_bytes: float = 0,
+    ) -> None:
+        self._naming, self._listing = keys.naming, keys.listing
+        self._cutting = chunker.Cutting(keys.cutting)
+        self._known, self._lists, self._packing, self._buffers = known, lists, packing, buffers
+        self._previous = _Previous(previous)
+        self._new = NameSet()
+        self._progress, self._expected, self._reported = progress, expected_bytes, 0.0
+        self._buffer = buffers.take()
+        self._at = 0
+        self._small = Draft(CONTENT, Profile(STRONG))
+        self._medium = Draft(CONTENT, Profile(every=1))
+        self._list = Draft(LISTS, Profile(STRONG))
+        self._large: Draft | None = None
+        self._flaws: list[Flaw] = []
+        self.items = self.files = self.unchanged = 0
+        self.content_bytes = self.read_bytes = self.new_bytes = 0
+
+    def save(self, items: Iterable[Item], stored: Callable[[Stored], None]) -> Saved:
+        """Store all items. `stored` hears of each. Raises `BackupError` where items do not come sorted."""
+        started = time.monotonic()
+        grouper = Grouper(self._keep_list)
+        before: bytes | None = None
+        for item in items:
+            order = item.entry.path.replace(b"/", b"\0")
+            if before is not None and order <= before:
+                raise BackupError(f"the source listed {item.entry.path!r} twice or out of order: report this as a bug")
+            before = order
+            kept = self._keep(item, self._previous.find(order))
+            if kept is not None:
+                grouper.add(kept)
+                stored(kept)
+                self.items += 1
+            self._report(time.monotonic())
+        level, content = grouper.finish()
+        for draft in (self._small, self._medium, self._list):
+            self._submit(draft)
+        self._packing.finish()
+        self._report(float("inf"))
+        figures = {
+            "items": self.items,
+            "files": self.files,
+            "unchanged": self.unchanged,
+            "content_bytes": self.content_bytes,
+            "read_bytes": self.read_bytes,
+            "new_bytes": self.new_bytes,
+            "stored_bytes": self._packing.stored_bytes,
+            "seconds": time.monotonic() - started,
+        }
+        return Saved(level, content, self._flaws, figures)
+
+    def _keep(self, item: Item, old: Stored | None) -> Stored | None:
+        entry = item.entry
+        if entry.type != FILE or item.open is None:
+            return Stored(entry)
+        self.files += 1
+        if old is not None and self._is_unchanged(item, old):
+            self.unchanged += 1
+            self.content_bytes += old.entry.content_size
+            return old
+        try:
+            stream = item.open()
+        except Vanished:
+            return self._flawed(entry, "vanished", "it was listed, and gone when it was opened")
+        except Unreadable as error:
+            return self._flawed(entry, "unreadable", str(error))
+        try:
+            level, content, size, cut, digest = self._read(stream, item, old.entry.cut if old else "")
+        except (Vanished, Unreadable) as error:
+            stream.close()
+            return self._flawed(entry, "unreadable", str(error))
+        except BaseException:
+            stream.close()
+            raise
+        entry, flaw = stream.close()
+        if entry.size < 0:
+            entry = entry._replace(size=size)
+        if entry.content_size != size:
+            # The record must say what is stored; the next run reads the item again.
+            entry, flaw = entry._replace(size=size, extents=None, version=(0, 0)), flaw or "partial"
+        if flaw:
+            self._flaws.append(Flaw(entry.path, flaw, "it changed while it was read"))
+        self.content_bytes += size
+        return Stored(entry._replace(cut=cut, digest=digest), level, content)
+
+    def _flawed(self, entry: Entry, what: str, why: str) -> None:
+        self._flaws.append(Flaw(entry.path, what, why))
+
+    def _is_unchanged(self, item: Item, old: Stored) -> bool:
+        new, was = item.entry, old.entry
+        if (
+            not new.version[0]
+            or new.version != was.version
+            or new.mtime_ns != was.mtime_ns
+            or new.size not in (was.size, -1)
+            or new.type != was.type
+            or (item.want_digest and not was.digest)
+        ):
+            return False
+        return self._all_known(old.level, old.content)
+
+    def _all_known(self, level: int, content: bytes) -> bool:
+        """Whether every chunk is there still: what was lost is stored again, by reading the item again."""
+        if len(content) <= 4 * NAME:
+            if not all(self._known.knows(name) for name in names_in(content)):
+                return False
+        elif (self._known.rows(content) < 0).any():
+            return False
+        return not level or all(
+            self._all_known(level - 1, bytes(self._lists.list_chunk(node))) for node in names_in(content)
+        )
+
+    def _read(self, stream: Stream, item: Item, cut_before: str) -> tuple[int, bytes, int, str, bytes]:
+        """Level, content, size, cut and digest of a stream."""
+        expected = item.entry.content_size
+        if SIZE - self._at <= max(chunker.WHOLE_LIMIT, min(expected, _ROOM)):
+            self._next_buffer(self._at)
+        start = self._at
+        filled, ended = self._fill(stream, start)
+        hasher = blake3() if item.want_digest else None
+        if ended and filled - start <= chunker.WHOLE_LIMIT:
+            self._at = filled
+            data = self._buffer.view[start:filled]
+            if hasher:
+                hasher.update(data)
+            content = self._keep_view(start, filled, self._small) if filled > start else b""
+            self.read_bytes += filled - start
+            return 0, content, filled - start, "w", hasher.digest() if hasher else b""
+        cut = chunker.choose(max(expected, filled - start), self._buffer.view[start:filled], cut_before, item.cut)
+        cutter, names, size = self._cutting.chunker(cut), NameList(self._keep_list), 0
+        medium = ended and filled - start <= _MEDIUM_LIMIT
+        self._large = draft = self._medium if medium else Draft(CONTENT, Profile())
+        unhashed = start
+        while True:
+            if hasher:
+                hasher.update(self._buffer.view[unhashed:filled])
+            begin = start
+            for end in cutter.cut(self._buffer.view[begin:filled], ended):
+                names.add(self._keep_view(start, begin + end, draft))
+                start = begin + end
+            size += start - begin
+            self.read_bytes += start - begin
+            self._report(time.monotonic())
+            if ended:
+                break
+            rest = filled - start
+            self._next_buffer(start, rest)
+            start, unhashed = 0, rest
+            filled, ended = self._fill(stream, rest)
+        self._at = filled
+        self._large = None
+        if not medium:
+            self._submit(draft)
+        level, content = names.finish()
+        return level, content, size, cut, hasher.digest() if hasher else b""
+
+    def _fill(self, stream: Stream, at: int) -> tuple[int, bool]:
+        """Read until the buffer is full or the stream ends: where, and whether it has ended."""
+        view = self._buffer.view
+        while at < SIZE:
+            count = stream.readinto(view[at:])
+            if not count:
+                return at, True
+            at += count
+        return at, False
+
+    def _next_buffer(self, at: int, rest: int = 0) -> None:
+        """Go on in another buffer, taking along the `rest` bytes at `at`."""
+        for draft in (self._small, self._medium, self._large):
+            if draft is not None and draft.settle(self._buffers):
+                self._submit(draft)
+        old: Buffer = self._buffer
+        self._buffer = self._buffers.take()
+        self._buffer.view[:rest] = old.view[at : at + rest]
+        self._buffers.release(old)
+        self._at = 0
+
+    def _keep_view(self, start: int, end: int, draft: Draft) -> bytes:
+        name = blake3(self._buffer.view[start:end], key=self._naming).digest(NAME)
+        if not self._known.knows(name) and self._new.add(name):
+            draft.add_view(name, self._buffer, start, end, self._buffers)
+            self.new_bytes += end - start
+            if draft.size >= TARGET:
+                self._submit(draft)
+        return name
+
+    def _keep_list(self, data: bytes) -> bytes:
+        """A chunk of a list pack, under a name that no content has: writers must be able to read it."""
+        name = blake3(data, key=self._listing).digest(NAME)
+        if not self._known.knows(name) and self._new.add(name):
+            self._list.add(name, data)
+            if self._list.size >= TARGET:
+                self._submit(self._list)
+        return name
+
+    def _submit(self, draft: Draft) -> None:
+        if draft.size:
+            self._packing.submit(draft.take())
+
+    def _report(self, now: float) -> None:
+        if self._progress and now - self._reported >= _REPORT_SECONDS:
+            self._reported = now
+            done = self.content_bytes if now == float("inf") else max(self.content_bytes, self.read_bytes)
+            total = max(self._expected, done) if self._expected else 0
+            self._progress({"done_bytes": done, "total_bytes": total, "items": self.items})
+
+
+class _Previous:
+    """The last snapshot's items, walked along with the new ones."""
+
+    def __init__(self, items: Iterable[Stored]) -> None:
+        self._items: Iterator[Stored] = iter(items)
+        self._item = next(self._items, None)
+
+    def find(self, order: bytes) -> Stored | None:
+        while self._item is not None:
+            at = self._item.entry.path.replace(b"/", b"\0")
+            if at >= order:
+                return self._item if at == order else None
+            self._item = next(self._items, None)
+        return None

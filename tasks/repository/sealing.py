@@ -1,0 +1,41 @@
+"""Small objects sealed with the metadata key: indexes, snapshots, proofs, condemned lists. FORMAT.md, *Sealed objects*."""
+
+from __future__ import annotations
+
+import os
+
+import zstandard
+from blake3 import blake3
+from cryptography.exceptions import InvalidTag
+from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+
+from tasks.errors import Damaged, NewerFormat
+
+_MAGIC, _SALT = b"GBO1", 32
+_NONCE = bytes(12)
+_GREATEST = 1 << 31
+
+
+def seal(metadata_key: bytes, name: str, payload: bytes) -> bytes:
+    """`payload`, bound to the object's name."""
+    salt = os.urandom(_SALT)
+    packed = zstandard.ZstdCompressor(level=9 if len(payload) < 1 << 20 else 3).compress(payload)
+    return _MAGIC + salt + _cipher(metadata_key, salt).encrypt(_NONCE, packed, name.encode())
+
+
+def unseal(metadata_key: bytes, name: str, data: bytes) -> bytes:
+    """Raises `Damaged` naming the object, `NewerFormat`."""
+    if data[:3] == _MAGIC[:3] and data[3:4] > _MAGIC[3:]:
+        raise NewerFormat(f"`{name}` was written by a newer version: upgrade first")
+    salt = data[4 : 4 + _SALT]
+    if data[:4] != _MAGIC or len(salt) < _SALT:
+        raise Damaged(f"`{name}` is not what was stored: it is cut short or overwritten")
+    try:
+        packed = _cipher(metadata_key, salt).decrypt(_NONCE, data[4 + _SALT :], name.encode())
+        return zstandard.ZstdDecompressor().decompress(packed, max_output_size=_GREATEST)
+    except (InvalidTag, zstandard.ZstdError):
+        raise Damaged(f"`{name}` is not what was stored: bytes changed, or another object lies under its name") from None
+
+
+def _cipher(metadata_key: bytes, salt: bytes) -> AESGCM:
+    return AESGCM(blake3(salt, key=metadata_key).digest())

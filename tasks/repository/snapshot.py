@@ -1,0 +1,93 @@
+"""A snapshot: one captured state of one source. Sealed last: one that can be listed is whole."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import asdict, dataclass, field, fields
+from datetime import UTC, datetime
+from typing import Any
+
+from tasks.errors import Damaged, NewerFormat
+from tasks.item import Facts
+
+FORMAT = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Flawed:
+    """An item that the snapshot does not hold as it should. `path` is decoded for display (surrogate escapes);
+    `allowed` by the source's `allow_incomplete`."""
+
+    path: str
+    what: str
+    why: str
+    allowed: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class About:
+    """What is known of a snapshot before it is taken. `roots` maps each top-level name to the path it came from."""
+
+    id: str
+    source: str
+    kind: str
+    run: str
+    started: datetime
+    plan: str = ""
+    host: str = ""
+    allow_incomplete: tuple[str, ...] = ()
+    roots: dict[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """`level` and `content` (hex) are the item list's (FORMAT.md, *Items*). `packs` (hex) are the new ones that this
+    run stored; the snapshot may rely on older ones too. `figures`: `items`, `files`, `unchanged`
+    (counts), `content_bytes` (all streams), `read_bytes`, `new_bytes` (chunks not known before), `stored_bytes` (what
+    they take in packs), `seconds`. `flaws` holds the first thousand; `figures["flaws"]` counts all."""
+
+    id: str
+    source: str
+    kind: str
+    run: str
+    plan: str
+    host: str
+    started: datetime
+    finished: datetime
+    complete: bool
+    version: str
+    level: int
+    content: str
+    roots: dict[str, str]
+    flaws: tuple[Flawed, ...]
+    packs: tuple[str, ...]
+    facts: Facts
+    figures: dict[str, float]
+
+    def to_bytes(self) -> bytes:
+        data = {"format": FORMAT, **asdict(self)}
+        data["started"], data["finished"] = self.started.isoformat(), self.finished.isoformat()
+        return json.dumps(data, sort_keys=True).encode()
+
+    @classmethod
+    def from_bytes(cls, name: str, payload: bytes) -> Snapshot:
+        """Raises `Damaged`, `NewerFormat`."""
+        try:
+            data: dict[str, Any] = json.loads(payload)
+            if data["format"] > FORMAT:
+                raise NewerFormat(f"`{name}` has format {data['format']}; this version reads up to {FORMAT}")
+            known = {each.name: data[each.name] for each in fields(cls)}
+            known["started"] = datetime.fromisoformat(data["started"])
+            known["finished"] = datetime.fromisoformat(data["finished"])
+            known["packs"] = tuple(data["packs"])
+            known["flaws"] = tuple(Flawed(**flaw) for flaw in data["flaws"])
+            return cls(**known)
+        except (ValueError, KeyError, TypeError) as error:
+            raise Damaged(f"`{name}` can't be read as a snapshot: {error}") from error
+
+
+def snapshot_id(source: str, run: str, started: datetime) -> str:
+    """The same for the same source and run, and sorted by time: so a task that runs twice seals one snapshot."""
+    told_apart = hashlib.sha256(f"{run}\0{source}".encode()).hexdigest()[:8]
+    return f"{started.astimezone(UTC):%Y%m%dT%H%M%SZ}-{told_apart}"

@@ -1,0 +1,70 @@
+"""The protocol every kind of source keeps. A new kind is one file here and one line in `tasks/sources/__init__.py`."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import ClassVar, NamedTuple, Protocol
+
+from tasks.item import Facts, Flaw, Item, Stored, StoredItems
+from tasks.settings import SourceSettings
+
+
+class Problem(NamedTuple):
+    """Something that would fail, or weaken, tonight's backup; `advice` says what to do about it."""
+
+    what: str
+    advice: str
+    fatal: bool = True
+
+
+class Capture(Protocol):
+    """One pass over a source. Iterate it once; then ask for the facts."""
+
+    def __iter__(self) -> Iterator[Item]:
+        """Items sorted by `path.split(b"/")`. Raises `SourceError`, `Unavailable`."""
+        ...
+
+    def stored(self, item: Stored) -> None:
+        """The repository tells of every item it has kept, read or unchanged, in the same order."""
+        ...
+
+    def flaws(self) -> Iterable[Flaw]:
+        """What the pass itself could not list. Complete once the iteration has ended."""
+        ...
+
+    def facts(self) -> Facts:
+        """What was counted; complete once the iteration has ended and everything was `stored`."""
+        ...
+
+
+class Restoring(NamedTuple):
+    """How to restore: whether existing files may be replaced, and to whom the files shall belong."""
+
+    overwrite: bool = False
+    owners: bool = True
+    """Give files their owners again; needs root, silently kept as the restoring user otherwise."""
+
+
+class Source(Protocol):
+    """A configured thing to back up. Constructed with its name and validated settings; holds no connection until it
+    is used, and no secret outside its settings."""
+
+    kind: ClassVar[str]
+    Settings: ClassVar[type[SourceSettings]]
+
+    def check(self) -> list[Problem]:
+        """Everything that would go wrong tonight, found without changing anything."""
+        ...
+
+    def capture(self) -> Capture:
+        """Start a pass. Raises `SourceError` where nothing can be captured at all."""
+        ...
+
+    def restore(self, items: StoredItems, chosen: Iterable[Stored], into: Path, how: Restoring) -> None:
+        """Put the chosen items back. Never writes outside `into`. Raises `Occupied`, `UnsafePath`, `Damaged`."""
+        ...
+
+    def examine(self, scratch: Path) -> Facts:
+        """The facts of a restored copy, counted the way `capture` counts, to be compared with the snapshot's."""
+        ...
