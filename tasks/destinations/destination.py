@@ -24,16 +24,17 @@ class Listed(NamedTuple):
 
 class Destination(Protocol):
     """Stores objects under names such as `packs/0a/0a1b`: ASCII letters, digits, `_`, `-` and inner dots, in segments
-    of at most 200 joined by `/`, 900 in all; `check_name` refuses others. Safe in threads and after a fork."""
+    of at most 200 joined by `/`, 900 in all; `check_name` refuses others. No name is the folder of another, for not
+    every store can hold both. Safe in threads and after a fork."""
 
     def put(self, name: str, data: Data) -> None:
-        """Whole or not at all, durable on return, never replaces. Raises `Exists`, `NoSpace`, `Refused`,
-        `Unavailable`."""
+        """Whole or not at all, durable on return, never replaces. Raises `Exists` (what is there is durable too),
+        `NoSpace`, `Refused`, `Unavailable`; `Missing` where the file to be put is not there."""
         ...
 
     def get(self, name: str, offset: int = 0, length: int | None = None) -> bytes:
         """`length` bytes from `offset` (None: to the end). Raises `Missing`; `Damaged` where the object is too short
-        for the range."""
+        for the range; `Refused`, `Unavailable`."""
         ...
 
     def list(self, prefix: str = "") -> Iterator[Listed]:
@@ -42,7 +43,7 @@ class Destination(Protocol):
         ...
 
     def delete(self, name: str) -> None:
-        """Remove it. Raises `Missing`, `Refused`."""
+        """Remove it, durably. Raises `Missing`, `Refused`, `Unavailable`."""
         ...
 
 

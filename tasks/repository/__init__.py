@@ -1,6 +1,8 @@
 """How bytes are stored: FORMAT.md. What is public is named here; it knows destinations, and no sources."""
 
-from tasks.repository.check import CheckReport, Damage
+from __future__ import annotations
+
+from tasks.repository.check import CheckReport, Damage, Scope
 from tasks.repository.keys import ReaderKey, WriterKey, create_keys, open_keys
 from tasks.repository.proof import Proof
 from tasks.repository.pruning import PrunePlan
@@ -16,6 +18,7 @@ __all__ = [
     "PrunePlan",
     "ReaderKey",
     "Repository",
+    "Scope",
     "Snapshot",
     "WriterKey",
     "create_keys",

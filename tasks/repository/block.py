@@ -33,17 +33,17 @@ class Profile:
 class Draft:
     """Chunks gathered for one block. Views into buffers where the bytes lie there, own bytes otherwise."""
 
-    __slots__ = ("_end", "_last", "_start", "buffers", "kind", "lengths", "names", "pieces", "profile", "size")
+    __slots__ = ("_buffers", "_end", "_last", "_start", "held", "kind", "lengths", "names", "pieces", "profile", "size")
 
-    def __init__(self, kind: str, profile: Profile) -> None:
-        self.kind, self.profile = kind, profile
+    def __init__(self, kind: str, profile: Profile, buffers: Buffers) -> None:
+        self.kind, self.profile, self._buffers = kind, profile, buffers
         self._clear()
 
     def _clear(self) -> None:
         self.pieces: list[memoryview | bytes] = []
         self.names = bytearray()
         self.lengths = array("I")
-        self.buffers: list[Buffer] = []
+        self.held: list[Buffer] = []
         self.size = 0
         self._last: Buffer | None = None
         self._end = self._start = 0
@@ -53,33 +53,33 @@ class Draft:
         self.pieces.append(data)
         self._note(name, len(data))
 
-    def add_view(self, name: bytes, buffer: Buffer, start: int, end: int, buffers: Buffers) -> None:
+    def add_view(self, name: bytes, buffer: Buffer, start: int, end: int) -> None:
         """A chunk that lies in a buffer; one right behind the last extends its view."""
         if self._last is buffer and self._end == start:
             self._end = end
         else:
             self._close_view()
             if self._last is not buffer:
-                buffers.hold(buffer)
-                self.buffers.append(buffer)
+                self._buffers.hold(buffer)
+                self.held.append(buffer)
             self._last, self._start, self._end = buffer, start, end
         self._note(name, end - start)
 
-    def settle(self, buffers: Buffers) -> bool:
+    def settle(self) -> bool:
         """Called when the reader leaves a buffer. True if the block is large enough to go as it is; otherwise its
         views are copied, so that a few new chunks do not keep a whole buffer from use."""
         if self.size >= _SETTLE:
             return True
         self._close_view()
         self.pieces = [bytes(piece) for piece in self.pieces]
-        self.release(buffers)
+        self.release()
         return False
 
     def take(self) -> Draft:
         """The gathered block; this draft starts anew."""
         self._close_view()
-        taken = Draft(self.kind, self.profile)
-        for slot in ("pieces", "names", "lengths", "buffers", "size"):
+        taken = Draft(self.kind, self.profile, self._buffers)
+        for slot in ("pieces", "names", "lengths", "held", "size"):
             setattr(taken, slot, getattr(self, slot))
         self._clear()
         return taken
@@ -87,10 +87,11 @@ class Draft:
     def joined(self) -> memoryview:
         return memoryview(self.pieces[0] if len(self.pieces) == 1 else b"".join(self.pieces))
 
-    def release(self, buffers: Buffers) -> None:
-        for buffer in self.buffers:
-            buffers.release(buffer)
-        self.buffers = []
+    def release(self) -> None:
+        """Let go of the buffers; the views into them are not to be used any more."""
+        for buffer in self.held:
+            self._buffers.release(buffer)
+        self.held = []
         self._last = None
 
     def _note(self, name: bytes, length: int) -> None:

@@ -12,7 +12,7 @@ from tasks.errors import Damaged
 from tasks.item import Stored
 from tasks.repository import compression
 from tasks.repository.index import Index
-from tasks.repository.keys import RepositoryKeys, WriterKey
+from tasks.repository.keys import RepositoryKeys
 from tasks.repository.pack import LISTS, NAME, PackCipher, header_size, object_name
 
 _CACHED_BLOCKS, _CACHED_CIPHERS = 16, 4096
@@ -21,8 +21,8 @@ _CACHED_BLOCKS, _CACHED_CIPHERS = 16, 4096
 class Blocks:
     """Decoded blocks of a repository. Safe in threads; raises `Damaged` rather than return a wrong byte."""
 
-    def __init__(self, destination: Destination, index: Index, keys: RepositoryKeys, writer: WriterKey) -> None:
-        self._destination, self.index, self._keys, self._writer = destination, index, keys, writer
+    def __init__(self, destination: Destination, index: Index, keys: RepositoryKeys) -> None:
+        self._destination, self.index, self._keys = destination, index, keys
         self._ciphers: OrderedDict[bytes, PackCipher] = OrderedDict()
         self._cached: OrderedDict[int, memoryview] = OrderedDict()
         self._lock = threading.Lock()
@@ -68,7 +68,7 @@ class Blocks:
         cipher = self._ciphers.get(pack)
         if cipher is None:
             header = self._destination.get(object_name(pack), 0, header_size(kind))
-            cipher = PackCipher(pack, header, self._keys, self._writer)
+            cipher = PackCipher(pack, header, self._keys)
             with self._lock:
                 self._ciphers[pack] = cipher
                 if len(self._ciphers) > _CACHED_CIPHERS:

@@ -35,6 +35,22 @@ class Damage:
     what: str
 
 
+@dataclass(frozen=True, slots=True)
+class Scope:
+    """Whose packs' contents are read: those that one snapshot's run made, and one part `of` as many of all others."""
+
+    snapshot: Snapshot
+    part: int = 0
+    of: int = 0
+
+    def choose(self, packs: Iterable[SealedPack]) -> list[SealedPack]:
+        made = {bytes.fromhex(name) for name in self.snapshot.packs}
+        return [pack for pack in packs if pack.name in made or self._has_turn(pack.name)]
+
+    def _has_turn(self, pack: bytes) -> bool:
+        return bool(self.of) and int.from_bytes(pack[:4], "big") % self.of == self.part
+
+
 @dataclass(slots=True)
 class CheckReport:
     """`figures`: `snapshots`, `packs`, `orphan_packs`, and at depth *content* `read_packs`, `read_bytes`, `chunks`."""
@@ -54,13 +70,13 @@ class CheckReport:
 def check(
     repository: Repository,
     depth: Depth = "items",
-    only: Snapshot | None = None,
+    scope: Scope | None = None,
     progress: Callable[[dict[str, float]], None] | None = None,
 ) -> CheckReport:
     """*listing*: every object that something names is there, at its size, and opens. *items*: and every chunk that a
-    snapshot refers to is in an indexed pack, every item list reads. *content*: and every block of every pack (with
-    `only`: of the packs that this snapshot's run made) opens, decodes, and holds the chunks it should. Only what
-    makes the check itself impossible is raised: `Unavailable`, `Refused`, `WrongKey`."""
+    snapshot refers to is in an indexed pack, every item list reads. *content*: and every block of every pack (in
+    `scope`, if one is given) opens, decodes, and holds the chunks it should. Only what makes the check itself
+    impossible is raised: `Unavailable`, `Refused`, `WrongKey`."""
     report = CheckReport()
     packs = _check_index(repository, report)
     listed = {entry.name: entry.size for entry in repository.destination.list("packs/")}
@@ -78,21 +94,13 @@ def check(
     snapshots = _check_snapshots(repository, report)
     report.figures |= {"snapshots": len(snapshots), "packs": len(packs), "orphan_packs": len(listed)}
     if depth != "listing":
-        chosen = [snapshot for snapshot in snapshots if only is None or snapshot.id == only.id]
-        if only is not None and not chosen:
-            report.find(f"snapshots/{only.id}", "is missing")
-        blocks = Blocks(repository.destination, index, repository.keys, repository.writer)
-        for snapshot_id, findings in References(blocks).follow(chosen).findings.items():
+        blocks = Blocks(repository.destination, index, repository.keys)
+        for snapshot_id, findings in References(blocks).follow(snapshots).findings.items():
             report.find(f"snapshots/{snapshot_id}", "; ".join(dict.fromkeys(findings)))
     if depth == "content":
-        repository.reader()
-        wanted = None if only is None else {bytes.fromhex(name) for name in only.packs}
-        chosen_packs = [
-            pack
-            for pack in {pack.name: pack for pack, _ in packs}.values()
-            if pack.name not in report.damaged_packs and (wanted is None or pack.name in wanted)
-        ]
-        _check_contents(repository, chosen_packs, report, progress)
+        repository.writer.as_reader()
+        whole = {pack.name: pack for pack, _ in packs if pack.name not in report.damaged_packs}.values()
+        _check_contents(repository, scope.choose(whole) if scope else list(whole), report, progress)
     return report
 
 
@@ -121,11 +129,10 @@ def _check_snapshots(repository: Repository, report: CheckReport) -> list[Snapsh
 
 def _check_contents(
     repository: Repository,
-    packs: Iterable[SealedPack],
+    packs: list[SealedPack],
     report: CheckReport,
     progress: Callable[[dict[str, float]], None] | None,
 ) -> None:
-    packs = list(packs)
     total, done, chunks = sum(pack.size for pack in packs), 0, 0
     threads = len(os.sched_getaffinity(0))
     with ThreadPoolExecutor(threads, "checking") as pool:
@@ -151,7 +158,7 @@ def check_pack(repository: Repository, pack: SealedPack) -> int:
     """Read a pack whole and check all of it against its index. Returns the chunks. Raises `Damaged`, `Missing`."""
     name = object_name(pack.name)
     data = memoryview(repository.destination.get(name))
-    cipher = PackCipher(pack.name, bytes(data[:128]), repository.keys, repository.writer)
+    cipher = PackCipher(pack.name, bytes(data[:128]), repository.keys)
     listed = cipher.open_footer(pack.name, footer_of(pack.name, data))
     if listed.to_parts() != pack.listed.to_parts() or cipher.kind != pack.kind:
         raise Damaged(f"`{name}`: its footer and its index disagree")

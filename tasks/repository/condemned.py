@@ -32,6 +32,7 @@ def put_sentence(
     destination: Destination,
     keys: RepositoryKeys,
     at: datetime,
+    *,
     packs: Collection[bytes] = (),
     orphans: Collection[bytes] = (),
     damaged: Collection[bytes] = (),

@@ -32,9 +32,9 @@ def copy(
         return {"packs": 0, "sent_bytes": 0}
     snapshot = here.snapshot(snapshot_id)
     index = here.index(refresh=True)
-    references = References(Blocks(here.destination, index, here.keys, here.writer)).follow([snapshot])
+    references = References(Blocks(here.destination, index, here.keys)).follow([snapshot])
     if references.findings:
-        raise Condemned(f"snapshot `{snapshot_id}` relies on chunks that were condemned or lost; capture the source again")
+        raise Condemned(f"snapshot `{snapshot_id}` relies on chunks that were condemned or lost; back up again")
     there = to.index(refresh=True)
     wanted, relied = _sort_out(index, there, references)
     objects = _index_objects(here, {index.pack(pack).origin for pack in wanted})
@@ -53,7 +53,7 @@ def copy(
             put_index(to.destination, to.keys, chosen)
     # The last look: a pack that is condemned from now on is condemned by a prune that will see this snapshot.
     if condemned_packs(to.destination, to.keys) & (relied | wanted):
-        raise Condemned(f"a prune condemned packs that snapshot `{snapshot_id}` relies on; capture the source again")
+        raise Condemned(f"a prune condemned packs that snapshot `{snapshot_id}` relies on; back up again")
     _put_same(to, name, here.destination.get(name))
     return {"packs": len(wanted), "sent_bytes": sent}
 

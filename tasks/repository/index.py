@@ -111,25 +111,23 @@ class Index:
         self._sort()
         return self._names.rows(names)
 
-    def places(self, rows: Numbers) -> tuple[Numbers, Numbers, Numbers]:
-        """Of rows that are there: block, offset, length, as in `Place`."""
-        block, offset, length = self._places
-        return block[rows], offset[rows], length[rows]
-
     def packs_of(self, rows: Numbers) -> Numbers:
         """Of rows that are there: each one's number in `packs`."""
-        return self._blocks[self._places[0][rows], 4]
+        numbers: Numbers = self._blocks[self._places[0][rows], 4]
+        return numbers
 
     def used_bytes(self, used: Numbers) -> Numbers:
         """Decoded bytes by pack of the rows for which `used`, a boolean a row, is true."""
         self._sort()
         packs = self._blocks[self._places[0][used], 4]
-        return numpy.bincount(packs, weights=self._places[2][used], minlength=len(self.packs))
+        counted: Numbers = numpy.bincount(packs, weights=self._places[2][used], minlength=len(self.packs))
+        return counted
 
     def raw_bytes(self) -> Numbers:
         """Decoded bytes by pack."""
         self._sort()
-        return numpy.bincount(self._blocks[:, 4], weights=self._blocks[:, 2], minlength=len(self.packs))
+        counted: Numbers = numpy.bincount(self._blocks[:, 4], weights=self._blocks[:, 2], minlength=len(self.packs))
+        return counted
 
     def names(self, rows: Numbers) -> bytes:
         """The names in these rows, joined."""
@@ -145,7 +143,7 @@ class Index:
             yield self._names.name(int(row)), Place(int(block[row]), int(offset[row]), int(length[row]))
 
     def block(self, number: int) -> tuple[IndexedPack, int, Block]:
-        """Block `number`: its pack, its number within that pack, and how it lies there (its count of chunks left out)."""
+        """Block `number`: its pack, its number within that pack, and how it lies there (its count of chunks is 0)."""
         self._sort()
         offset, stored, raw, method, pack = map(int, self._blocks[number])
         return self.packs[pack], number - self.packs[pack].first, Block(offset, stored, raw, method, 0)

@@ -17,7 +17,7 @@ from nacl.pwhash import argon2id
 from nacl.secret import SecretBox
 from nacl.signing import SigningKey, VerifyKey
 
-from tasks.errors import Damaged, NewerFormat, WrongKey
+from tasks.errors import Damaged, NewerFormat, Refused, WrongKey
 
 FORMAT = 1
 _ARGON2_OPERATIONS = 4
@@ -33,8 +33,9 @@ def derive(purpose: str, material: bytes) -> bytes:
 
 @dataclass(frozen=True, slots=True)
 class RepositoryKeys:
-    """The keys of one repository that a writer holds."""
+    """The keys of one repository, derived from its `writer`'s, who may be a reader too."""
 
+    writer: WriterKey
     identity: bytes
     naming: bytes = field(repr=False)
     listing: bytes = field(repr=False)
@@ -55,6 +56,7 @@ class WriterKey:
         identity = blake3(b"repository:" + source.encode(), key=self.secret).digest(16)
         material = self.secret + identity
         return RepositoryKeys(
+            writer=self,
             identity=identity,
             naming=derive("naming", material),
             listing=derive("listing", material),
@@ -62,9 +64,13 @@ class WriterKey:
             cutting=int.from_bytes(derive("cutting", material)[:8], "little") & ((1 << 62) - 1),
         )
 
+    def as_reader(self) -> ReaderKey:
+        """Raises `Refused` where only the writer's key is held."""
+        raise Refused("this needs the private key: give the passphrase (`keys.passphrase` in backup.toml)")
+
     def seal_pack_key(self, key: bytes) -> bytes:
         """80 bytes that only the holder of the private key opens."""
-        return SealedBox(PublicKey(self.public)).encrypt(key)
+        return bytes(SealedBox(PublicKey(self.public)).encrypt(key))
 
     def verified(self, name: str, text: bytes, signature: bytes) -> bool:
         """Whether `text` was signed for the object `name` by a holder of the private key."""
@@ -99,12 +105,15 @@ class ReaderKey(WriterKey):
     seed: bytes = field(repr=False, kw_only=True)
 
     @cached_property
-    def _box(self) -> SealedBox:
+    def _box(self) -> SealedBox[PrivateKey]:
         return SealedBox(PrivateKey(derive("encryption", self.seed)))
 
     @cached_property
     def _signing(self) -> SigningKey:
         return SigningKey(derive("signing", self.seed))
+
+    def as_reader(self) -> ReaderKey:
+        return self
 
     def open_pack_key(self, sealed: bytes) -> bytes:
         """Raises `WrongKey`."""
@@ -169,19 +178,23 @@ def open_keys(document: bytes, *, passphrase: str | None = None, sheet: str | No
         raise Damaged("the keyring document does not fit its own private key: take `keyring.json` from another copy")
     try:
         secret = SealedBox(private).decrypt(_decode(fields["writer"]))
-    except CryptoError:
+    except (CryptoError, TypeError, ValueError):
         raise Damaged("the keyring document's writer part is damaged: take it from another destination") from None
     return ReaderKey(str(fields["id"]), public, verify, secret, seed=seed)
 
 
 def _seed_of_passphrase(fields: dict[str, str], passphrase: str) -> bytes:
-    private: dict[str, str] = fields["private"]  # type: ignore[assignment]  # JSON: the one nested part
-    operations, memory = int(private["operations"]), int(private["memory"])
-    if operations > 64 or memory > 4 << 30:
-        raise Damaged("the keyring document asks for an absurd amount of memory or time; take it from another copy")
-    wrapping = argon2id.kdf(32, passphrase.encode(), _decode(private["salt"]), opslimit=operations, memlimit=memory)
     try:
-        return SecretBox(wrapping).decrypt(_decode(private["box"]))
+        private: dict[str, str] = fields["private"]  # type: ignore[assignment]  # JSON: the one nested part
+        operations, memory = int(private["operations"]), int(private["memory"])
+        salt, box = _decode(private["salt"]), _decode(private["box"])
+        if operations > 64 or memory > 4 << 30:
+            raise Damaged("the keyring document asks for an absurd amount of memory or time; take it from another copy")
+        wrapping = argon2id.kdf(32, passphrase.encode(), salt, opslimit=operations, memlimit=memory)
+    except (KeyError, TypeError, ValueError):
+        raise Damaged("the keyring document's private part is damaged: take `keyring.json` from another copy") from None
+    try:
+        return SecretBox(wrapping).decrypt(box)
     except CryptoError:
         raise WrongKey("wrong passphrase: it does not open this keyring (the recovery sheet would)") from None
 
@@ -190,7 +203,7 @@ def _seed_of_sheet(sheet: str) -> bytes:
     code = "".join(sheet.split()).upper()
     try:
         data = base64.b32decode(code)
-    except binascii.Error:
+    except ValueError:
         data = b""
     seed, check = data[:32], data[32:]
     if len(data) != 32 + _SHEET_CHECK or blake3(seed).digest(_SHEET_CHECK) != check:

@@ -24,8 +24,8 @@ class SortedNames:
     def __init__(self, high: Numbers, low: Numbers) -> None:
         self.high, self.low = high, low
         # Bisecting a memoryview costs a third of what a NumPy look-up of one number does.
-        self._high = memoryview(high).cast("B").cast("Q")
-        self._low = memoryview(low).cast("B").cast("Q")
+        self._high = high.data.cast("B").cast("Q")
+        self._low = low.data.cast("B").cast("Q")
 
     def __len__(self) -> int:
         return len(self.high)

@@ -1,4 +1,4 @@
-"""Packs: sealed blocks in one stored object, with a sealed footer that lists them. FORMAT.md, *Chunks, blocks, packs*."""
+"""Packs: sealed blocks in one stored object, with a footer that lists them. FORMAT.md, *Chunks, blocks, packs*."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ from blake3 import blake3
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
-from tasks.errors import Damaged, NewerFormat, Refused
-from tasks.repository.keys import ReaderKey, RepositoryKeys, WriterKey
+from tasks.errors import Damaged, NewerFormat, WrongKey
+from tasks.repository.keys import RepositoryKeys
 
 CONTENT, LISTS = "D", "L"
 TARGET = 32 << 20
@@ -51,6 +51,16 @@ class Block(NamedTuple):
     chunks: int
 
 
+class Encoded(NamedTuple):
+    """A block before it is sealed: its encoded bytes, decoded length, and the names and lengths of its chunks."""
+
+    method: int
+    data: bytes | memoryview
+    raw: int
+    names: bytes
+    lengths: array[int]
+
+
 @dataclass(slots=True)
 class BlockList:
     """What a pack's footer, and its part of an index, say: the blocks, and their chunks one after the other."""
@@ -59,10 +69,10 @@ class BlockList:
     names: bytearray = field(default_factory=bytearray)
     lengths: array[int] = field(default_factory=lambda: array("I"))
 
-    def add(self, stored: int, raw: int, method: int, names: bytes, lengths: array[int]) -> None:
-        self.blocks.extend((stored, raw, method | len(lengths) << 8))
-        self.names += names
-        self.lengths.extend(lengths)
+    def add(self, stored: int, block: Encoded) -> None:
+        self.blocks.extend((stored, block.raw, block.method | len(block.lengths) << 8))
+        self.names += block.names
+        self.lengths.extend(block.lengths)
 
     def to_parts(self) -> list[bytes]:
         return [self.blocks.tobytes(), bytes(self.names), self.lengths.tobytes()]
@@ -101,10 +111,10 @@ class SealedPack(NamedTuple):
 class PackWriter:
     """Appends blocks to a file of its own, whose name is no stored object's until `close`. Not shared by threads."""
 
-    def __init__(self, path: Path, kind: str, writer: WriterKey, keys: RepositoryKeys) -> None:
+    def __init__(self, path: Path, kind: str, keys: RepositoryKeys) -> None:
         key = os.urandom(32)
         if kind == CONTENT:
-            material = writer.seal_pack_key(key)
+            material = keys.writer.seal_pack_key(key)
         else:
             material = os.urandom(_MATERIAL[LISTS])
             key = blake3(material, key=keys.metadata).digest()
@@ -117,16 +127,16 @@ class PackWriter:
         self.size = _write(self._file, self._header)
         self._buffer = bytearray(0)
 
-    def append(self, method: int, data: bytes | memoryview, raw: int, names: bytes, lengths: array[int]) -> int:
-        """Seal one encoded block. Returns the bytes it takes."""
-        stored = len(data) + _TAG
+    def append(self, block: Encoded) -> int:
+        """Seal one block. Returns the bytes it takes."""
+        stored = len(block.data) + _TAG
         if len(self._buffer) < stored:
             self._buffer = bytearray(stored)
         sealed = memoryview(self._buffer)[:stored]
-        self._cipher.encrypt_into(_NONCE.pack(self._count, method), data, None, sealed)
+        self._cipher.encrypt_into(_NONCE.pack(self._count, block.method), block.data, None, sealed)
         self.size += _write(self._file, sealed)
         self._count += 1
-        self._listed.add(stored, raw, method, names, lengths)
+        self._listed.add(stored, block)
         return stored
 
     def close(self) -> SealedPack:
@@ -143,9 +153,9 @@ class PackWriter:
 
 
 class PackCipher:
-    """Opens the blocks of one pack, given its first bytes. Raises `Damaged`, `NewerFormat`, `Refused`, `WrongKey`."""
+    """Opens the blocks of one pack, given its first bytes. Raises `Damaged`, `NewerFormat`, `Refused`."""
 
-    def __init__(self, name: bytes, header: bytes, keys: RepositoryKeys, writer: WriterKey) -> None:
+    def __init__(self, name: bytes, header: bytes, keys: RepositoryKeys) -> None:
         self.object = object_name(name)
         kind = header[4:5].decode("latin-1")
         if header[:3] == _MAGIC[:3] and header[3:4] > _MAGIC[3:]:
@@ -157,10 +167,12 @@ class PackCipher:
         material = self.header[5:]
         if kind == LISTS:
             key = blake3(material, key=keys.metadata).digest()
-        elif isinstance(writer, ReaderKey):
-            key = writer.open_pack_key(material)
         else:
-            raise Refused("reading contents needs the private key: give the passphrase (`keys.passphrase`)")
+            try:
+                key = keys.writer.as_reader().open_pack_key(material)
+            except WrongKey:
+                # The repository's marker fits the keyring, so the pack is at fault and not the key.
+                raise Damaged(f"`{self.object}`: the key in its header does not open") from None
         self._cipher = AESGCM(key)
 
     def open(self, number: int, method: int, sealed: bytes | memoryview) -> bytes:

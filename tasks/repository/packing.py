@@ -8,11 +8,12 @@ import threading
 from pathlib import Path
 
 from tasks.destinations.destination import Destination
+from tasks.destinations.file_errors import explained
 from tasks.repository import compression, index
 from tasks.repository.block import Draft
 from tasks.repository.buffers import Buffers
-from tasks.repository.keys import RepositoryKeys, WriterKey
-from tasks.repository.pack import TARGET, PackWriter, SealedPack, object_name
+from tasks.repository.keys import RepositoryKeys
+from tasks.repository.pack import TARGET, Encoded, PackWriter, SealedPack, object_name
 from tasks.repository.sealing import seal
 
 _WAITING = 8
@@ -30,13 +31,10 @@ class Packing:
         self,
         into: Destination,
         scratch: Path,
-        writer: WriterKey,
         keys: RepositoryKeys,
         buffers: Buffers,
-        threads: int | None = None,
     ) -> None:
-        self._into, self._scratch, self._writer, self._keys = into, scratch, writer, keys
-        self._buffers = buffers
+        self._into, self._scratch, self._keys, self._buffers = into, scratch, keys, buffers
         self._waiting: queue.Queue[Draft | None] = queue.Queue(_WAITING)
         self._lock = threading.Lock()
         self._idle: list[PackWriter] = []
@@ -44,7 +42,7 @@ class Packing:
         self._error: BaseException | None = None
         self.stored_bytes = 0
         self.packs: list[bytes] = []
-        count = threads or len(os.sched_getaffinity(0))
+        count = len(os.sched_getaffinity(0))
         self._threads = [threading.Thread(target=self._work, name=f"packing-{at}", daemon=True) for at in range(count)]
 
     def __enter__(self) -> Packing:
@@ -90,17 +88,21 @@ class Packing:
                 if not self._error:
                     self._pack(draft)
             except BaseException as error:  # noqa: BLE001  # handed to the thread that submits, which raises it
-                self._error = self._error or error
-                self._buffers.break_off(error)
+                self._fail(error)
             finally:
-                draft.release(self._buffers)
+                draft.release()
+
+    def _fail(self, error: BaseException) -> None:
+        self._error = self._error or error
+        self._buffers.break_off(error)
 
     def _pack(self, draft: Draft) -> None:
         data = draft.joined()
         method, encoded = compression.encode(data, draft.profile.way(data))
         pack = self._take(draft.kind)
         try:
-            stored = pack.append(method, encoded, len(data), bytes(draft.names), draft.lengths)
+            with explained("pack into", self._scratch):
+                stored = pack.append(Encoded(method, encoded, len(data), bytes(draft.names), draft.lengths))
         except BaseException:
             pack.abandon()
             raise
@@ -117,11 +119,13 @@ class Packing:
             for at, pack in enumerate(self._idle):
                 if pack.kind == kind:
                     return self._idle.pop(at)
-        return PackWriter(self._scratch / f"{os.urandom(8).hex()}.pack", kind, self._writer, self._keys)
+        with explained("pack into", self._scratch):
+            return PackWriter(self._scratch / f"{os.urandom(8).hex()}.pack", kind, self._keys)
 
     def _put_pack(self, pack: PackWriter) -> None:
         try:
-            sealed = pack.close()
+            with explained("pack into", self._scratch):
+                sealed = pack.close()
             self._into.put(object_name(sealed.name), pack.path)
         finally:
             pack.path.unlink(missing_ok=True)
@@ -141,5 +145,3 @@ def put_index(into: Destination, keys: RepositoryKeys, packs: list[SealedPack]) 
     name = f"index/{os.urandom(16).hex()}"
     into.put(name, seal(keys.metadata, name, index.encode(packs)))
     return name
-
-

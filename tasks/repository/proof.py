@@ -11,7 +11,7 @@ import msgpack
 
 from tasks.destinations.destination import Destination
 from tasks.errors import Damaged
-from tasks.repository.keys import ReaderKey, RepositoryKeys, WriterKey
+from tasks.repository.keys import RepositoryKeys
 from tasks.repository.sealing import seal, unseal
 
 _FOLDER = "proofs/"
@@ -31,14 +31,15 @@ class Proof:
     figures: dict[str, float] = field(default_factory=dict)
 
 
-def put_proof(destination: Destination, reader: ReaderKey, keys: RepositoryKeys, proof: Proof) -> None:
+def put_proof(destination: Destination, keys: RepositoryKeys, proof: Proof) -> None:
+    """Raises `Refused` without the private key."""
     name = f"{_FOLDER}{proof.snapshot}/{proof.when.astimezone(UTC):%Y%m%dT%H%M%SZ}-{proof.verb}-{os.urandom(4).hex()}"
     text = json.dumps({**asdict(proof), "when": proof.when.isoformat()}, sort_keys=True).encode()
-    payload = msgpack.packb([text, reader.sign(name, text)])
+    payload = msgpack.packb([text, keys.writer.as_reader().sign(name, text)])
     destination.put(name, seal(keys.metadata, name, payload))
 
 
-def proofs(destination: Destination, writer: WriterKey, keys: RepositoryKeys) -> dict[str, list[Proof]]:
+def proofs(destination: Destination, keys: RepositoryKeys) -> dict[str, list[Proof]]:
     """By snapshot, oldest first. What is damaged, or not signed by this keyring, proves nothing and is left out."""
     found: dict[str, list[Proof]] = {}
     for listed in destination.list(_FOLDER):
@@ -50,7 +51,7 @@ def proofs(destination: Destination, writer: WriterKey, keys: RepositoryKeys) ->
             proof = Proof(**{**data, "when": when, "findings": findings})
         except (Damaged, ValueError, KeyError, TypeError):
             continue
-        if writer.verified(listed.name, text, signature) and listed.name.startswith(f"{_FOLDER}{proof.snapshot}/"):
+        if keys.writer.verified(listed.name, text, signature) and listed.name.startswith(f"{_FOLDER}{proof.snapshot}/"):
             found.setdefault(proof.snapshot, []).append(proof)
     return found
 

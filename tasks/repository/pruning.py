@@ -9,8 +9,6 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
-import numpy
-
 from tasks.errors import Damaged, Missing
 from tasks.repository.block import TARGET, Draft, Profile
 from tasks.repository.blocks import Blocks
@@ -38,6 +36,8 @@ class PrunePlan:
     `condemned_bytes`, `freed_bytes` (as stored)."""
 
     repository: Repository
+    references: References = field(repr=False)
+    index: Index = field(repr=False)
     now: datetime
     forget: tuple[str, ...]
     condemn: frozenset[bytes]
@@ -46,8 +46,6 @@ class PrunePlan:
     pardon: frozenset[bytes]
     repack: tuple[bytes, ...]
     figures: dict[str, float] = field(default_factory=dict)
-    references: References | None = field(default=None, repr=False)
-    index: Index | None = field(default=None, repr=False)
 
     def apply(self, progress: Callable[[dict[str, float]], None] | None = None) -> dict[str, float]:
         """Do it. Killed anywhere, it leaves a whole repository, and the next prune goes on. Returns `figures`."""
@@ -59,7 +57,7 @@ class PrunePlan:
             _repack(self, progress)
         condemn = set(self.condemn) | set(self.repack)
         if condemn or self.orphans:
-            put_sentence(repository.destination, repository.keys, self.now, condemn, set(self.orphans))
+            put_sentence(repository.destination, repository.keys, self.now, packs=condemn, orphans=self.orphans)
         _rewrite_indexes(repository, self.delete)
         for pack in sorted(self.delete):
             _delete(repository, object_name(pack))
@@ -73,7 +71,7 @@ def plan_prune(repository: Repository, forget: Collection[str], now: datetime, g
     terms = sentences(repository.destination, repository.keys)
     index = _load_index(repository, terms)
     kept = [snapshot for snapshot in repository.snapshots() if snapshot.id not in set(forget)]
-    blocks = Blocks(repository.destination, index, repository.keys, repository.writer)
+    blocks = Blocks(repository.destination, index, repository.keys)
     references = References(blocks).follow(kept)
     for snapshot, findings in references.findings.items():
         raise Damaged(f"nothing is pruned while snapshot `{snapshot}` is damaged ({findings[0]}): run `verify` first")
@@ -108,6 +106,8 @@ def plan_prune(repository: Repository, forget: Collection[str], now: datetime, g
     }
     return PrunePlan(
         repository,
+        references,
+        index,
         now,
         tuple(sorted(forget)),
         frozenset(condemn),
@@ -116,8 +116,6 @@ def plan_prune(repository: Repository, forget: Collection[str], now: datetime, g
         frozenset(pardon),
         tuple(repack),
         {name: float(value) for name, value in figures.items()},
-        references,
-        index,
     )
 
 
@@ -147,13 +145,15 @@ def _condemned_since(terms: list[Sentence]) -> dict[bytes, datetime]:
 def _repack(plan: PrunePlan, progress: Callable[[dict[str, float]], None] | None) -> None:
     """Store the used chunks of sparsely used packs again, in new packs."""
     repository, index, references = plan.repository, plan.index, plan.references
-    assert index is not None and references is not None
-    blocks = Blocks(repository.destination, index, repository.keys, repository.writer)
+    blocks = Blocks(repository.destination, index, repository.keys)
     buffers = Buffers(1)
     with TemporaryDirectory(prefix="geometra-repack-") as scratch:
-        packing = Packing(repository.destination, Path(scratch), repository.writer, repository.keys, buffers)
+        packing = Packing(repository.destination, Path(scratch), repository.keys, buffers)
         with packing:
-            drafts = {CONTENT: Draft(CONTENT, Profile(every=4)), LISTS: Draft(LISTS, Profile(STRONG))}
+            drafts = {
+                CONTENT: Draft(CONTENT, Profile(every=4), buffers),
+                LISTS: Draft(LISTS, Profile(STRONG), buffers),
+            }
             for done, pack in enumerate(plan.repack):
                 draft = drafts[index.pack(pack).kind]
                 for name, place in index.used_chunks(pack, references.used):
@@ -193,7 +193,9 @@ def _rewrite_sentences(repository: Repository, gone: frozenset[bytes]) -> None:
             rest = (set(part - gone) for part in (term.packs, term.orphans, term.damaged))
             packs, orphans, damaged = rest
             if packs or orphans or damaged:
-                put_sentence(repository.destination, repository.keys, term.at, packs, orphans, damaged)
+                put_sentence(
+                    repository.destination, repository.keys, term.at, packs=packs, orphans=orphans, damaged=damaged
+                )
             _delete(repository, term.name)
 
 

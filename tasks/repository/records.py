@@ -77,7 +77,7 @@ def decode(group: bytes | memoryview) -> Iterator[Stored]:
 
 
 class Grouper:
-    """Cuts the sorted records into groups, at places that depend on paths alone: so a changed file changes one group."""
+    """Cuts the sorted records into groups, at places that depend on paths alone: a changed file changes one group."""
 
     def __init__(self, keep: Callable[[bytes], bytes]) -> None:
         """`keep` stores a group as a chunk and returns its name."""

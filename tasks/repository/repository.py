@@ -13,17 +13,27 @@ from typing import Protocol
 import pathspec
 
 from tasks.destinations.destination import Destination
-from tasks.errors import Damaged, Exists, Missing, NewerFormat, NotARepository, NotFound, Refused, WrongKey
+from tasks.errors import (
+    Damaged,
+    Exists,
+    Missing,
+    NewerFormat,
+    NotARepository,
+    NotFound,
+    Refused,
+    Unavailable,
+    WrongKey,
+)
 from tasks.item import Facts, Flaw, Item, Stored
 from tasks.repository import index as indexes
 from tasks.repository import proof as proving
 from tasks.repository.blocks import Blocks
 from tasks.repository.buffers import Buffers
-from tasks.repository.check import CheckReport, Depth, check
+from tasks.repository.check import CheckReport, Depth, Scope, check
 from tasks.repository.condemned import condemned_packs, put_sentence
 from tasks.repository.copying import copy
 from tasks.repository.index import Index
-from tasks.repository.keys import FORMAT, ReaderKey, RepositoryKeys, WriterKey, keyring_of
+from tasks.repository.keys import FORMAT, RepositoryKeys, WriterKey, keyring_of
 from tasks.repository.pack import SealedPack
 from tasks.repository.packing import Packing
 from tasks.repository.proof import Proof
@@ -35,6 +45,7 @@ from tasks.repository.snapshot import About, Flawed, Snapshot
 
 _MARKER = "repository"
 _BUFFERS = 12
+_INDEX_TRIES = 5
 _MOST_FLAWS = 1000
 
 
@@ -81,7 +92,7 @@ class Repository:
 
     @classmethod
     def create_or_open(
-        cls, destination: Destination, source: str, writer: WriterKey, document: bytes, cache: Path | None = None
+        cls, destination: Destination, source: str, writer: WriterKey, document: bytes, *, cache: Path | None = None
     ) -> Repository:
         """Puts the keyring document and the marker where they are missing."""
         repository = cls(destination, source, writer, cache)
@@ -123,7 +134,9 @@ class Repository:
         try:
             return self._snapshot(f"snapshots/{snapshot_id}")
         except (Missing, Refused):
-            raise NotFound(f"`{self.source}` has no snapshot `{snapshot_id}` here: `list` shows what there is") from None
+            raise NotFound(
+                f"`{self.source}` has no snapshot `{snapshot_id}` here: `list` shows what there is"
+            ) from None
 
     def _snapshot(self, name: str) -> Snapshot:
         payload = unseal(self.keys.metadata, name, self.destination.get(name))
@@ -136,12 +149,19 @@ class Repository:
         return self._index
 
     def load_index(self, without: Collection[bytes] = ()) -> Index:
-        loaded = Index()
-        for origin in self.index_names():
-            for pack in self.index_object(origin):
-                if pack.name not in without:
-                    loaded.add(pack, origin)
-        return loaded
+        """All of the index but some packs. Raises `Damaged`, `Unavailable`."""
+        for _ in range(_INDEX_TRIES):
+            loaded = Index()
+            try:
+                for origin in self.index_names():
+                    for pack in self.index_object(origin):
+                        if pack.name not in without:
+                            loaded.add(pack, origin)
+                return loaded
+            except Missing:
+                # A prune has put this object's packs into another one meanwhile: look again.
+                continue
+        raise Unavailable(f"the index of `{self.source}` changes faster than it can be read: is a prune in a loop?")
 
     def index_names(self) -> list[str]:
         return [listed.name for listed in self.destination.list("index/")]
@@ -168,7 +188,7 @@ class Repository:
 
     def read(self, snapshot: Snapshot) -> Items:
         """The snapshot's items. Also reads what lies in condemned packs, as long as it is there."""
-        blocks = Blocks(self.destination, self.load_index(), self.keys, self.writer)
+        blocks = Blocks(self.destination, self.load_index(), self.keys)
         return Items(blocks, snapshot.level, bytes.fromhex(snapshot.content))
 
     def save(
@@ -199,14 +219,23 @@ class Repository:
                 for pack in waiting.index_object(origin):
                     known.add(pack, origin)
         last = max(self.snapshots(), key=lambda snapshot: snapshot.started, default=None)
-        blocks = Blocks(self.destination, index, self.keys, self.writer)
+        blocks = Blocks(self.destination, index, self.keys)
         previous = Items(blocks, last.level, bytes.fromhex(last.content)) if last else Items(blocks, 0, b"")
         buffers = Buffers(_BUFFERS)
         expected = last.figures.get("content_bytes", 0) if last else 0
         with tempfile.TemporaryDirectory(prefix="packs-", dir=scratch) as folder:
-            packing = Packing(into, Path(folder), self.writer, self.keys, buffers)
+            packing = Packing(into, Path(folder), self.keys, buffers)
             with packing:
-                saving = Saving(self.keys, known, _readable(previous), previous, packing, buffers, progress, expected)
+                saving = Saving(
+                    self.keys,
+                    packing,
+                    buffers,
+                    known=known,
+                    previous=_readable(previous),
+                    lists=previous,
+                    progress=progress,
+                    expected_bytes=expected,
+                )
                 saved = saving.save(capture, capture.stored)
         flaws = _allowed([*capture.flaws(), *saved.flaws], about.allow_incomplete)
         snapshot = Snapshot(
@@ -235,9 +264,11 @@ class Repository:
             return Snapshot.from_bytes(name, unseal(self.keys.metadata, name, into.get(name)))
         return snapshot
 
-    def check(self, depth: Depth = "items", only: Snapshot | None = None, progress: Progress | None = None) -> CheckReport:
+    def check(
+        self, depth: Depth = "items", scope: Scope | None = None, progress: Progress | None = None
+    ) -> CheckReport:
         """See `tasks.repository.check.check`."""
-        return check(self, depth, only, progress)
+        return check(self, depth, scope, progress)
 
     def plan_prune(self, forget: Collection[str], now: datetime, grace: timedelta) -> PrunePlan:
         """See `tasks.repository.pruning.plan_prune`."""
@@ -253,16 +284,10 @@ class Repository:
         return copy(self, snapshot_id, to, progress)
 
     def prove(self, proof: Proof) -> None:
-        proving.put_proof(self.destination, self.reader(), self.keys, proof)
+        proving.put_proof(self.destination, self.keys, proof)
 
     def proofs(self) -> dict[str, list[Proof]]:
-        return proving.proofs(self.destination, self.writer, self.keys)
-
-    def reader(self) -> ReaderKey:
-        """Raises `Refused` where only the writer's key is held."""
-        if not isinstance(self.writer, ReaderKey):
-            raise Refused("this needs the private key: give the passphrase (`keys.passphrase` in backup.toml)")
-        return self.writer
+        return proving.proofs(self.destination, self.keys)
 
 
 def _put_once(destination: Destination, name: str, data: bytes) -> None:

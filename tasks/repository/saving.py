@@ -13,7 +13,7 @@ from typing import Protocol
 from blake3 import blake3
 
 from tasks.errors import BackupError
-from tasks.item import FILE, Entry, Flaw, Item, Stored, Stream, Unreadable, Vanished
+from tasks.item import FILE, Flaw, Item, Stored, Stream, Unreadable, Vanished
 from tasks.repository import chunker
 from tasks.repository.block import TARGET, Draft, Profile
 from tasks.repository.buffers import SIZE, Buffer, Buffers
@@ -55,14 +55,16 @@ class Saving:
     def __init__(
         self,
         keys: RepositoryKeys,
+        packing: Packing,
+        buffers: Buffers,
+        *,
         known: Index,
         previous: Iterable[Stored],
         lists: Lists,
-        packing: Packing,
-        buffers: Buffers,
         progress: Progress | None = None,
         expected_bytes: float = 0,
     ) -> None:
+        """`known`: the chunks that need not be stored. `previous`: the last snapshot's items; `lists` reads theirs."""
         self._naming, self._listing = keys.naming, keys.listing
         self._cutting = chunker.Cutting(keys.cutting)
         self._known, self._lists, self._packing, self._buffers = known, lists, packing, buffers
@@ -71,9 +73,9 @@ class Saving:
         self._progress, self._expected, self._reported = progress, expected_bytes, 0.0
         self._buffer = buffers.take()
         self._at = 0
-        self._small = Draft(CONTENT, Profile(STRONG))
-        self._medium = Draft(CONTENT, Profile(every=1))
-        self._list = Draft(LISTS, Profile(STRONG))
+        self._small = Draft(CONTENT, Profile(STRONG), buffers)
+        self._medium = Draft(CONTENT, Profile(every=1), buffers)
+        self._list = Draft(LISTS, Profile(STRONG), buffers)
         self._large: Draft | None = None
         self._flaws: list[Flaw] = []
         self.items = self.files = self.unchanged = 0
@@ -124,14 +126,17 @@ class Saving:
         try:
             stream = item.open()
         except Vanished:
-            return self._flawed(entry, "vanished", "it was listed, and gone when it was opened")
+            self._flaws.append(Flaw(entry.path, "vanished", "it was listed, and gone when it was opened"))
+            return None
         except Unreadable as error:
-            return self._flawed(entry, "unreadable", str(error))
+            self._flaws.append(Flaw(entry.path, "unreadable", str(error)))
+            return None
         try:
             level, content, size, cut, digest = self._read(stream, item, old.entry.cut if old else "")
         except (Vanished, Unreadable) as error:
             stream.close()
-            return self._flawed(entry, "unreadable", str(error))
+            self._flaws.append(Flaw(entry.path, "unreadable", str(error)))
+            return None
         except BaseException:
             stream.close()
             raise
@@ -145,9 +150,6 @@ class Saving:
             self._flaws.append(Flaw(entry.path, flaw, "it changed while it was read"))
         self.content_bytes += size
         return Stored(entry._replace(cut=cut, digest=digest), level, content)
-
-    def _flawed(self, entry: Entry, what: str, why: str) -> None:
-        self._flaws.append(Flaw(entry.path, what, why))
 
     def _is_unchanged(self, item: Item, old: Stored) -> bool:
         new, was = item.entry, old.entry
@@ -192,7 +194,7 @@ class Saving:
         cut = chunker.choose(max(expected, filled - start), self._buffer.view[start:filled], cut_before, item.cut)
         cutter, names, size = self._cutting.chunker(cut), NameList(self._keep_list), 0
         medium = ended and filled - start <= _MEDIUM_LIMIT
-        self._large = draft = self._medium if medium else Draft(CONTENT, Profile())
+        self._large = draft = self._medium if medium else Draft(CONTENT, Profile(), self._buffers)
         unhashed = start
         while True:
             if hasher:
@@ -230,7 +232,7 @@ class Saving:
     def _next_buffer(self, at: int, rest: int = 0) -> None:
         """Go on in another buffer, taking along the `rest` bytes at `at`."""
         for draft in (self._small, self._medium, self._large):
-            if draft is not None and draft.settle(self._buffers):
+            if draft is not None and draft.settle():
                 self._submit(draft)
         old: Buffer = self._buffer
         self._buffer = self._buffers.take()
@@ -241,7 +243,7 @@ class Saving:
     def _keep_view(self, start: int, end: int, draft: Draft) -> bytes:
         name = blake3(self._buffer.view[start:end], key=self._naming).digest(NAME)
         if not self._known.knows(name) and self._new.add(name):
-            draft.add_view(name, self._buffer, start, end, self._buffers)
+            draft.add_view(name, self._buffer, start, end)
             self.new_bytes += end - start
             if draft.size >= TARGET:
                 self._submit(draft)

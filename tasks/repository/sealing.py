@@ -1,4 +1,4 @@
-"""Small objects sealed with the metadata key: indexes, snapshots, proofs, condemned lists. FORMAT.md, *Sealed objects*."""
+"""Objects sealed with the metadata key: index, snapshots, proofs, condemned lists. FORMAT.md, *Sealed objects*."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def unseal(metadata_key: bytes, name: str, data: bytes) -> bytes:
         packed = _cipher(metadata_key, salt).decrypt(_NONCE, data[4 + _SALT :], name.encode())
         return zstandard.ZstdDecompressor().decompress(packed, max_output_size=_GREATEST)
     except (InvalidTag, zstandard.ZstdError):
-        raise Damaged(f"`{name}` is not what was stored: bytes changed, or another object lies under its name") from None
+        raise Damaged(f"`{name}` is not what was stored: bytes changed, or it is another object") from None
 
 
 def _cipher(metadata_key: bytes, salt: bytes) -> AESGCM:

@@ -1,0 +1,117 @@
+"""Capture a source into the spool: one task for each kind of source, made from the table of sources."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import Any, Protocol, runtime_checkable
+
+from celery import Task, shared_task
+
+from tasks.errors import NotFound, Unavailable
+from tasks.installation import Installation
+from tasks.outcome import Outcome
+from tasks.progress import Progress, unheard
+from tasks.record import Run
+from tasks.repository import About, Repository, Snapshot, snapshot_id
+from tasks.sources import SOURCES
+from tasks.step import run_step
+
+
+@runtime_checkable
+class Rooted(Protocol):
+    """A source of files, which knows where each top-level name of its snapshots comes from."""
+
+    def roots(self) -> dict[str, str]: ...
+
+
+def capture(installation: Installation, source: str, run: Run, *, progress: Progress = unheard) -> Outcome:
+    """Capture a source into this host's spool, deduplicated against its first destination that can be reached.
+
+    The run's id and start make the snapshot's id, so a capture for the same run is made once, and a second call
+    returns what the first came to. Raises `SourceError`, `Unavailable`, `NoSpace`.
+    """
+    spool = installation.spool
+    spool.collect()
+    if sealed := spool.sealed(source, run.id):
+        return Outcome.from_json(sealed.outcome)
+    reference, repository = _reference(installation, source)
+    name = snapshot_id(source, run.id, run.started)
+    try:
+        return _outcome(repository.snapshot(name))
+    except NotFound:
+        pass
+    settings, made = installation.settings, installation.source(source)
+    about = About(
+        id=name,
+        source=source,
+        kind=settings.sources[source].kind,
+        run=run.id,
+        plan=run.plan,
+        host=settings.host,
+        started=datetime.now(UTC),
+        allow_incomplete=settings.sources[source].allow_incomplete,
+        roots=made.roots() if isinstance(made, Rooted) else {},
+    )
+    with spool.attempt(source, run.id) as attempt:
+        into = installation.spool_destination(source, attempt)
+        scratch = installation.spool.scratch(attempt)
+        snapshot = repository.save(made.capture(), about, into, scratch=scratch, progress=progress)
+        sealed = spool.seal(attempt, snapshot.id, reference, _outcome(snapshot).to_json())
+    return Outcome.from_json(sealed.outcome)
+
+
+def _reference(installation: Installation, source: str) -> tuple[str, Repository]:
+    names = installation.destinations_of(source)
+    missed: list[str] = []
+    for name in names:
+        try:
+            return name, installation.repository(source, name, create=True)
+        except Unavailable as error:
+            missed.append(f"`{name}`: {error}")
+    raise Unavailable(f"no destination of `{source}` can be reached; {'; '.join(missed)}")
+
+
+def _outcome(snapshot: Snapshot) -> Outcome:
+    grave = sorted(snapshot.flaws, key=lambda flaw: flaw.allowed)
+    return Outcome(
+        verb="backup",
+        source=snapshot.source,
+        run=snapshot.run,
+        snapshot=snapshot.id,
+        state="done" if snapshot.complete else "incomplete",
+        figures=dict(snapshot.figures),
+        flaws=tuple(_in_words(flaw.path, flaw.what, flaw.why) for flaw in grave[:100] if not flaw.allowed),
+    )
+
+
+def _in_words(path: str, what: str, why: str) -> str:
+    shown = path.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
+    return f"{shown} is {what}: {why}" if why else f"{shown} is {what}"
+
+
+def task_of(kind: str) -> Task[Any, Any]:
+    """The task that captures sources of one kind."""
+
+    @shared_task(name=f"backup.{kind}", bind=True, max_retries=None)
+    def backup(self: Task[Any, Any], *, source: str, run: str) -> dict[str, Any]:
+        def work(installation: Installation, progress: Progress) -> Outcome:
+            _check_kind(installation, source, kind)
+            now = datetime.now(UTC)
+            about = installation.record.run(run) or installation.record.begin(Run(run, "", "", now, ()))
+            return capture(installation, source, about, progress=progress)
+
+        return run_step(self, Outcome("backup", source, run=run), None, work)
+
+    return backup
+
+
+def _check_kind(installation: Installation, source: str, kind: str) -> None:
+    installation.source(source)
+    configured = installation.settings.sources[source].kind
+    if configured != kind:
+        raise NotFound(
+            f"the source `{source}` is of kind `{configured}`: send `backup.{configured}`, not `backup.{kind}`"
+        )
+
+
+BACKUPS: dict[str, Task[Any, Any]] = {kind: task_of(kind) for kind in SOURCES}

@@ -1,0 +1,73 @@
+"""Which snapshot is meant, and which of its items: by patterns in gitignore style, or by exact paths."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+
+from tasks.errors import NotFound, SettingsError
+from tasks.item import FOLDER, HARDLINK, Stored
+from tasks.repository import Repository, Snapshot
+from tasks.sources.patterns import Patterns
+
+
+def chosen_snapshot(repository: Repository, snapshot: str, destination: str) -> Snapshot:
+    """The named snapshot; the newest for an empty name. Raises `NotFound`."""
+    if snapshot:
+        return repository.snapshot(snapshot)
+    known = repository.snapshots()
+    if not known:
+        raise NotFound(f"`{repository.source}` has no snapshot at `{destination}` yet: run a backup first")
+    return known[-1]
+
+
+class Chosen:
+    """The items that match `patterns`, or are at or below one of the exact `paths`. Goes through the snapshot each time
+    it is iterated, so that a long list is never held. A hard link whose partner is not among the chosen comes as the
+    file itself.
+
+    `count` and `content_bytes` tell how much it is. Raises `NotFound` for nothing, `SettingsError` for no pattern.
+    """
+
+    def __init__(self, items: Iterable[Stored], patterns: Iterable[str], paths: Iterable[bytes] = ()) -> None:
+        self._items = items
+        self._paths = tuple(path.strip(b"/") for path in paths)
+        try:
+            self._patterns = Patterns(patterns)
+        except ValueError as error:
+            raise SettingsError(str(error)) from error
+        self.count = self.content_bytes = 0
+        linked = set()
+        for item in filter(self.wants, items):
+            self.count += 1
+            self.content_bytes += item.entry.content_size
+            if item.entry.type == HARDLINK:
+                linked.add(item.entry.link)
+        if not self.count:
+            wanted = [*self._patterns.lines, *(path.decode("utf-8", "backslashreplace") for path in self._paths)]
+            raise NotFound(f"the snapshot holds nothing that matches `{'`, `'.join(wanted)}`")
+        self._outside = linked and {item.entry.path for item in items if self._is_outside(item, linked)}
+
+    def wants(self, item: Stored) -> bool:
+        path = item.entry.path
+        below = any(path == exact or path.startswith(exact + b"/") for exact in self._paths)
+        return below or self._patterns.match(path, folder=item.entry.type == FOLDER)
+
+    def __iter__(self) -> Iterator[Stored]:
+        partners: dict[bytes, Stored] = {}
+        for item in self._items:
+            if item.entry.path in self._outside:
+                partners[item.entry.path] = item
+            elif self.wants(item):
+                partner = partners.get(item.entry.link) if item.entry.type == HARDLINK else None
+                yield self._instead(item, partner, partners) if partner else item
+
+    def _is_outside(self, item: Stored, linked: set[bytes]) -> bool:
+        return item.entry.path in linked and not self.wants(item)
+
+    def _instead(self, link: Stored, partner: Stored, partners: dict[bytes, Stored]) -> Stored:
+        """The first link becomes the file that is not chosen; the others link to the first."""
+        if partner.entry.type == HARDLINK:
+            return link._replace(entry=link.entry._replace(link=partner.entry.link))
+        moved = partner._replace(entry=partner.entry._replace(path=link.entry.path))
+        partners[link.entry.link] = link._replace(entry=link.entry._replace(link=link.entry.path))
+        return moved

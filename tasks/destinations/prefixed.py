@@ -1,0 +1,29 @@
+"""A destination seen from one of its folders: what each source is given of a destination that they all share."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from tasks.destinations.destination import Data, Destination, Listed, check_name, check_prefix
+
+
+class Prefixed:
+    """The objects of `destination` whose names start with the folder `prefix`, such as `redis/`, under what is left
+    of their names. The length of `prefix` counts in the 900 characters that a name may have."""
+
+    def __init__(self, destination: Destination, prefix: str) -> None:
+        self._destination = destination
+        self._prefix = check_name(prefix.removesuffix("/")) + "/"
+
+    def put(self, name: str, data: Data) -> None:
+        self._destination.put(self._prefix + check_name(name), data)
+
+    def get(self, name: str, offset: int = 0, length: int | None = None) -> bytes:
+        return self._destination.get(self._prefix + check_name(name), offset, length)
+
+    def list(self, prefix: str = "") -> Iterator[Listed]:
+        listed = self._destination.list(self._prefix + check_prefix(prefix))
+        return (Listed(name.removeprefix(self._prefix), size) for name, size in listed)
+
+    def delete(self, name: str) -> None:
+        self._destination.delete(self._prefix + check_name(name))

@@ -1,0 +1,149 @@
+"""The configured parts, put together: the one place that knows how settings become sources, destinations and keys."""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, TypeVar
+
+from tasks.broker import broker_url, connect
+from tasks.configuration import find, load
+from tasks.destinations import Destination, Local, Overlay, Prefixed, open_destination
+from tasks.errors import NotFound, SettingsError
+from tasks.record import Record
+from tasks.repository import ReaderKey, Repository, WriterKey, open_keys
+from tasks.settings import Settings
+from tasks.sources import SOURCES
+from tasks.sources.source import Source
+from tasks.spool import Sealed, Spool
+
+PASSPHRASE = "GEOMETRA_BACKUP_PASSPHRASE"  # noqa: S105 - the name of a variable
+
+T = TypeVar("T")
+
+
+class Installation:
+    """Everything is made when it is first asked for, once per process: a forked child makes its own connections, and
+    never shares its parent's. Safe in threads. `passphrase` is for a person who typed one; workers find theirs by
+    `keys.passphrase`, or in the environment where that is not set."""
+
+    def __init__(self, settings: Settings, passphrase: str | None = None) -> None:
+        self.settings = settings
+        self._passphrase = passphrase
+        self._lock = threading.RLock()
+        self._process = os.getpid()
+        self._made: dict[Any, Any] = {}
+
+    def source(self, name: str) -> Source:
+        if name not in self.settings.sources:
+            raise NotFound(f"there is no source `{name}`; known: {', '.join(self.settings.sources) or 'none'}")
+        settings = self.settings.sources[name]
+        source: Source = SOURCES[settings.kind](name, settings)
+        return source
+
+    def destination(self, name: str, source: str | None = None) -> Destination:
+        """A destination as it is, or the part of it that holds one source's repository."""
+        if name not in self.settings.destinations:
+            raise NotFound(
+                f"there is no destination `{name}`; known: {', '.join(self.settings.destinations) or 'none'}"
+            )
+        settings = self.settings.destinations[name]
+        whole: Destination = self._once(("destination", name), lambda: open_destination(settings))
+        return Prefixed(whole, f"{source}/") if source else whole
+
+    def destinations_of(self, source: str) -> tuple[str, ...]:
+        """The names of a source's destinations; the first is the one it is deduplicated against."""
+        self.source(source)
+        return self.settings.destinations_of(source)
+
+    def repository(self, source: str, destination: str, *, reader: bool = False, create: bool = False) -> Repository:
+        """A source's history at a destination. `reader`: with the private key, for who verifies, prunes or restores."""
+        keys = self.reader_key() if reader else self.writer_key()
+        at = self.destination(destination, source)
+        cache = self.settings.state / "cache" / destination / source
+        if create:
+            return Repository.create_or_open(at, source, keys, self.document(), cache=cache)
+        return Repository.open(at, keys, cache=cache)
+
+    def spooled(self, sealed: Sealed) -> Repository:
+        """The repository as it will be once that capture is uploaded: the spool laid over the capture's reference."""
+        below = self.destination(sealed.reference, sealed.source)
+        return Repository.open(Overlay(self.spool_destination(sealed.source, sealed.folder), below), self.writer_key())
+
+    def spool_destination(self, source: str, attempt: Path) -> Destination:
+        """The part of an attempt's folder that mirrors the source's repository."""
+        return Prefixed(Local(Local.Settings(path=attempt)), f"{source}/")
+
+    def document(self) -> bytes:
+        """The keyring's document: public, stored at every destination."""
+        made: bytes = self._once("document", lambda: self._key_file("keyring.json"))
+        return made
+
+    def writer_key(self) -> WriterKey:
+        """What a worker that backs up holds: it seals and names, and can't read old backups."""
+        return self._once(
+            "writer", lambda: WriterKey.from_text(self._key_file("writer.key").decode("utf-8", "replace"))
+        )
+
+    def reader_key(self) -> ReaderKey:
+        """The private key, opened by the passphrase: takes a good part of a second the first time in a process."""
+        return self._once("reader", lambda: open_keys(self.document(), passphrase=self._secret()))
+
+    @property
+    def spool(self) -> Spool:
+        return Spool(self.settings.state / "spool")
+
+    @property
+    def reports(self) -> Path:
+        return self.settings.state / "reports"
+
+    @property
+    def record(self) -> Record:
+        return self._once("record", lambda: Record(connect(broker_url(self.settings))))
+
+    def _secret(self) -> str:
+        if self._passphrase is not None:
+            return self._passphrase
+        if self.settings.keys.passphrase is not None:
+            return self.settings.keys.passphrase.read()
+        if PASSPHRASE in os.environ:
+            return os.environ[PASSPHRASE]
+        raise SettingsError(
+            f"verifying, pruning and restoring need the passphrase: set `keys.passphrase` to `env:{PASSPHRASE}`"
+            " or `file:/path/of/a/file`"
+        )
+
+    def _key_file(self, name: str) -> bytes:
+        path = self.settings.keys.folder / name
+        try:
+            return path.read_bytes()
+        except FileNotFoundError as error:
+            raise SettingsError(
+                f"`{path}` is missing: `geometra-backup init` makes it, or copy it from another host"
+            ) from error
+        except OSError as error:
+            raise SettingsError(f"`{path}` can't be read: {error.strerror}") from error
+
+    def _once(self, key: Any, make: Callable[[], T]) -> T:
+        if self._process != os.getpid():
+            # A lock that another thread held at the fork would stay locked for ever.
+            self._lock, self._made, self._process = threading.RLock(), {}, os.getpid()
+        with self._lock:
+            if key not in self._made:
+                self._made[key] = make()
+            made: T = self._made[key]
+            return made
+
+
+_current: dict[str, Installation] = {}
+
+
+def current() -> Installation:
+    """The installation of this process's configuration, which the environment names; for tasks, which get no settings.
+    Read once: workers are restarted after a change."""
+    path = os.path.abspath(find())
+    if path not in _current:
+        _current[path] = Installation(load(Path(path)))
+    return _current[path]

@@ -1,0 +1,136 @@
+"""A plan becomes a night: the only thing that beat calls. It records a run and sends its messages.
+
+Sending anything twice is harmless: a step has one outcome, a run one report.
+"""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Sequence
+from datetime import UTC, datetime, time, timedelta
+from typing import Any
+from zoneinfo import ZoneInfo
+
+import structlog
+from celery import Task, chain, group, shared_task
+from celery.canvas import Signature
+
+from tasks import clock, cron
+from tasks.backup import BACKUPS
+from tasks.errors import BackupError, NotFound, Unavailable
+from tasks.installation import Installation, current
+from tasks.prune import prune_task
+from tasks.record import Run, step_name
+from tasks.runs import close_task, join_task
+from tasks.settings import Settings
+from tasks.upload import upload_task
+from tasks.verify import verify_task
+
+DUE = "due"
+"""As a slot: the last time that the plan was due. So a message that comes twice, or a second beat, makes no second run,
+and a night missed three times is made up for once."""
+
+_log = structlog.get_logger(__name__)
+
+
+def begin(
+    installation: Installation,
+    plan: str = "",
+    *,
+    sources: Sequence[str] = (),
+    slot: str = "",
+    now: datetime | None = None,
+) -> Run:
+    """Record a run of a plan, or of some sources of it (without a plan: of any, or of all), unless the plan has one
+    for that slot, and send its messages unless they are sent. Raises `NotFound` for unknown names."""
+    now = now or datetime.now(UTC)
+    settings = installation.settings
+    chosen = _sources(settings, plan, sources)
+    if slot == DUE:
+        due = last_due(settings, plan, now)
+        if due is None:
+            raise NotFound(f"the plan `{plan}` was never due: it has no schedule")
+        slot = f"{due:%Y%m%dT%H%MZ}"
+    name = f"{now:%Y%m%dT%H%M%SZ}-{secrets.token_hex(4)}"
+    steps = [step for source in chosen for step in _steps(source, installation.destinations_of(source))]
+    run = installation.record.begin(Run(name, plan, slot, now, tuple(steps)))
+    if not installation.record.is_sent(run.id):
+        _send(installation, run.id, chosen)
+        installation.record.mark_sent(run.id)
+        _log.info("run started", run=run.id, plan=plan, slot=slot, sources=len(chosen))
+    return run
+
+
+def last_due(settings: Settings, plan: str, now: datetime) -> datetime | None:
+    """When a plan's schedule last had it run, in UTC; None without a schedule. A time that the clocks skip counts as
+    the moment after, and of one that comes twice the first, as in Celery's own reckoning."""
+    text = settings.plans[plan].schedule
+    if text is None:
+        return None
+    schedule, zone = cron.parse(text), settings.zone_of(plan)
+    today = now.astimezone(zone).date()
+    for back in range(-1, 8 * 366):
+        day = today - timedelta(days=back)
+        if schedule.on(day):
+            times = (time(hour, minute) for hour in sorted(schedule.hours) for minute in sorted(schedule.minutes))
+            past = [at for at in (_instant(datetime.combine(day, each), zone) for each in times) if at <= now]
+            if past:
+                return max(past)
+    return None
+
+
+def _instant(local: datetime, zone: ZoneInfo) -> datetime:
+    shown = clock.occurrences(local, zone)
+    return shown[0] if shown else local.replace(tzinfo=zone).astimezone(UTC)
+
+
+def _sources(settings: Settings, plan: str, sources: Sequence[str]) -> tuple[str, ...]:
+    if plan and plan not in settings.plans:
+        raise NotFound(f"there is no plan `{plan}`; known: {', '.join(settings.plans) or 'none'}")
+    known = settings.sources_of(plan) if plan else tuple(settings.sources)
+    for source in sources:
+        if source not in known:
+            of = f" of the plan `{plan}`" if plan else ""
+            raise NotFound(f"there is no source `{source}`{of}; known: {', '.join(known) or 'none'}")
+    return tuple(dict.fromkeys(sources)) or known
+
+
+def _steps(source: str, destinations: Sequence[str]) -> list[str]:
+    after = [step_name(verb, source, to) for to in destinations for verb in ("upload", "verify", "prune")]
+    return [step_name("backup", source), *after]
+
+
+def _send(installation: Installation, run: str, sources: Sequence[str]) -> None:
+    for source in sources:
+        _canvas(installation, run, source).apply_async()
+    if not sources:
+        join_task.si(run=run).apply_async()
+
+
+def _canvas(installation: Installation, run: str, source: str) -> Signature[Any]:
+    """backup → upload → verify → prune → join, the part from upload on once for each destination of the source."""
+    kind, destinations = installation.settings.sources[source].kind, installation.destinations_of(source)
+    branches = [_branch(run, source, destination) for destination in destinations]
+    lost = close_task.si(run=run, steps=_steps(source, destinations))
+    backup = BACKUPS[kind].si(source=source, run=run).on_error(lost)
+    return chain(backup, branches[0] if len(branches) == 1 else group(branches))
+
+
+def _branch(run: str, source: str, destination: str) -> Signature[Any]:
+    tasks = {"upload": upload_task, "verify": verify_task, "prune": prune_task}
+    steps = [step_name(verb, source, destination) for verb in tasks]
+    links = [
+        task.s(source=source, destination=destination, run=run).on_error(close_task.si(run=run, steps=steps[place:]))
+        for place, task in enumerate(tasks.values())
+    ]
+    return chain(*links, join_task.si(run=run))
+
+
+@shared_task(name="plan.start", bind=True, max_retries=20, throws=(BackupError,))
+def start(self: Task[Any, Any], *, plan: str = "", slot: str = "", sources: Sequence[str] = ()) -> dict[str, Any]:
+    """Start a run: `slot` is any text that makes it unique for its plan, such as the caller's own id."""
+    try:
+        run = begin(current(), plan, sources=sources, slot=slot or str(self.request.id))
+    except Unavailable as error:
+        raise self.retry(countdown=5, exc=error) from error
+    return run.to_json()

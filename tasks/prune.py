@@ -1,0 +1,70 @@
+"""Let go what retention lets go: first decide, then act."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from typing import Any
+from zoneinfo import ZoneInfo
+
+from celery import Task, shared_task
+
+from tasks.installation import Installation
+from tasks.outcome import Outcome
+from tasks.progress import Progress, unheard
+from tasks.repository import PrunePlan, Snapshot
+from tasks.retention import Judgement, judge
+from tasks.settings import Keep, Settings
+from tasks.step import run_step
+
+
+@dataclass(frozen=True, slots=True)
+class Pruning:
+    """What a prune would do: a judgement for every snapshot, oldest first, and what follows for the stored data."""
+
+    judgements: list[Judgement[Snapshot]]
+    plan: PrunePlan
+
+
+def plan_pruning(installation: Installation, source: str, destination: str, now: datetime) -> Pruning:
+    """Decide, and change nothing. A snapshot goes only if every plan that covers the source lets it go."""
+    installation.source(source)
+    repository = installation.repository(source, destination, reader=True)
+    snapshots = repository.snapshots()
+    proofs = {name: found[-1].good for name, found in repository.proofs().items() if found}
+    judgements = [judge(snapshots, proofs, keep, now, zone) for keep, zone in rules_of(installation.settings, source)]
+    joined = [_joined(same) for same in zip(*judgements, strict=True)]
+    forget = [each.snapshot.id for each in joined if not each.keep]
+    return Pruning(joined, repository.plan_prune(forget, now, installation.settings.grace))
+
+
+def prune(installation: Installation, source: str, destination: str, *, progress: Progress = unheard) -> Outcome:
+    """Decide and act: forget snapshots, condemn what only they needed, delete what was condemned long enough ago."""
+    plan = plan_pruning(installation, source, destination, datetime.now(UTC)).plan
+    return Outcome("prune", source, destination, figures=dict(plan.apply(progress=progress)))
+
+
+def rules_of(settings: Settings, source: str) -> list[tuple[Keep, ZoneInfo]]:
+    """The retention rules of every plan that covers a source; the default ones where no plan does."""
+    plans = [plan for plan in settings.plans if source in settings.sources_of(plan)]
+    rules = [(settings.plans[plan].keep, settings.zone_of(plan)) for plan in plans]
+    return rules or [(Keep(), ZoneInfo(settings.timezone))]
+
+
+def _joined(same: tuple[Judgement[Snapshot], ...]) -> Judgement[Snapshot]:
+    """What several plans say of one snapshot: it stays if any of them keeps it."""
+    said = [each for each in same if each.keep] or list(same)
+    reasons = tuple(dict.fromkeys(reason for each in said for reason in each.reasons))
+    return Judgement(same[0].snapshot, said[0].keep, reasons)
+
+
+@shared_task(name="prune", bind=True, max_retries=None)
+def prune_task(
+    self: Task[Any, Any], previous: dict[str, Any] | None = None, *, source: str, destination: str, run: str
+) -> dict[str, Any]:
+    snapshot = previous["snapshot"] if previous else ""
+
+    def work(installation: Installation, progress: Progress) -> Outcome:
+        return replace(prune(installation, source, destination, progress=progress), run=run, snapshot=snapshot)
+
+    return run_step(self, Outcome("prune", source, destination, run, snapshot), previous, work)

@@ -1,0 +1,252 @@
+"""What the runs came to: the record for truth, in the broker's Redis. Messages may come twice or never; this decides.
+
+Every (run, step) has one outcome, the first that was recorded. Nothing here grows without bound: keys expire, and
+texts are cut.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import redis
+
+from tasks.errors import NotFound, Unavailable
+
+PREFIX = "geometra:"
+KEPT = timedelta(days=90)
+LISTED = 2000
+_LONGEST = 400
+_RUN = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,99}")
+
+_BEGIN = """
+local known = redis.call('get', KEYS[1])
+if ARGV[1] ~= '' and known then return known end
+if ARGV[1] ~= '' then redis.call('set', KEYS[1], ARGV[2], 'EX', ARGV[5]) end
+redis.call('hset', KEYS[2], 'about', ARGV[3], 'alive', ARGV[4])
+redis.call('expire', KEYS[2], ARGV[5])
+redis.call('zadd', KEYS[3], ARGV[4], ARGV[2])
+redis.call('zremrangebyrank', KEYS[3], 0, -1 - tonumber(ARGV[6]))
+return ARGV[2]
+"""
+_RENEW = """
+local holder = redis.call('get', KEYS[1])
+if holder and holder ~= ARGV[1] then return 0 end
+redis.call('set', KEYS[1], ARGV[1], 'PX', ARGV[2])
+return 1
+"""
+_RELEASE = """
+if redis.call('get', KEYS[1]) ~= ARGV[1] then return 0 end
+redis.call('del', KEYS[1])
+redis.call('hincrby', KEYS[2], ARGV[2], -1)
+return 1
+"""
+
+
+def step_name(verb: str, source: str = "", destination: str = "") -> str:
+    """A step's name within its run, such as `upload/models/offsite`."""
+    return "/".join(part for part in (verb, source, destination) if part)
+
+
+def check_run(run: str) -> str:
+    """The run id itself if it can be one; it names folders and keys. Raises `NotFound`."""
+    if not _RUN.fullmatch(run):
+        raise NotFound(f"`{run[:60]!r}` is no run's id")
+    return run
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """One start of a plan. `steps` are the names of all that its report waits for; `slot` is what makes it unique
+    among the runs of its plan, empty for one started by hand."""
+
+    id: str
+    plan: str
+    slot: str
+    started: datetime
+    steps: tuple[str, ...]
+
+    def to_json(self) -> dict[str, Any]:
+        return asdict(self) | {"started": self.started.isoformat()}
+
+    @classmethod
+    def from_json(cls, data: dict[str, Any]) -> Run:
+        started = datetime.fromisoformat(data["started"])
+        return cls(data["id"], data["plan"], data["slot"], started, tuple(data["steps"]))
+
+
+class Record:
+    """Every method raises `Unavailable` where the broker does not answer. Safe in threads and after a fork."""
+
+    def __init__(self, client: redis.Redis, prefix: str = PREFIX) -> None:
+        self._redis = client
+        self._prefix = prefix
+
+    # Runs
+
+    def begin(self, run: Run) -> Run:
+        """Record a run; if its plan has one for that slot already, return that one instead."""
+        about = json.dumps(run.to_json())
+        keys = [self._key("slot", run.plan, run.slot), self._key("run", check_run(run.id)), self._key("runs")]
+        limits = (int(KEPT.total_seconds()), LISTED)
+        with _reaching():
+            started = run.started.timestamp()
+            known = self._redis.eval(_BEGIN, len(keys), *keys, run.slot, run.id, about, started, *limits)
+        return self.run(str(known)) or run
+
+    def run(self, run: str) -> Run | None:
+        with _reaching():
+            about = self._redis.hget(self._key("run", check_run(run)), "about")
+        return Run.from_json(json.loads(about)) if about else None
+
+    def runs(self, limit: int = 50) -> list[Run]:
+        """The newest runs first."""
+        with _reaching():
+            names = self._redis.zrevrange(self._key("runs"), 0, limit - 1)
+        return [run for name in names if (run := self.run(str(name)))]
+
+    def mark_sent(self, run: str) -> None:
+        """The run's messages are with the broker; a second start of it sends none."""
+        self._set(run, "sent", "1")
+
+    def is_sent(self, run: str) -> bool:
+        with _reaching():
+            return bool(self._redis.hexists(self._key("run", check_run(run)), "sent"))
+
+    def touch(self, run: str, now: datetime | None = None) -> None:
+        """A sign of life."""
+        self._set(run, "alive", repr((now or datetime.now(UTC)).timestamp()))
+
+    def alive(self, run: str) -> datetime | None:
+        """When the run last gave a sign of life."""
+        with _reaching():
+            stamp = self._redis.hget(self._key("run", check_run(run)), "alive")
+        return datetime.fromtimestamp(float(stamp), UTC) if stamp else None
+
+    # Outcomes, as the JSON that crosses the broker
+
+    def settle(self, run: str, step: str, outcome: dict[str, Any]) -> dict[str, Any]:
+        """Record a step's outcome, unless it has one. Returns the one that is recorded."""
+        text = json.dumps(_cut(outcome))
+        key = self._key("outcomes", check_run(run))
+        with _reaching(), self._redis.pipeline() as pipe:
+            pipe.hsetnx(key, step, text)
+            pipe.hget(key, step)
+            pipe.expire(key, KEPT)
+            recorded = pipe.execute()[1]
+        self.touch(run)
+        return dict(json.loads(recorded))
+
+    def outcome(self, run: str, step: str) -> dict[str, Any] | None:
+        with _reaching():
+            text = self._redis.hget(self._key("outcomes", check_run(run)), step)
+        return dict(json.loads(text)) if text else None
+
+    def outcomes(self, run: str) -> dict[str, dict[str, Any]]:
+        with _reaching():
+            texts = self._redis.hgetall(self._key("outcomes", check_run(run)))
+        return {str(step): json.loads(text) for step, text in texts.items()}
+
+    def missing(self, run: Run) -> tuple[str, ...]:
+        """The steps that have no outcome yet."""
+        known = self.outcomes(run.id)
+        return tuple(step for step in run.steps if step not in known)
+
+    # Progress and the report
+
+    def progress(self, run: str) -> dict[str, dict[str, float]]:
+        """The last figures of every step that told any; `at` is when, in seconds since the epoch."""
+        with _reaching():
+            texts = self._redis.hgetall(self._key("progress", check_run(run)))
+        return {str(step): json.loads(text) for step, text in texts.items()}
+
+    def tell(self, run: str, step: str, figures: dict[str, float]) -> None:
+        key = self._key("progress", check_run(run))
+        with _reaching(), self._redis.pipeline() as pipe:
+            pipe.hset(key, step, json.dumps(figures | {"at": datetime.now(UTC).timestamp()}))
+            pipe.expire(key, KEPT)
+            pipe.execute()
+
+    def keep_report(self, run: str, report: dict[str, Any]) -> dict[str, Any]:
+        """Record a run's report, unless it has one. Returns the one that is recorded."""
+        key = self._key("report", check_run(run))
+        with _reaching():
+            self._redis.set(key, json.dumps(report), ex=KEPT, nx=True)
+            return dict(json.loads(self._redis.get(key) or "{}"))
+
+    def report(self, run: str) -> dict[str, Any] | None:
+        """The run's report; None while it is not finished."""
+        with _reaching():
+            text = self._redis.get(self._key("report", check_run(run)))
+        return dict(json.loads(text)) if text else None
+
+    # Leases: who works on a step. tasks/lease.py keeps one alive
+
+    def take(self, run: str, step: str, token: str, seconds: float) -> int | None:
+        """Take the lease of a step: how often it was taken before and never given back. None: someone holds it."""
+        with _reaching():
+            if not self._redis.set(self._lease(run, step), token, nx=True, px=int(seconds * 1000)):
+                return None
+            return self._count(run, step + " lost") - 1
+
+    def renew(self, run: str, step: str, token: str, seconds: float) -> bool:
+        """False: the lease ran out meanwhile and is someone else's."""
+        with _reaching():
+            return bool(self._redis.eval(_RENEW, 1, self._lease(run, step), token, int(seconds * 1000)))
+
+    def release(self, run: str, step: str, token: str) -> None:
+        keys = [self._lease(run, step), self._key("tries", run)]
+        with _reaching():
+            self._redis.eval(_RELEASE, len(keys), *keys, token, step + " lost")
+
+    def is_leased(self, run: str, step: str) -> bool:
+        with _reaching():
+            return bool(self._redis.exists(self._lease(run, step)))
+
+    def count_wait(self, run: str, step: str) -> int:
+        """How often the step has now been put off because something was unavailable."""
+        with _reaching():
+            return self._count(run, step + " waited")
+
+    def _count(self, run: str, what: str) -> int:
+        key = self._key("tries", run)
+        with self._redis.pipeline() as pipe:
+            pipe.hincrby(key, what, 1)
+            pipe.expire(key, KEPT)
+            return int(pipe.execute()[0])
+
+    def _set(self, run: str, field: str, value: str) -> None:
+        key = self._key("run", check_run(run))
+        with _reaching(), self._redis.pipeline() as pipe:
+            pipe.hset(key, field, value)
+            pipe.expire(key, KEPT)
+            pipe.execute()
+
+    def _lease(self, run: str, step: str) -> str:
+        return self._key("lease", check_run(run), step)
+
+    def _key(self, *parts: str) -> str:
+        return self._prefix + ":".join(parts)
+
+
+@contextmanager
+def _reaching() -> Iterator[None]:
+    try:
+        yield
+    except (redis.ConnectionError, redis.TimeoutError) as error:
+        raise Unavailable("the broker does not answer; is its Redis running and can this host reach it?") from error
+    except redis.RedisError as error:
+        raise Unavailable(f"the broker refused a command: {type(error).__name__}; its log says more") from error
+
+
+def _cut(outcome: dict[str, Any]) -> dict[str, Any]:
+    flaws = [flaw[:_LONGEST] for flaw in outcome.get("flaws", ())][:100]
+    failure = outcome.get("failure")
+    if failure:
+        failure = failure | {"message": failure["message"][: 2 * _LONGEST]}
+    return outcome | {"flaws": flaws, "failure": failure}

@@ -1,0 +1,135 @@
+"""What a run came to: the recovery point, what failed, what it cost. Kept in the record, and as a file on the host."""
+
+from __future__ import annotations
+
+import json
+import os
+import secrets
+from collections.abc import Mapping
+from contextlib import suppress
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import structlog
+from celery import Task, shared_task
+
+from tasks.errors import NotFound, Unavailable
+from tasks.installation import Installation, current
+from tasks.outcome import Outcome
+from tasks.record import Run
+
+KEPT = 400
+"""Report files that stay in the folder: more than a year of nights."""
+
+_log = structlog.get_logger(__name__)
+_SUMMED = ("read_bytes", "new_bytes", "stored_bytes", "copied_bytes")
+
+
+def compose(run: Run, outcomes: Mapping[str, Outcome], finished: datetime) -> dict[str, Any]:
+    """The report of a run whose every step has an outcome, as JSON.
+
+    `state`: *done*; *incomplete* (everything is stored, but something in it is partial, vanished or unreadable);
+    *failed*. `recovery_point`: of each source its snapshot and where it is; `whole` only if every source is stored,
+    complete, at every destination; `skew_seconds` from the first capture's beginning to the last one's end.
+    """
+    steps = {step: outcomes[step] for step in run.steps if step in outcomes}
+    failed = {step: each for step, each in steps.items() if each.state == "failed"}
+    missing = [step for step in run.steps if step not in steps]
+    captured = [each for each in steps.values() if each.verb == "backup" and each.usable]
+    begun = [each.figures.get("began_epoch_seconds", 0) for each in captured]
+    ended = [each.figures.get("ended_epoch_seconds", 0) for each in captured]
+    bad = bool(failed or missing or any(each.state == "skipped" for each in steps.values()))
+    flawed = any(each.state == "incomplete" for each in steps.values())
+    return {
+        "run": run.id,
+        "plan": run.plan,
+        "slot": run.slot,
+        "started": run.started.isoformat(),
+        "finished": finished.isoformat(),
+        "seconds": round((finished - run.started).total_seconds(), 3),
+        "state": "failed" if bad else "incomplete" if flawed else "done",
+        "recovery_point": {
+            "whole": bool(steps) and not bad and not flawed,
+            "skew_seconds": round(max(ended) - min(begun), 3) if begun else 0,
+            "sources": {each.source: _where(each, steps) for each in captured},
+        },
+        "failures": [
+            {"step": step, "kind": each.failure.kind, "message": each.failure.message}
+            for step, each in failed.items()
+            if each.failure
+        ],
+        "missing": missing,
+        "figures": _sums(steps),
+        "steps": {step: each.to_json() for step, each in steps.items()},
+    }
+
+
+def _where(captured: Outcome, steps: Mapping[str, Outcome]) -> dict[str, Any]:
+    of = [each for each in steps.values() if each.source == captured.source]
+    return {
+        "snapshot": captured.snapshot,
+        "complete": captured.good,
+        "destinations": [each.destination for each in of if each.verb == "upload" and each.usable],
+        "proven": [each.destination for each in of if each.verb == "verify" and each.good],
+    }
+
+
+def _sums(steps: Mapping[str, Outcome]) -> dict[str, float]:
+    sums: dict[str, float] = {}
+    for each in steps.values():
+        for name in _SUMMED:
+            if name in each.figures:
+                sums[name] = sums.get(name, 0) + each.figures[name]
+    return sums
+
+
+def report(installation: Installation, run: str) -> dict[str, Any]:
+    """Compose the report of a run, once; a second call returns the first's. Raises `NotFound`."""
+    record = installation.record
+    composed = record.report(run)
+    if composed is None:
+        about = record.run(run)
+        if about is None:
+            raise NotFound(f"there is no run `{run}` in the record")
+        outcomes = {step: Outcome.from_json(data) for step, data in record.outcomes(run).items()}
+        composed = record.keep_report(run, compose(about, outcomes, datetime.now(UTC)))
+    write(installation.reports, composed)
+    return composed
+
+
+def write(folder: Path, composed: Mapping[str, Any]) -> Path:
+    """Keep a report as `<run>.json`, whole or not at all, so that it can be read without a broker."""
+    path = folder / f"{composed['run']}.json"
+    draft = folder / f".{composed['run']}-{secrets.token_hex(4)}"
+    try:
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        draft.write_text(json.dumps(composed, indent=1), encoding="utf-8")
+        os.replace(draft, path)
+        for old in sorted(folder.glob("*.json"))[:-KEPT]:
+            with suppress(FileNotFoundError):
+                old.unlink()
+    except OSError as error:
+        raise Unavailable(f"the report can't be written to `{folder}`: {error.strerror}") from error
+    return path
+
+
+def read_reports(folder: Path, limit: int = 20) -> list[dict[str, Any]]:
+    """The last reports that were written on this host, newest first; without a broker."""
+    reports = []
+    for path in sorted(folder.glob("*.json"), reverse=True)[:limit]:
+        try:
+            reports.append(dict(json.loads(path.read_bytes())))
+        except (OSError, ValueError):
+            continue  # removed meanwhile, or not one of ours
+    return reports
+
+
+@shared_task(name="report", bind=True, max_retries=20)
+def report_task(self: Task[Any, Any], *, run: str) -> dict[str, Any]:
+    try:
+        composed = report(current(), run)
+    except Unavailable as error:
+        raise self.retry(countdown=5, exc=error) from error
+    _log.info("run ended", run=run, plan=composed["plan"], state=composed["state"], seconds=composed["seconds"])
+    return {name: composed[name] for name in ("run", "plan", "state", "seconds", "failures", "recovery_point")}

@@ -1,0 +1,132 @@
+"""Put a snapshot back: all of it, or chosen paths."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from celery import Task, shared_task
+
+from tasks.chosen import Chosen, chosen_snapshot
+from tasks.installation import Installation
+from tasks.item import Sink, Stored, StoredItems, Stream
+from tasks.outcome import Outcome
+from tasks.progress import Progress, unheard
+from tasks.repository import Repository, Snapshot
+from tasks.sources.source import Restoring, Source
+from tasks.step import run_step
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """What to put back, where and how. Without patterns and paths: everything. `into` is made if it is not there."""
+
+    into: Path
+    patterns: tuple[str, ...] = ()
+    paths: tuple[bytes, ...] = ()
+    how: Restoring = field(default_factory=Restoring)
+
+
+def restore_from(
+    repository: Repository, snapshot: Snapshot, source: Source, wanted: Wanted, *, progress: Progress = unheard
+) -> dict[str, float]:
+    """Put back from a repository that is open with the private key. Needs no configuration and no cache. Returns
+    figures. Raises `NotFound`, `Occupied`, `UnsafePath`, `Damaged`; what was put back before an error stays."""
+    began = time.monotonic()
+    items = repository.read(snapshot)
+    if wanted.patterns or wanted.paths:
+        chosen = Chosen(items, wanted.patterns, wanted.paths)
+        count, size = chosen.count, chosen.content_bytes
+        source.restore(_Watched(items, size, progress), chosen, wanted.into, wanted.how)
+    else:
+        count, size = int(snapshot.figures.get("items", 0)), int(snapshot.figures.get("content_bytes", 0))
+        source.restore(_Watched(items, size, progress), items, wanted.into, wanted.how)
+    return {"items": count, "restored_bytes": size, "seconds": time.monotonic() - began}
+
+
+def restore(
+    installation: Installation,
+    source: str,
+    destination: str,
+    wanted: Wanted,
+    *,
+    snapshot: str = "",
+    progress: Progress = unheard,
+) -> Outcome:
+    """Put back a configured source's snapshot (empty: the newest)."""
+    made = installation.source(source)
+    repository = installation.repository(source, destination, reader=True)
+    chosen = chosen_snapshot(repository, snapshot, destination)
+    figures = restore_from(repository, chosen, made, wanted, progress=progress)
+    return Outcome("restore", source, destination, snapshot=chosen.id, figures=figures)
+
+
+class _Watched:
+    """Stored items, whose bytes are counted on their way out."""
+
+    def __init__(self, items: StoredItems, total: int, progress: Progress) -> None:
+        self._items, self._total, self._progress = items, total, progress
+
+    def __iter__(self) -> Iterator[Stored]:
+        return iter(self._items)
+
+    def open(self, item: Stored) -> Stream:
+        return self._items.open(item)
+
+    def extract(self, items: Iterable[Stored], into: Sink) -> None:
+        self._items.extract(items, _Counted(into, self._total, self._progress))
+
+
+class _Counted:
+    _INTERVAL = 0.25
+
+    def __init__(self, sink: Sink, total: int, progress: Progress) -> None:
+        self._sink, self._total, self._progress = sink, total, progress
+        self._lock, self._next = threading.Lock(), 0.0
+        self._bytes = self._items = 0
+
+    def write(self, item: Stored, offset: int, data: memoryview) -> None:
+        self._sink.write(item, offset, data)
+        self._count(len(data), 0)
+
+    def complete(self, item: Stored) -> None:
+        self._sink.complete(item)
+        self._count(0, 1)
+
+    def _count(self, size: int, items: int) -> None:
+        with self._lock:
+            self._bytes += size
+            self._items += items
+            now = time.monotonic()
+            if now < self._next:
+                return
+            self._next = now + self._INTERVAL
+            figures = {"done_bytes": self._bytes, "total_bytes": self._total, "items": self._items}
+        self._progress({name: float(value) for name, value in figures.items()})
+
+
+@shared_task(name="restore", bind=True, max_retries=None)
+def restore_task(
+    self: Task[Any, Any],
+    *,
+    source: str,
+    destination: str,
+    run: str,
+    into: str,
+    snapshot: str = "",
+    patterns: Sequence[str] = (),
+    overwrite: bool = False,
+) -> dict[str, Any]:
+    """`into` is a folder on the worker's host; `run` any new id, which makes a second delivery harmless."""
+    wanted = Wanted(Path(into), tuple(patterns), how=Restoring(overwrite=overwrite))
+
+    def work(installation: Installation, progress: Progress) -> Outcome:
+        return replace(
+            restore(installation, source, destination, wanted, snapshot=snapshot, progress=progress), run=run
+        )
+
+    return run_step(self, Outcome("restore", source, destination, run, snapshot), None, work)

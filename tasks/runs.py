@@ -1,0 +1,89 @@
+"""How a run ends: when every step has an outcome its report is sent, and steps that will never have one are closed.
+
+Not a chord. A chord whose part is lost never calls its body, and one forgets its parts when results expire; so each
+branch of a night ends in `runs.join`, which asks the record, and the last one to ask sends the report.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from celery import Task, shared_task
+
+from tasks.errors import Unavailable
+from tasks.installation import current
+from tasks.outcome import Failure, Outcome
+from tasks.record import Record
+from tasks.report import report_task
+
+OVERDUE = timedelta(hours=6)
+"""A run that gave no sign of life for so long is closed: its steps without an outcome have failed."""
+
+
+def join(record: Record, run: str) -> bool:
+    """Send the report if every step of the run has an outcome. True if so."""
+    about = record.run(run)
+    if about is None or record.missing(about):
+        return False
+    report_task.si(run=run).apply_async()
+    return True
+
+
+def close(record: Record, run: str, steps: Sequence[str], message: str) -> None:
+    """Record that steps will never be done: the first that has no outcome was lost, those after it are skipped."""
+    lost = True
+    for step in steps:
+        if record.outcome(run, step) is None:
+            verb, source, destination = (*step.split("/"), "", "")[:3]
+            state = Outcome(verb, source, destination, run, state="skipped")
+            if lost:
+                state = Outcome(verb, source, destination, run, state="failed", failure=Failure("Lost", message))
+            record.settle(run, step, state.to_json())
+            lost = False
+    join(record, run)
+
+
+def close_overdue(record: Record, now: datetime, silence: timedelta = OVERDUE) -> list[str]:
+    """Close the runs that nobody works on any more, so that their reports come; their ids."""
+    closed = []
+    for run in record.runs():
+        alive = record.alive(run.id) or run.started
+        if record.report(run.id) is None and now - alive > silence:
+            hours = silence.total_seconds() / 3600
+            message = f"no sign of life for {hours:.0f} h: is a worker running for its pool, and is its host up?"
+            for steps in _by_source(run.steps):
+                close(record, run.id, steps, message)
+            join(record, run.id)
+            closed.append(run.id)
+    return closed
+
+
+def _by_source(steps: Sequence[str]) -> list[list[str]]:
+    sources: dict[str, list[str]] = {}
+    for step in steps:
+        sources.setdefault(step.split("/")[1], []).append(step)
+    return list(sources.values())
+
+
+@shared_task(name="runs.join", bind=True, max_retries=20)
+def join_task(self: Task[Any, Any], *, run: str) -> bool:
+    try:
+        return join(current().record, run)
+    except Unavailable as error:
+        raise self.retry(countdown=5, exc=error) from error
+
+
+@shared_task(name="runs.close", bind=True, max_retries=20)
+def close_task(self: Task[Any, Any], *, run: str, steps: Sequence[str]) -> None:
+    """For steps that Celery itself could not bring to an end."""
+    try:
+        close(current().record, run, steps, "its task was lost; the worker's log says more")
+    except Unavailable as error:
+        raise self.retry(countdown=5, exc=error) from error
+
+
+@shared_task(name="runs.close_overdue", bind=True, max_retries=0)
+def close_overdue_task(self: Task[Any, Any]) -> list[str]:
+    return close_overdue(current().record, datetime.now(UTC))

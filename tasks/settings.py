@@ -1,0 +1,278 @@
+"""The models of backup.toml that every kind shares: frozen, validated, and told apart by `kind`.
+
+Each kind of source and destination adds its own options in its own file, by subclassing; `tasks/configuration` joins
+them. The text below each option is the user's documentation: `init`, the README and the editor's schema are made of it.
+"""
+
+from __future__ import annotations
+
+import difflib
+import os
+import re
+from datetime import timedelta
+from functools import cache
+from pathlib import Path
+from typing import Annotated, Any
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError, available_timezones
+
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    PlainSerializer,
+    SerializeAsAny,
+    WithJsonSchema,
+    field_validator,
+)
+
+from tasks import cron
+from tasks.errors import SettingsError
+
+_REFERENCE = r"^(env:[A-Za-z_][A-Za-z0-9_]*|file:.+)$"
+_DURATION = r"^\s*([0-9]{1,5})\s*([smhdw])\s*$"
+
+
+class Model(BaseModel):
+    """Frozen, and strict about unknown keys: a misspelt option must never be ignored."""
+
+    model_config = ConfigDict(
+        frozen=True,
+        extra="forbid",
+        arbitrary_types_allowed=True,
+        use_attribute_docstrings=True,
+        hide_input_in_errors=True,
+    )
+
+
+class Secret(Model):
+    """Where a secret is: `env:NAME` or `file:PATH`. Shows as that reference, never as its value."""
+
+    reference: str
+
+    @field_validator("reference")
+    @classmethod
+    def _refers(cls, value: str) -> str:
+        if not re.fullmatch(_REFERENCE, value):
+            raise ValueError("a secret is never written here: use `env:NAME` or `file:/path/of/a/file`")
+        return value
+
+    @property
+    def file(self) -> Path | None:
+        """The file that holds it, or None if it is in the environment."""
+        where, _, name = self.reference.partition(":")
+        return Path(name) if where == "file" else None
+
+    def read(self) -> str:
+        """The secret, without a trailing newline. Raises `SettingsError` naming the variable or file."""
+        if self.file is None:
+            name = self.reference.removeprefix("env:")
+            if not os.environ.get(name):
+                raise SettingsError(f"the environment variable `{name}` is not set; it must hold a secret")
+            return os.environ[name]
+        try:
+            text = self.file.expanduser().read_text(encoding="utf-8").rstrip("\r\n")
+        except (OSError, RuntimeError) as error:
+            why = error.strerror if isinstance(error, OSError) else str(error)
+            raise SettingsError(f"the secret file `{self.file}` can't be read: {why}") from error
+        except UnicodeDecodeError as error:
+            raise SettingsError(f"the secret file `{self.file}` is not text; it must hold one line of UTF-8") from error
+        if not text:
+            raise SettingsError(f"the secret file `{self.file}` is empty; it must hold a secret")
+        return text
+
+    def __str__(self) -> str:
+        return self.reference
+
+
+def _secret(value: Any) -> Any:
+    if isinstance(value, Secret):
+        return value
+    if not isinstance(value, str) or not re.fullmatch(_REFERENCE, value):
+        raise ValueError("a secret is never written here: use `env:NAME` or `file:/path/of/a/file`")
+    return Secret(reference=value)
+
+
+def _duration(value: Any) -> Any:
+    if isinstance(value, timedelta):
+        return value
+    match = re.fullmatch(_DURATION, value) if isinstance(value, str) else None
+    if not match:
+        raise ValueError("use a number and a unit in quotes: s, m, h, d or w, such as `36h`")
+    unit = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days", "w": "weeks"}[match[2]]
+    return timedelta(**{unit: int(match[1])})
+
+
+def in_short(span: timedelta) -> str:
+    """A duration as backup.toml writes it, in the greatest unit that is exact: `2d`, `36h`."""
+    seconds = int(span.total_seconds())
+    for unit, size in (("w", 604_800), ("d", 86_400), ("h", 3_600), ("m", 60)):
+        if seconds and seconds % size == 0:
+            return f"{seconds // size}{unit}"
+    return f"{seconds}s"
+
+
+@cache
+def _zone(name: str) -> ZoneInfo | None:
+    try:
+        return ZoneInfo(name)
+    except (ZoneInfoNotFoundError, ValueError, OSError):
+        return None
+
+
+def _timezone(value: str) -> str:
+    if _zone(value) is None:
+        zones = {zone.lower(): zone for zone in sorted(available_timezones())}
+        cities = {name.rpartition("/")[2]: zone for name, zone in zones.items()}
+        wanted = value.lower().strip().replace(" ", "_")
+        near = [zones.get(wanted) or cities.get(wanted)]
+        # Short names such as CEST are near to others that mean something else.
+        near += [zones[name] for name in difflib.get_close_matches(wanted, zones, 1, 0.7) if "/" in wanted]
+        near += [cities[name] for name in difflib.get_close_matches(wanted, cities, 1, 0.7) if len(wanted) > 4]
+        meant = next(
+            (f"did you mean `{zone}`?" for zone in near if zone), "use a name such as `Europe/Berlin` or `UTC`"
+        )
+        raise ValueError(f"`{value}` is no time zone; {meant}")
+    return value
+
+
+def _schedule(value: str) -> str:
+    cron.parse(value)
+    return value
+
+
+SecretReference = Annotated[
+    Secret, BeforeValidator(_secret), WithJsonSchema({"type": "string", "pattern": _REFERENCE, "format": "secret"})
+]
+Duration = Annotated[
+    timedelta,
+    BeforeValidator(_duration),
+    PlainSerializer(in_short, return_type=str, when_used="json"),
+    WithJsonSchema({"type": "string", "pattern": _DURATION, "format": "span"}),
+]
+TimeZone = Annotated[str, AfterValidator(_timezone), WithJsonSchema({"type": "string", "format": "time-zone"})]
+Schedule = Annotated[str, AfterValidator(_schedule), WithJsonSchema({"type": "string", "format": "schedule"})]
+Name = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_-]{0,63}$")]
+Count = Annotated[int, Field(ge=0, strict=True)]
+
+
+class SourceSettings(Model):
+    """What every source has, whatever its kind."""
+
+    kind: str
+    """What it is; the kinds and their own options follow."""
+
+    destinations: tuple[Name, ...] = ()
+    """Where its snapshots go, by name. Empty: to every destination."""
+
+    allow_incomplete: tuple[str, ...] = ()
+    """Patterns, as in .gitignore, of paths that may change, vanish or be unreadable while they are captured without
+    making the snapshot count as incomplete."""
+
+
+class DestinationSettings(Model):
+    """What every destination has, whatever its kind."""
+
+    kind: str
+    """What it is; the kinds and their own options follow."""
+
+
+class Keep(Model):
+    """Retention: what stays. Each rule keeps more, none takes away what another keeps. The newest proven snapshot and
+    everything since always stays, and nothing goes before something newer is proven."""
+
+    last: int = Field(default=3, ge=1, strict=True)
+    """So many of the newest snapshots."""
+
+    hourly: Count = 0
+    """The newest of each hour, for so many hours that have one."""
+
+    daily: Count = 14
+    """The newest of each day, in the plan's time zone."""
+
+    weekly: Count = 8
+    """The newest of each week, Monday to Sunday."""
+
+    monthly: Count = 12
+    """The newest of each month."""
+
+    yearly: Count = 0
+    """The newest of each year."""
+
+    within: Duration = timedelta(days=2)
+    """Everything younger than this: a number and s, m, h, d or w."""
+
+
+class PlanSettings(Model):
+    """Which sources, when, kept how long."""
+
+    schedule: Schedule | None = Field(default=None, examples=["30 1 * * *"])
+    """When it runs by itself: minute, hour, day of month, month, day of week (0 is Sunday), all of which must fit.
+    Without it the plan runs only by hand."""
+
+    timezone: TimeZone | None = Field(default=None, examples=["Europe/Berlin"])
+    """The time zone of the schedule and of the days, weeks and months in `keep`. Without it: the one above."""
+
+    sources: tuple[Name, ...] = ()
+    """The sources it captures, by name. Empty: all."""
+
+    keep: Keep = Keep()
+    """Retention: how many snapshots stay."""
+
+
+class KeysSettings(Model):
+    """The keys that seal the backups. Keep a copy of the recovery sheet elsewhere: without it and without the
+    passphrase nobody can read them, this program included."""
+
+    folder: Path = Path("keys")
+    """The folder of `keyring.json` (public, copied to every destination) and `writer.key` (a secret of the workers that
+    back up; it can't read what they wrote)."""
+
+    passphrase: SecretReference | None = Field(default=None, examples=["env:GEOMETRA_BACKUP_PASSPHRASE"])
+    """Opens the private key; needed only where backups are verified, pruned and restored. Without it: the variable
+    GEOMETRA_BACKUP_PASSPHRASE, or a person is asked."""
+
+
+class Settings(Model):
+    """All of backup.toml. Relative paths are taken from the folder that backup.toml lies in."""
+
+    state: Path = Path(".geometra-backup")
+    """The folder of this host's spool, caches, logs and embedded broker. What is stored at the
+    destinations needs none of it."""
+
+    host: Name = "local"
+    """This machine's name to the other workers; it must stay the same, so a container needs it set."""
+
+    timezone: TimeZone = "UTC"
+    """The time zone of plans that name none, and of times typed on the command line."""
+
+    broker: SecretReference | None = Field(default=None, examples=["env:GEOMETRA_BACKUP_BROKER"])
+    """Where the URL of a Redis for the workers is found (a reference, as the URL may hold a password). Without it a
+    private one is started for this machine alone."""
+
+    grace: Duration = Field(default=timedelta(days=3), gt=timedelta(0))
+    """How long a prune waits between condemning stored data and deleting it: longer than your longest run."""
+
+    keys: KeysSettings = KeysSettings()
+    """The keys that seal the backups."""
+
+    destinations: dict[Name, SerializeAsAny[DestinationSettings]]
+    """Where backups are stored, one table each, named as you like."""
+
+    sources: dict[Name, SerializeAsAny[SourceSettings]]
+    """What is backed up, one table each, named as you like."""
+
+    plans: dict[Name, PlanSettings] = {}
+    """When which sources are backed up, and how long it is kept, one table each."""
+
+    def destinations_of(self, source: str) -> tuple[str, ...]:
+        """The names of the destinations of one source, in the order of the file; the first is its reference."""
+        chosen = self.sources[source].destinations
+        return tuple(name for name in self.destinations if not chosen or name in chosen)
+
+    def sources_of(self, plan: str) -> tuple[str, ...]:
+        return self.plans[plan].sources or tuple(self.sources)
+
+    def zone_of(self, plan: str) -> ZoneInfo:
+        return ZoneInfo(self.plans[plan].timezone or self.timezone)

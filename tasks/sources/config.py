@@ -1,0 +1,50 @@
+"""Configuration: text and structured settings, picked by pattern, on request without the secrets among them."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+from tasks.settings import SourceSettings
+from tasks.sources.filetree import FileTree, FileTreeSettings, PatternLines
+from tasks.sources.selection import Selection
+
+CONFIGURATION = (
+    *("*.toml", "*.yaml", "*.yml", "*.json", "*.jsonc", "*.json5", "*.xml", "*.ini", "*.cfg", "*.cnf", "*.conf"),
+    *("*.config", "*.properties", "*.env", ".env", ".env.*", "*.hcl", "*.tf", "*.tfvars", "*.service", "*.timer"),
+    *("*.socket", "*.rules", "*.list", "*.repo", "*.pem", "*.crt", "*.key", "*.sh", "*.sql", "*.md", "*.txt", "*.j2"),
+    *("*.tmpl", "*.template", "*.example", "*rc", "Dockerfile*", "Makefile", "Caddyfile", "crontab", "hosts"),
+)
+"""What counts as configuration unless `include` says otherwise."""
+
+SECRETS = (
+    *(".env", ".env.*", "*.env", "!*.example", "!*.sample", "!*.template", "*.pem", "*.key", "*.p12", "*.pfx", "*.jks"),
+    *("*.keystore", "*.kdbx", "*.gpg", "*.asc", "*.age", "id_rsa*", "id_dsa*", "id_ecdsa*", "id_ed25519*", "!*.pub"),
+    *(".ssh/", ".gnupg/", ".aws/", ".azure/", ".netrc", ".pgpass", ".my.cnf", ".htpasswd", ".git-credentials"),
+    *(".npmrc", ".pypirc", ".dockercfg", "*secret*", "*credential*", "*password*", "*token*", "*.tfvars", "*.tfstate*"),
+)
+"""What `leave_out_secrets` leaves out; capital letters are names of their own, as everywhere in these patterns."""
+
+
+class ConfigSettings(FileTreeSettings):
+    """Text and structured configuration."""
+
+    include: PatternLines = CONFIGURATION
+    """Patterns of the files to take; the usual names of configuration if left out. ["*"] takes everything."""
+
+    leave_out_secrets: bool = False
+    """Leave out what looks like a secret by its name: .env, *.pem, *.key, id_rsa*, *secret*, *credential*, *token* and
+    such. How many and which were left out is noted in each snapshot. They must be kept elsewhere then."""
+
+    secret_patterns: PatternLines = ()
+    """More patterns of secrets to leave out; `!` before one takes it nevertheless."""
+
+
+class Config(FileTree):
+    kind: ClassVar[str] = "config"
+    Settings: ClassVar[type[SourceSettings]] = ConfigSettings
+    settings: ConfigSettings
+
+    def selection(self) -> Selection:
+        settings = self.settings
+        secrets = (*SECRETS, *settings.secret_patterns) if settings.leave_out_secrets else ()
+        return Selection(settings.include, settings.exclude, secrets)

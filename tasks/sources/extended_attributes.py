@@ -1,0 +1,90 @@
+"""Extended attributes, and with them POSIX ACLs (`system.posix_acl_*`), of open files and of paths.
+
+A kernel or file system without them has none. Labels that a machine's own security policy gives are not kept: on
+another machine they would be wrong.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+from collections.abc import Callable
+from functools import partial
+
+ExtendedAttributes = tuple[tuple[bytes, bytes], ...]
+
+_OF_THE_MACHINE = frozenset(
+    {"security.selinux", "security.ima", "security.evm", "security.apparmor", "security.SMACK64"}
+)
+_NONE_HERE = frozenset({errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENODATA, errno.EPERM, errno.EACCES, errno.ENOENT})
+_SUPPORTED = hasattr(os, "listxattr")
+
+
+def attributes_of_file(descriptor: int) -> ExtendedAttributes:
+    """Those of an open file or folder, as far as they are readable, sorted by name. Raises `OSError`."""
+    if not _SUPPORTED:
+        return ()
+    try:
+        names = os.listxattr(descriptor)
+    except OSError as error:
+        if error.errno in _NONE_HERE:
+            return ()
+        raise
+    return _read(names, partial(os.getxattr, descriptor)) if names else ()
+
+
+def attributes_of_name(folder: int, name: bytes) -> ExtendedAttributes:
+    """Those of a link, a pipe or a device, that can't be opened, in an open folder. Raises `OSError`."""
+    if not _SUPPORTED:
+        return ()
+    path = _path(folder, name)
+    try:
+        names = os.listxattr(path, follow_symlinks=False)
+    except OSError as error:
+        if error.errno in _NONE_HERE:
+            return ()
+        raise
+    return _read(names, partial(os.getxattr, path, follow_symlinks=False))
+
+
+def give_file(descriptor: int, attributes: ExtendedAttributes) -> list[str]:
+    """Set them on an open file or folder; the names that were refused."""
+    return _write(attributes, partial(os.setxattr, descriptor)) if _SUPPORTED else _names(attributes)
+
+
+def give_name(folder: int, name: bytes, attributes: ExtendedAttributes) -> list[str]:
+    """Set them on a link or a pipe in an open folder; the names that were refused."""
+    if not _SUPPORTED:
+        return _names(attributes)
+    return _write(attributes, partial(os.setxattr, _path(folder, name), follow_symlinks=False))
+
+
+def _read(names: list[str], get: Callable[[str], bytes]) -> ExtendedAttributes:
+    found = []
+    for name in sorted(names):
+        if name not in _OF_THE_MACHINE:
+            try:
+                found.append((os.fsencode(name), get(name)))
+            except OSError as error:
+                if error.errno not in _NONE_HERE:
+                    raise
+    return tuple(found)
+
+
+def _write(attributes: ExtendedAttributes, put: Callable[[bytes, bytes], None]) -> list[str]:
+    refused = []
+    for name, value in attributes:
+        try:
+            put(name, value)
+        except OSError:
+            refused.append((name, value))
+    return _names(tuple(refused))
+
+
+def _names(attributes: ExtendedAttributes) -> list[str]:
+    return [name.decode("utf-8", "backslashreplace") for name, _ in attributes]
+
+
+def _path(folder: int, name: bytes) -> bytes:
+    # These calls take no folder descriptor beside a name, and a plain path could be led astray.
+    return b"/proc/self/fd/%d/%s" % (folder, name)

@@ -1,0 +1,99 @@
+"""What would go wrong with a source of files tonight, found by walking it and opening what it would read."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from itertools import islice
+from typing import Protocol
+
+from tasks.item import FILE, FOLDER, Flaw, Item, Unreadable, Vanished
+from tasks.sources.path_text import path_text
+from tasks.sources.patterns import Patterns
+from tasks.sources.source import Problem
+from tasks.sources.walk import Walk
+
+_MOST_ITEMS = 50_000
+_SAMPLES = 5
+
+
+class PatternSettings(Protocol):
+    """The options that are looked at."""
+
+    @property
+    def include(self) -> tuple[str, ...]: ...
+    @property
+    def exclude(self) -> tuple[str, ...]: ...
+    @property
+    def allow_incomplete(self) -> tuple[str, ...]: ...
+    @property
+    def model_fields_set(self) -> set[str]: ...
+
+
+def file_problems(taken: Walk, everything: Walk, settings: PatternSettings) -> list[Problem]:
+    """Problems of the files that are `taken`; `everything` is the same walk without patterns. Looks at the first
+    50,000 items. Raises `SourceError` where a root can't be read."""
+    return [*_unreadable(taken, Patterns(settings.allow_incomplete)), *_patterns(everything, settings)]
+
+
+def _unreadable(walk: Walk, allowed: Patterns) -> Iterator[Problem]:
+    files, flaws = 0, list[Flaw]()
+    for item in islice(walk, _MOST_ITEMS):
+        files += item.entry.type == FILE
+        flaws += _opened(item)
+    flaws += [flaw for flaw in walk.flaws if flaw.what == "unreadable"]
+    flaws = [flaw for flaw in flaws if not allowed.match(flaw.path)]
+    for flaw in flaws[:_SAMPLES]:
+        yield Problem(
+            f"`{path_text(flaw.path)}` can't be read: {flaw.why}",
+            "give the workers' user the right to read it, or add it to `exclude` or to `allow_incomplete`",
+        )
+    if len(flaws) > _SAMPLES:
+        yield Problem(f"{len(flaws) - _SAMPLES} more can't be read", "mend those above first, then look again")
+    if not files and not flaws:
+        yield Problem(
+            "no file is taken, so there will be nothing to restore",
+            "look at `paths`, `include` and `exclude`",
+            fatal=False,
+        )
+
+
+def _opened(item: Item) -> list[Flaw]:
+    try:
+        if item.open:
+            item.open()
+    except Vanished:
+        return []
+    except Unreadable as error:
+        return [Flaw(item.entry.path, "unreadable", str(error))]
+    return []
+
+
+def _patterns(walk: Walk, settings: PatternSettings) -> Iterator[Problem]:
+    """The person's patterns that match nothing, and what the kind's own patterns do not take."""
+    usual = Patterns(() if "include" in settings.model_fields_set else settings.include)
+    exclude = Patterns(settings.exclude)
+    unused = {
+        (option, line): Patterns((line.removeprefix("!"),))
+        for option in ("include", "exclude")
+        for line in getattr(settings, option)
+        if option in settings.model_fields_set and line.strip("! ") and not line.startswith("#")
+    }
+    if not usual and not unused:
+        return
+    count, untaken = 0, list[bytes]()
+    for item in islice(walk, _MOST_ITEMS):
+        count += 1
+        path, folder = item.entry.path.partition(b"/")[2], item.entry.type == FOLDER
+        if path:
+            unused = {key: patterns for key, patterns in unused.items() if not patterns.match(path, folder)}
+            if usual and item.entry.type == FILE and not usual.match(path) and not exclude.match(path):
+                untaken.append(item.entry.path)
+    if untaken:
+        yield Problem(
+            f"{len(untaken)} files are not taken, as they do not look like this kind; the first is"
+            f" `{path_text(untaken[0])}`",
+            'take all with `include = ["*"]`, or name them there, or in `exclude` to agree',
+            fatal=False,
+        )
+    for option, line in unused if count < _MOST_ITEMS else ():
+        yield Problem(f"the pattern `{line}` of `{option}` matches nothing", "correct it, or remove it", fatal=False)

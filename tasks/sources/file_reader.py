@@ -1,0 +1,77 @@
+"""Opening the files below one root: never through a link, never waiting, and for logs before they can be renamed."""
+
+from __future__ import annotations
+
+import errno
+import os
+import stat
+
+from tasks.item import Entry
+from tasks.sources.file_entry import OwnerNames
+from tasks.sources.file_stream import FileStream, translated
+from tasks.sources.open_folders import Descriptor, OpenFolders
+
+# Without O_NONBLOCK a pipe that took the file's place would wait for a writer.
+_READ = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+_WITHOUT_ATIME: int = getattr(os, "O_NOATIME", 0)
+_MOST_HELD = 256
+
+
+class FileReader:
+    """Opens by entry. `label` is the root's name in item paths; `alone` is the name of a root that is itself a file,
+    in the folder that `folders` begin at. `may_grow`: see `FileStream`."""
+
+    def __init__(
+        self, folders: OpenFolders, owners: OwnerNames, *, label: bytes, alone: bytes = b"", may_grow: bool = False
+    ) -> None:
+        self._folders = folders
+        self._owners = owners
+        self._skip = len(label) + 1
+        self._alone = alone
+        self._may_grow = may_grow
+        self._held: dict[bytes, Descriptor] = {}
+
+    def open(self, entry: Entry) -> FileStream:
+        """Raises `Vanished`, `Unreadable`."""
+        path = entry.path
+        try:
+            if self._held and (held := self._held.pop(path, None)):
+                number = os.dup(held.number)
+            else:
+                folder, _, name = path[self._skip :].rpartition(b"/")
+                own = self._owners.reader in (0, entry.uid)
+                number = open_for_reading(self._folders.at(folder), name or self._alone, own=own)
+        except OSError as error:
+            raise translated(error) from error
+        return FileStream(number, entry, self._owners, self._may_grow)
+
+    def hold(self, folder: Descriptor, path: bytes, names: list[bytes]) -> None:
+        """Open the last 256 of a folder's files now, for when their turn comes; `path` is the folder's. Those of
+        earlier folders are let go of, and will be opened by name."""
+        for name in names[-_MOST_HELD:]:
+            try:
+                status = os.stat(name, dir_fd=folder.number, follow_symlinks=False)
+                if stat.S_ISREG(status.st_mode):
+                    own = self._owners.reader in (0, status.st_uid)
+                    self._held[path + b"/" + name] = Descriptor(open_for_reading(folder, name, own=own))
+            except OSError:
+                continue  # it is opened again when its turn comes, and what is wrong is told then
+        while len(self._held) > _MOST_HELD:
+            del self._held[next(iter(self._held))]
+
+    def held(self, path: bytes) -> os.stat_result | None:
+        """The status of a file that is held open, whatever has its name by now."""
+        held = self._held.get(path)
+        return os.fstat(held.number) if held else None
+
+
+def open_for_reading(folder: Descriptor, name: bytes, *, own: bool) -> int:
+    """A descriptor of the file `name` in an open folder. `own`: leaving the access time alone is allowed to the file's
+    owner and to root only. Raises `OSError`."""
+    if own:
+        try:
+            return os.open(name, _READ | _WITHOUT_ATIME, dir_fd=folder.number)
+        except PermissionError as error:
+            if error.errno != errno.EPERM:
+                raise
+    return os.open(name, _READ, dir_fd=folder.number)

@@ -1,0 +1,64 @@
+"""The order in which a snapshot's files are put back."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+from tasks.errors import UnsafePath
+from tasks.item import FIFO, FILE, FOLDER, HARDLINK, SOCKET, SYMLINK, Stored, StoredItems
+from tasks.sources.folder_writer import FolderWriter, check_path
+from tasks.sources.path_text import path_text
+from tasks.sources.source import Restoring
+
+
+def restore_files(items: StoredItems, chosen: Iterable[Stored], into: Path, how: Restoring) -> list[str]:
+    """Put files back below `into`: folders and contents first, then links, so that no content can go through one; each
+    folder's metadata when all in it is done. Returns what could not be given back, a line each.
+
+    `chosen` is gone through twice, and held in memory only if it can't be.
+    """
+    if iter(chosen) is chosen:
+        chosen = tuple(chosen)
+    with FolderWriter(into, how) as writer:
+        items.extract(_contents(chosen, writer), writer)
+        _links_and_folders(chosen, writer)
+        return writer.missed.lines()
+
+
+def _contents(chosen: Iterable[Stored], writer: FolderWriter) -> Iterator[Stored]:
+    """The files, each after the folders it is in were made."""
+    leaf = b""
+    for item in chosen:
+        path = item.entry.path
+        check_path(path)
+        if leaf and path.startswith(leaf):
+            raise UnsafePath(f"the snapshot has `{path_text(path)}` below something that is no folder")
+        leaf = b"" if item.entry.type == FOLDER else path + b"/"
+        if item.entry.type == FOLDER:
+            writer.folder(item)
+        elif item.entry.type == FILE:
+            yield item
+
+
+def _links_and_folders(chosen: Iterable[Stored], writer: FolderWriter) -> None:
+    inside: list[Stored] = []
+    for item in chosen:
+        path = item.entry.path
+        while inside and not path.startswith(inside[-1].entry.path + b"/"):
+            writer.finish_folder(inside.pop())
+        kind = item.entry.type
+        if kind == FOLDER:
+            inside.append(item)
+        elif kind == HARDLINK:
+            writer.hard_link(item)
+        elif kind == SYMLINK:
+            writer.symbolic_link(item)
+        elif kind == FIFO:
+            writer.pipe(item)
+        elif kind == SOCKET:
+            writer.missed.add("a socket is made by the server that listens on it", path)
+        elif kind != FILE:
+            writer.missed.add("devices are not made", path)
+    while inside:
+        writer.finish_folder(inside.pop())

@@ -1,0 +1,128 @@
+"""The bytes of one local file, read so that what is stored is either what the file was, or is known not to be."""
+
+from __future__ import annotations
+
+import errno
+import os
+import stat
+import time
+
+from tasks.item import Entry, Reading, Unreadable, Vanished
+from tasks.sources.extended_attributes import attributes_of_file
+from tasks.sources.extents import SMALLEST, data_extents
+from tasks.sources.file_entry import OwnerNames, file_entry
+
+PARTIAL = "partial"
+"""The flaw of a reading that may mix two states of a file, or lacks its end."""
+
+_GONE = frozenset({errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.ENXIO, errno.EISDIR})
+_SECOND = 1_000_000_000
+_TICK = _SECOND // 50
+
+
+class FileStream:
+    """A `Stream` of the open file `number`, which it closes, and which `entry` describes as it was when it was listed.
+
+    A file that changed since then is taken as it is now. One that changes *while it is read* is flawed, unless
+    `may_grow` is set and it only grew: then exactly what it held at opening is taken. Either way it is marked to be
+    read again. Raises `Vanished` for what is no file any more, and `Unreadable`.
+    """
+
+    __slots__ = ("_again", "_entry", "_may_grow", "_number", "_offset", "_owners", "_runs", "_short")
+
+    def __init__(self, number: int, entry: Entry, owners: OwnerNames, may_grow: bool = False) -> None:
+        self._number = number
+        try:
+            status = os.fstat(number)
+            if not stat.S_ISREG(status.st_mode):
+                raise Vanished("something that is no file has taken its place")
+            if not _same(entry, status):
+                entry = file_entry(entry.path, status, owners)
+            if attributes := attributes_of_file(number):
+                entry = entry._replace(xattrs=attributes)
+        except OSError as error:
+            raise translated(error) from error
+        size = entry.size
+        self._runs = [(0, size)] if size else []
+        self._offset = 0
+        if size >= SMALLEST and status.st_blocks * 512 < size:
+            extents = data_extents(number, size)
+            if extents is not None:
+                entry = entry._replace(extents=extents)
+                self._runs = [(start, start + length) for start, length in reversed(extents)]
+                self._offset = extents[0][0] if extents else 0
+        self._entry = entry
+        self._owners = owners
+        self._may_grow = may_grow
+        self._short = False
+        # A change within the clock tick of the last one leaves no trace in the times, so a file that changed just now
+        # is not trusted to be unchanged next time. Some file systems count in whole seconds.
+        changed = entry.version[0]
+        self._again = time.time_ns() - changed < (_TICK if changed % _SECOND else 2 * _SECOND)
+
+    def __del__(self) -> None:
+        if self._number >= 0:
+            os.close(self._number)
+
+    def readinto(self, buffer: memoryview, /) -> int:
+        filled = 0
+        while self._runs and filled < len(buffer):
+            count = self._read(buffer[filled:] if filled else buffer)
+            filled += count
+            self._offset += count
+            if self._offset == self._runs[-1][1]:
+                self._runs.pop()
+                if self._runs:
+                    self._offset = self._runs[-1][0]
+            elif not count:
+                self._short = True
+                self._runs.clear()
+        return filled
+
+    def _read(self, buffer: memoryview) -> int:
+        left = self._runs[-1][1] - self._offset
+        if len(self._runs) > 1 and left < len(buffer):
+            buffer = buffer[:left]
+        try:
+            return min(os.preadv(self._number, (buffer,), self._offset), left)
+        except OSError as error:
+            raise translated(error) from error
+
+    def close(self) -> Reading:
+        entry = self._entry
+        try:
+            status = os.fstat(self._number)
+        except OSError as error:
+            raise translated(error) from error
+        os.close(self._number)
+        self._number = -1
+        whole = not self._short
+        if whole and _same(entry, status):
+            return Reading(entry._replace(version=(0, entry.version[1])) if self._again else entry)
+        if whole and self._may_grow and status.st_size >= entry.size:
+            return Reading(entry._replace(version=(0, entry.version[1])))
+        return Reading(self._as_read(status), PARTIAL)
+
+    def _as_read(self, status: os.stat_result) -> Entry:
+        """The entry of a file that changed meanwhile: its new status, but the size of what was read."""
+        entry = self._entry
+        size, extents = entry.size, entry.extents
+        if self._short:
+            size = self._offset
+            if extents is not None:
+                extents = tuple((start, min(length, size - start)) for start, length in extents if start < size)
+        return file_entry(entry.path, status, self._owners)._replace(
+            size=size, version=(0, entry.version[1]), xattrs=entry.xattrs, extents=extents
+        )
+
+
+def _same(entry: Entry, status: os.stat_result) -> bool:
+    # Whatever changes a file's content or its times sets its ctime.
+    return entry.version == (status.st_ctime_ns, status.st_ino) and entry.size == status.st_size
+
+
+def translated(error: OSError) -> Vanished | Unreadable:
+    """What an error that came while a file was opened or read means for its item."""
+    if error.errno in _GONE:
+        return Vanished(error.strerror)
+    return Unreadable(error.strerror or str(error))

@@ -1,0 +1,169 @@
+"""What all kinds of files share: the options, and a `Source` that walks folders, restores into one and counts."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Annotated, ClassVar
+
+from pydantic import AfterValidator, Field
+
+from tasks.errors import SourceError
+from tasks.item import Entry, Facts, Flaw, Item, Stored, StoredItems
+from tasks.settings import Model, SourceSettings
+from tasks.sources.file_check import file_problems
+from tasks.sources.file_facts import FileFacts, with_digest
+from tasks.sources.file_restore import restore_files
+from tasks.sources.manner import Manner
+from tasks.sources.patterns import Patterns
+from tasks.sources.selection import Selection
+from tasks.sources.source import Problem, Restoring
+from tasks.sources.walk import Walk
+
+
+def _patterns(lines: tuple[str, ...]) -> tuple[str, ...]:
+    Patterns(lines)
+    return lines
+
+
+def _single_name(name: str) -> str:
+    if name in ("", ".", "..") or "/" in name or "\0" in name:
+        raise ValueError("a name in the snapshot is one word without `/`, such as `config`")
+    return name
+
+
+PatternLines = Annotated[tuple[str, ...], AfterValidator(_patterns)]
+
+
+class NamedPath(Model):
+    """A folder or file that is to have another name in the snapshot than its own."""
+
+    path: Path
+    """The folder or file."""
+
+    name: Annotated[str, AfterValidator(_single_name)]
+    """Its name in the snapshot."""
+
+
+class FileTreeSettings(SourceSettings):
+    """What every kind of files has. All patterns are as in .gitignore, and relative to each of `paths`."""
+
+    paths: tuple[Path | NamedPath, ...] = Field(min_length=1)
+    """The folders and files. Each appears in the snapshot under its own name; where two have the same name, write one
+    as `{ path = "/srv/b/config", name = "config-b" }`. Links inside are kept as links, never followed."""
+
+    include: PatternLines = ()
+    """Patterns of the files and folders to take. Empty: everything. A file named in `paths` is always taken."""
+
+    exclude: PatternLines = ()
+    """Patterns of the files and folders to leave out, with all that is in them. It has precedence over `include`."""
+
+    exclude_caches: bool = False
+    """Leave out what is in folders that hold a CACHEDIR.TAG, as many programs mark their caches."""
+
+    exclude_if_present: tuple[Annotated[str, AfterValidator(_single_name)], ...] = ()
+    """Leave out what is in a folder that holds a file of one of these names, such as ".nobackup"."""
+
+    one_file_system: bool = False
+    """Leave out what other file systems mounted below the paths hold."""
+
+
+class FileTree:
+    """A `Source` of files: the kinds below it say what is special about them."""
+
+    kind: ClassVar[str]
+    Settings: ClassVar[type[SourceSettings]] = FileTreeSettings
+
+    def __init__(self, name: str, settings: FileTreeSettings) -> None:
+        self.name = name
+        self.settings = settings
+        self.not_restored: list[str] = []
+        """What the last `restore` could not give back although the item is there, a line each."""
+
+    def roots(self) -> dict[str, str]:
+        """Each name at the top of a snapshot, and the absolute path it is taken from. Raises `SourceError` where two
+        paths would have one name."""
+        roots: dict[str, str] = {}
+        for entry in self.settings.paths:
+            path = os.path.abspath(entry.path if isinstance(entry, NamedPath) else entry)
+            name = entry.name if isinstance(entry, NamedPath) else os.path.basename(path)
+            if not name:
+                raise SourceError(f'`{path}` has no name of its own; write it as {{ path = "{path}", name = "root" }}')
+            if name in roots:
+                raise SourceError(
+                    f"`{roots[name]}` and `{path}` would both be `{name}` in the snapshot; write one of them as"
+                    f' {{ path = "{path}", name = "{name}-2" }}'
+                )
+            roots[name] = path
+        return roots
+
+    def selection(self) -> Selection:
+        return Selection(self.settings.include, self.settings.exclude)
+
+    def manner(self) -> Manner:
+        settings = self.settings
+        tags = tuple(os.fsencode(name) for name in settings.exclude_if_present)
+        return Manner(one_file_system=settings.one_file_system, exclude_caches=settings.exclude_caches, tags=tags)
+
+    def counting(self) -> FileFacts:
+        return FileFacts()
+
+    def walk(self, selection: Selection) -> Walk:
+        roots = {os.fsencode(name): os.fsencode(path) for name, path in self.roots().items()}
+        for path in roots.values():
+            if not os.path.exists(path):
+                raise SourceError(f"`{os.fsdecode(path)}` is not there; make it, or take it out of `paths`")
+        return Walk(roots, selection, self.manner())
+
+    def check(self) -> list[Problem]:
+        try:
+            return file_problems(self.walk(self.selection()), self.walk(Selection()), self.settings)
+        except SourceError as error:
+            return [Problem(str(error), "mend `paths` in backup.toml")]
+
+    def capture(self) -> FileCapture:
+        selection = self.selection()
+        return FileCapture(self.walk(selection), selection, self.counting())
+
+    def restore(self, items: StoredItems, chosen: Iterable[Stored], into: Path, how: Restoring) -> None:
+        self.not_restored = restore_files(items, chosen, into, how)
+
+    def examine(self, scratch: Path) -> Facts:
+        facts = self.counting()
+        for entry in examined(scratch):
+            facts.add(entry)
+        return facts.facts()
+
+
+class FileCapture:
+    """A `Capture` of files."""
+
+    def __init__(self, walk: Walk, selection: Selection, facts: FileFacts) -> None:
+        self._walk = walk
+        self._selection = selection
+        self._facts = facts
+
+    def __iter__(self) -> Iterator[Item]:
+        return iter(self._walk)
+
+    def stored(self, item: Stored) -> None:
+        self._facts.add(item.entry)
+
+    def flaws(self) -> Iterable[Flaw]:
+        return self._walk.flaws
+
+    def facts(self) -> Facts:
+        """Those that `examine` gives too, and of secrets that were left out how many and which."""
+        return self._facts.facts() | self._selection.facts()
+
+
+def examined(folder: Path) -> Iterator[Entry]:
+    """What a restored folder holds, as a capture would store it, with the digests of all contents. Raises
+    `SourceError` where it can't all be read."""
+    base = os.fsencode(folder)
+    walk = Walk({name: os.path.join(base, name) for name in os.listdir(base)}, Selection(), Manner())
+    for item in walk:
+        yield with_digest(item.open()) if item.open else item.entry
+    if walk.flaws:
+        raise SourceError(f"the restored copy in `{folder}` can't be read: {walk.flaws[0].why}")

@@ -1,0 +1,307 @@
+"""The safe restore of file items into one folder: nothing is written outside it, through a link, or over something."""
+
+from __future__ import annotations
+
+import errno
+import os
+import secrets
+import stat
+from bisect import bisect_right
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from itertools import accumulate
+from pathlib import Path
+from threading import Lock
+from types import TracebackType
+
+from tasks.errors import BackupError, Damaged, NoSpace, Occupied, Refused, UnsafePath
+from tasks.item import Entry, Stored
+from tasks.sources.metadata import Metadata
+from tasks.sources.not_restored import NotRestored
+from tasks.sources.open_folders import Descriptor, OpenFolders
+from tasks.sources.path_text import path_text
+from tasks.sources.source import Restoring
+
+_OPEN_TARGET = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
+_CREATE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+_REOPEN = os.O_WRONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+_OPEN_PIPE = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+_IN_THE_WAY = frozenset({errno.ELOOP, errno.ENOTDIR})
+_FULL = frozenset({errno.ENOSPC, errno.EDQUOT})
+_OPEN_FILES = 64
+
+
+class _Target:
+    """A file that is being written, under `name`; `made` tells it from another that takes its place."""
+
+    __slots__ = ("extents", "made", "name", "starts")
+
+    def __init__(self, entry: Entry, name: bytes, made: tuple[int, int]) -> None:
+        self.name = name
+        self.made = made
+        self.extents = entry.extents
+        # Where each stretch of data begins in the stream.
+        self.starts = [0, *accumulate(length for _, length in entry.extents or ())]
+
+    def places(self, offset: int, data: memoryview) -> Iterator[tuple[int, memoryview]]:
+        """Where in the file a run of the stream belongs."""
+        if self.extents is None:
+            yield offset, data
+            return
+        while data:
+            index = bisect_right(self.starts, offset) - 1
+            start, length = self.extents[index]
+            within = offset - self.starts[index]
+            part = data[: length - within]
+            yield start + within, part
+            data = data[len(part) :]
+            offset += len(part)
+
+
+class FolderWriter:
+    """A `Sink` for files; folders, links and pipes have methods of their own. Use as a context: what is unfinished at
+    its end is removed.
+
+    Every name is reached from the folder `into` by descriptors, one component at a time, and no component may be a
+    link, so nothing in a snapshot and nobody who changes the tree meanwhile can lead a write elsewhere. Raises
+    `UnsafePath`, `Occupied` (with `how.overwrite` only where a folder is in the way), `NoSpace`, `Refused`. What only
+    is not as it was, such as an owner, is in `missed`.
+    """
+
+    def __init__(self, into: Path, how: Restoring) -> None:
+        self.missed = NotRestored()
+        self._overwrite = how.overwrite
+        self._metadata = Metadata(how.owners, self.missed)
+        self._lock = Lock()
+        self._targets: dict[bytes, _Target] = {}
+        self._open: dict[bytes, Descriptor] = {}
+        self._were_there: set[bytes] = set()
+        try:
+            into.mkdir(parents=True, exist_ok=True)
+            self._folders = OpenFolders(Descriptor(os.open(into, _OPEN_TARGET)), limit=64)
+        except OSError as error:
+            raise _translated(error, os.fsencode(into)) from error
+
+    def __enter__(self) -> FolderWriter:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._open.clear()
+        for path, target in self._targets.items():
+            try:
+                folder = self._folders.at(path.rpartition(b"/")[0])
+                if _identity(os.stat(target.name, dir_fd=folder.number, follow_symlinks=False)) == target.made:
+                    os.unlink(target.name, dir_fd=folder.number)
+            except OSError:
+                continue  # the error that ended the restore matters more
+        self._targets.clear()
+
+    def folder(self, item: Stored) -> None:
+        """Make the folder, or take the one that is there. `finish_folder` gives it its metadata."""
+        path = item.entry.path
+        try:
+            parent, name = self._place(path)
+            try:
+                os.mkdir(name, 0o700, dir_fd=parent.number)
+            except FileExistsError:
+                if not stat.S_ISDIR(os.stat(name, dir_fd=parent.number, follow_symlinks=False).st_mode):
+                    raise Occupied(
+                        f"`{path_text(path)}` is to be a folder, but something else has that name; move it away"
+                    ) from None
+                self._were_there.add(path)
+        except OSError as error:
+            raise _translated(error, path) from error
+
+    def finish_folder(self, item: Stored) -> None:
+        """Owner, attributes, permissions and time, once nothing more is written below. A folder that was there before
+        keeps its own unless it may be overwritten."""
+        path = item.entry.path
+        if path in self._were_there and not self._overwrite:
+            return
+        try:
+            self._metadata.give(self._folders.at(path).number, item.entry)
+            self._folders.forget(path)
+        except OSError as error:
+            raise _translated(error, path) from error
+
+    def write(self, item: Stored, offset: int, data: memoryview) -> None:
+        try:
+            target, descriptor = self._file(item)
+            for place, part in target.places(offset, data):
+                written = 0
+                while written < len(part):
+                    written += os.pwrite(descriptor.number, part[written:], place + written)
+        except OSError as error:
+            raise _translated(error, item.entry.path) from error
+
+    def complete(self, item: Stored) -> None:
+        entry = item.entry
+        try:
+            target, descriptor = self._file(item)
+            if entry.extents is not None:
+                os.ftruncate(descriptor.number, entry.size)
+            self._metadata.give(descriptor.number, entry)
+            with self._lock:
+                self._open.pop(entry.path, None)
+            parent, name = self._place(entry.path)
+            if target.name != name:
+                os.rename(target.name, name, src_dir_fd=parent.number, dst_dir_fd=parent.number)
+            with self._lock:
+                del self._targets[entry.path]
+        except OSError as error:
+            raise _translated(error, entry.path) from error
+
+    def hard_link(self, item: Stored) -> None:
+        """A further name of a file that was restored before."""
+        entry = item.entry
+        try:
+            folder, partner = self._place(entry.link)
+            status = os.stat(partner, dir_fd=folder.number, follow_symlinks=False)
+        except FileNotFoundError:
+            self.missed.add("it shares its content with a file that is not among what was restored", entry.path)
+            return
+        except OSError as error:
+            raise _translated(error, entry.link) from error
+        if not stat.S_ISREG(status.st_mode):
+            raise UnsafePath(f"`{path_text(entry.path)}` would share its content with something that is no file")
+        if (status.st_size, status.st_mtime_ns) != (entry.size, entry.mtime_ns):
+            self.missed.add("the file it shares its content with is another one here", entry.path)
+            return
+
+        def link(parent: int, name: bytes) -> None:
+            os.link(partner, name, src_dir_fd=folder.number, dst_dir_fd=parent, follow_symlinks=False)
+
+        self._make(entry.path, link)
+
+    def symbolic_link(self, item: Stored) -> None:
+        """The link as it was, wherever it points: nothing is ever written through it."""
+        entry = item.entry
+
+        def link(parent: int, name: bytes) -> None:
+            os.symlink(entry.link, name, dir_fd=parent)
+
+        parent, name = self._make(entry.path, link)
+        self._metadata.give_link(parent.number, name, entry)
+
+    def pipe(self, item: Stored) -> None:
+        entry = item.entry
+
+        def make(parent: int, name: bytes) -> None:
+            os.mkfifo(name, 0o600, dir_fd=parent)
+            pipe = Descriptor(os.open(name, _OPEN_PIPE, dir_fd=parent))
+            if not stat.S_ISFIFO(os.fstat(pipe.number).st_mode):
+                raise UnsafePath(f"someone put something else in the place of `{path_text(entry.path)}`")
+            self._metadata.give(pipe.number, entry)
+
+        self._make(entry.path, make)
+
+    def _make(self, path: bytes, make: Callable[[int, bytes], None]) -> tuple[Descriptor, bytes]:
+        """Make something that has no bytes at `path`: at once, or beside what it is to replace."""
+        try:
+            parent, name = self._place(path)
+            try:
+                make(parent.number, name)
+            except FileExistsError:
+                if not self._overwrite:
+                    raise
+                beside = _temporary_name()
+                make(parent.number, beside)
+                try:
+                    os.rename(beside, name, src_dir_fd=parent.number, dst_dir_fd=parent.number)
+                finally:
+                    # Renaming one name of a file to another of its names does nothing, as POSIX has it.
+                    _remove(parent, beside)
+        except ValueError as error:
+            raise UnsafePath(f"`{path_text(path)}` holds a byte that no name can hold") from error
+        except OSError as error:
+            raise _translated(error, path) from error
+        return parent, name
+
+    def _file(self, item: Stored) -> tuple[_Target, Descriptor]:
+        """The file of an item: made the first time, opened again when it had to make room for others."""
+        path = item.entry.path
+        with self._lock:
+            target = self._targets.get(path)
+            descriptor = self._open.pop(path, None)
+            if target is None:
+                parent, name = self._place(path)
+                _check_extents(item.entry)
+                beside = _temporary_name() if self._overwrite else name
+                descriptor = Descriptor(os.open(beside, _CREATE, 0o600, dir_fd=parent.number))
+                target = _Target(item.entry, beside, _identity(os.fstat(descriptor.number)))
+                self._targets[path] = target
+            elif descriptor is None:
+                parent, _ = self._place(path)
+                descriptor = Descriptor(os.open(target.name, _REOPEN, dir_fd=parent.number))
+                if _identity(os.fstat(descriptor.number)) != target.made:
+                    raise UnsafePath(f"someone put something else in the place of `{path_text(path)}`")
+            self._open[path] = descriptor
+            if len(self._open) > _OPEN_FILES:
+                del self._open[next(iter(self._open))]
+            return target, descriptor
+
+    def _place(self, path: bytes) -> tuple[Descriptor, bytes]:
+        """The open folder that `path` is in, made if need be, and its name there."""
+        check_path(path)
+        folder, _, name = path.rpartition(b"/")
+        try:
+            return self._folders.at(folder), name
+        except FileNotFoundError:
+            self._make_folders(folder)
+            return self._folders.at(folder), name
+
+    def _make_folders(self, path: bytes) -> None:
+        """The folders above something chosen on its own."""
+        made = b""
+        for name in path.split(b"/"):
+            parent = self._folders.at(made)
+            with suppress(FileExistsError):
+                os.mkdir(name, dir_fd=parent.number)
+            made = made + b"/" + name if made else name
+
+
+def check_path(path: bytes) -> None:
+    """Raises `UnsafePath` for a path that is not plainly below some folder."""
+    parts = path.split(b"/")
+    if b"" in parts or b"." in parts or b".." in parts or b"\0" in path:
+        raise UnsafePath(
+            f"the snapshot names the path `{path_text(path)}`, which leads out of the folder to restore to"
+        )
+
+
+def _check_extents(entry: Entry) -> None:
+    end = 0
+    for start, length in entry.extents or ():
+        if start < end or length <= 0:
+            raise Damaged(f"`{path_text(entry.path)}`: its map of holes makes no sense")
+        end = start + length
+    if end > entry.size:
+        raise Damaged(f"`{path_text(entry.path)}`: its map of holes makes no sense")
+
+
+def _identity(status: os.stat_result) -> tuple[int, int]:
+    return status.st_dev, status.st_ino
+
+
+def _temporary_name() -> bytes:
+    return b".geometra-restore-" + secrets.token_hex(8).encode()
+
+
+def _remove(folder: Descriptor, name: bytes) -> None:
+    with suppress(FileNotFoundError):
+        os.unlink(name, dir_fd=folder.number)
+
+
+def _translated(error: OSError, path: bytes) -> BackupError:
+    text = path_text(path)
+    if error.errno in _IN_THE_WAY:
+        return UnsafePath(
+            f"`{text}` would be written through a link, or a file is where a folder must be; move it away"
+        )
+    if error.errno in (errno.EEXIST, errno.EISDIR, errno.ENOTEMPTY):
+        return Occupied(f"`{text}` is there already; restore to another folder, or allow to overwrite")
+    if error.errno in _FULL:
+        return NoSpace(f"no room to restore `{text}`: {error.strerror}")
+    return Refused(f"`{text}` can't be restored: {error.strerror}")

@@ -1,0 +1,62 @@
+"""The items of everything that is no folder. A file with several names brings its content under the first one only."""
+
+from __future__ import annotations
+
+import os
+import stat
+from functools import partial
+
+from tasks.item import HARDLINK, Entry, Item, Unreadable, Vanished
+from tasks.sources.extended_attributes import attributes_of_name
+from tasks.sources.file_entry import OwnerNames, file_entry, other_entry
+from tasks.sources.file_reader import FileReader
+from tasks.sources.file_stream import FileStream
+from tasks.sources.manner import Manner
+from tasks.sources.open_folders import Descriptor
+
+_Number = tuple[int, int]
+
+
+class Leaves:
+    """Makes the items of one pass. Remembers the numbers of files that have names yet to come."""
+
+    def __init__(self, owners: OwnerNames, manner: Manner) -> None:
+        self._owners = owners
+        self._manner = manner
+        self._first_names: dict[_Number, tuple[bytes, int]] = {}
+
+    def item(self, reader: FileReader, folder: Descriptor, path: bytes, status: os.stat_result) -> Item:
+        """The item of what `folder` holds, by the status just taken of it. Raises `OSError` if it is gone."""
+        if not stat.S_ISREG(status.st_mode):
+            return Item(self._without_bytes(folder, path, status))
+        entry = file_entry(path, status, self._owners)
+        if status.st_nlink == 1:
+            return Item(entry, partial(reader.open, entry), self._manner.cut, self._manner.want_digest)
+        number = (status.st_dev, status.st_ino)
+        if first := self._first_name(number, path, status.st_nlink):
+            return Item(entry._replace(type=HARDLINK, link=first, version=(0, 0)))
+        return Item(entry, partial(self._open_first, reader, number, entry), self._manner.cut, self._manner.want_digest)
+
+    def _without_bytes(self, folder: Descriptor, path: bytes, status: os.stat_result) -> Entry:
+        entry = other_entry(path, status, self._owners)
+        name = path.rpartition(b"/")[2]
+        if stat.S_ISLNK(status.st_mode):
+            entry = entry._replace(link=os.readlink(name, dir_fd=folder.number))
+        if attributes := attributes_of_name(folder.number, name):
+            entry = entry._replace(xattrs=attributes)
+        return entry
+
+    def _first_name(self, number: _Number, path: bytes, names: int) -> bytes | None:
+        """The path under which this file was met before; None, and remembered, the first time."""
+        first, left = self._first_names.pop(number, (None, names))
+        if left > 1:
+            self._first_names[number] = (first or path, left - 1)
+        return first
+
+    def _open_first(self, reader: FileReader, number: _Number, entry: Entry) -> FileStream:
+        try:
+            return reader.open(entry)
+        except (Vanished, Unreadable):
+            # Its next name, not this one, has to bring the content then.
+            self._first_names.pop(number, None)
+            raise

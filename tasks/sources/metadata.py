@@ -1,0 +1,92 @@
+"""Owners, permissions, attributes and times, given to what was restored."""
+
+from __future__ import annotations
+
+import grp
+import os
+import pwd
+import time
+
+from tasks.item import Entry
+from tasks.sources.extended_attributes import give_file, give_name
+from tasks.sources.not_restored import NotRestored
+
+_NEEDS_ROOT = "the owner was not given back, as only root can; it belongs to the restoring user"
+_OWN_BITS = 0o6000
+
+
+class Metadata:
+    """Gives back what an entry says beside content and links. What is refused is noted, never raised.
+
+    Owners are found by name and, where there is no such name, by number. Set-user-id bits are given only together with
+    the owner. The access time becomes the time of the restore.
+    """
+
+    def __init__(self, owners: bool, missed: NotRestored) -> None:
+        self._owners = owners
+        self._missed = missed
+        self._now = time.time_ns()
+        self._own = (os.geteuid(), os.getegid())
+        self._users: dict[tuple[str, int], int] = {}
+        self._groups: dict[tuple[str, int], int] = {}
+
+    def give(self, descriptor: int, entry: Entry) -> None:
+        """To an open file or folder."""
+        mode = entry.mode & 0o7777
+        if not self._give_owner(descriptor, entry):
+            mode &= ~_OWN_BITS
+        if entry.xattrs:
+            # Before the mode: a file that may not be written takes no attributes.
+            self._refused(give_file(descriptor, entry.xattrs), entry)
+        try:
+            os.fchmod(descriptor, mode)
+            os.utime(descriptor, ns=(self._now, entry.mtime_ns))
+        except (OSError, OverflowError):
+            self._missed.add("its permissions or its time were refused", entry.path)
+
+    def give_link(self, folder: int, name: bytes, entry: Entry) -> None:
+        """To a symbolic link in an open folder, never to what it points to."""
+        if self._owners and self._own[0] == 0:
+            try:
+                os.chown(name, *self._owner(entry), dir_fd=folder, follow_symlinks=False)
+            except (OSError, OverflowError):
+                self._missed.add("its owner was refused", entry.path)
+        if entry.xattrs:
+            self._refused(give_name(folder, name, entry.xattrs), entry)
+        try:
+            os.utime(name, ns=(self._now, entry.mtime_ns), dir_fd=folder, follow_symlinks=False)
+        except (OSError, OverflowError):
+            self._missed.add("its permissions or its time were refused", entry.path)
+
+    def _give_owner(self, descriptor: int, entry: Entry) -> bool:
+        owner = self._owner(entry)
+        if not self._owners:
+            return False
+        if self._own[0]:
+            if owner != self._own:
+                self._missed.add(_NEEDS_ROOT, entry.path)
+            return owner == self._own
+        try:
+            os.fchown(descriptor, *owner)
+        except (OSError, OverflowError):
+            self._missed.add("its owner was refused", entry.path)
+            return False
+        return True
+
+    def _owner(self, entry: Entry) -> tuple[int, int]:
+        user, group = (entry.user, entry.uid), (entry.group, entry.gid)
+        if user not in self._users:
+            try:
+                self._users[user] = pwd.getpwnam(entry.user).pw_uid
+            except (KeyError, ValueError):
+                self._users[user] = entry.uid
+        if group not in self._groups:
+            try:
+                self._groups[group] = grp.getgrnam(entry.group).gr_gid
+            except (KeyError, ValueError):
+                self._groups[group] = entry.gid
+        return self._users[user], self._groups[group]
+
+    def _refused(self, names: list[str], entry: Entry) -> None:
+        for name in names:
+            self._missed.add(f"the extended attribute {name} was refused", entry.path)

@@ -1,0 +1,46 @@
+"""Patterns in gitignore style over paths of any bytes. The matching itself is the `pathspec` library's."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from pathspec import GitIgnoreSpec
+from pathspec.patterns.gitignore import GitIgnorePatternError
+
+
+class Patterns:
+    """A list of gitignore lines: the last one that matches decides, `!` turns a match round, a slash at the end is for
+    folders, a slash elsewhere ties it to the top. Raises `ValueError` for a line that is no pattern."""
+
+    def __init__(self, lines: Iterable[str]) -> None:
+        self.lines = tuple(lines)
+        for line in self.lines:
+            self._compile((line,))
+        self._spec = self._compile(self.lines)
+
+    def __bool__(self) -> bool:
+        return bool(self.lines)
+
+    def match(self, path: bytes, folder: bool = False) -> bool:
+        """True if `path`, relative to the folder that the patterns are for, is matched and not turned round."""
+        return self._spec.check_file(_text(path, folder)).include is True
+
+    def deciding_line(self, path: bytes, folder: bool = False) -> str | None:
+        """The line that has the last word on `path`; None if no line matches it."""
+        index = self._spec.check_file(_text(path, folder)).index
+        return None if index is None else self.lines[index]
+
+    @staticmethod
+    def _compile(lines: tuple[str, ...]) -> GitIgnoreSpec:
+        try:
+            # A blank line matches nothing, as in git; `from_lines` would drop it and shift the indices.
+            return GitIgnoreSpec.from_lines(line or "#" for line in lines)
+        except GitIgnorePatternError as error:
+            raise ValueError(f"`{lines[0]}` is no pattern in gitignore style") from error
+
+
+def _text(path: bytes, folder: bool) -> str:
+    # The library's `.` and `$` treat a newline specially, and some of its engines refuse lone surrogates; a
+    # replacement character matches `?` and `*` just as the byte would.
+    text = path.decode("utf-8", "replace").replace("\n", "\ufffd")
+    return text + "/" if folder else text

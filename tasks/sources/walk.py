@@ -1,0 +1,194 @@
+"""The walk over folders that all kinds of files share: streaming, sorted, never through a link, never out of a root."""
+
+from __future__ import annotations
+
+import errno
+import os
+import stat
+import sys
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+
+from tasks.errors import SourceError
+from tasks.item import Flaw, Item
+from tasks.sources.extended_attributes import attributes_of_file
+from tasks.sources.file_entry import OwnerNames, other_entry
+from tasks.sources.file_reader import FileReader, open_for_reading
+from tasks.sources.leaves import Leaves
+from tasks.sources.manner import Manner
+from tasks.sources.open_folders import Descriptor, OpenFolders
+from tasks.sources.selection import Selection
+
+_OPEN_ROOT = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+_OPEN_PARENT = getattr(os, "O_PATH", os.O_RDONLY) | os.O_DIRECTORY | os.O_CLOEXEC
+_CACHE_TAG = b"CACHEDIR.TAG"
+_CACHE_SIGNATURE = b"Signature: 8a477f597d28d172789f06886806bc55"  # https://bford.info/cachedir/
+_GONE = frozenset({errno.ENOENT, errno.ENOTDIR, errno.ELOOP})
+_ENCODING, _ENCODE_ERRORS = sys.getfilesystemencoding(), sys.getfilesystemencodeerrors()
+
+
+class Walk:
+    """Items of the files and folders at `roots` (label -> path), each item's path starting with its root's label.
+
+    Sorted by `path.split(b"/")`. Held in memory are the names of the folders from the root down to where it is, and
+    the numbers of files that have further names. Iterate once; `flaws` is complete at the end. Raises `SourceError`
+    where a root itself can't be read.
+    """
+
+    def __init__(self, roots: Mapping[bytes, bytes], selection: Selection, manner: Manner) -> None:
+        self.selection = selection
+        self.manner = manner
+        self.owners = OwnerNames()
+        self.leaves = Leaves(self.owners, manner)
+        self.flaws: list[Flaw] = []
+        self._roots = roots
+
+    def __iter__(self) -> Iterator[Item]:
+        for label, named in sorted(self._roots.items()):
+            try:
+                # A root is what the operator named, so it alone may be a link.
+                path = os.path.realpath(named)
+                status = os.lstat(path)
+                if stat.S_ISDIR(status.st_mode):
+                    top, alone = Descriptor(os.open(path, _OPEN_ROOT)), b""
+                else:
+                    parent, alone = os.path.split(path)
+                    top = Descriptor(os.open(parent, _OPEN_PARENT))
+            except OSError as error:
+                raise SourceError(
+                    f"`{os.fsdecode(named)}` can't be read: {error.strerror}; mend that, or take it out of `paths`"
+                ) from error
+            folders = OpenFolders(top)
+            reader = FileReader(folders, self.owners, label=label, alone=alone, may_grow=self.manner.rotating)
+            if not alone:
+                yield from _Tree(self, folders, reader).items(label, status)
+            elif not self.selection.leaves_out(alone, label):
+                try:
+                    yield self.leaves.item(reader, top, label, status)
+                except OSError as error:
+                    self.flaw(label, error)
+
+    def flaw(self, path: bytes, error: OSError) -> None:
+        what = "vanished" if error.errno in _GONE else "unreadable"
+        self.flaws.append(Flaw(path, what, error.strerror or str(error)))
+
+
+@dataclass(slots=True)
+class _Folder:
+    """A folder that the walk is in: its path, and its path below the root. `item` waits there until something in the
+    folder is taken; `taken` says that `include` asked for all of it."""
+
+    path: bytes
+    below: bytes
+    taken: bool
+    item: Item | None = None
+    names: Iterator[bytes] = field(default_factory=lambda: iter(()))
+
+    def inner(self, name: bytes) -> bytes:
+        return self.below + b"/" + name if self.below else name
+
+
+class _Tree:
+    """What one root holds."""
+
+    def __init__(self, walk: Walk, folders: OpenFolders, reader: FileReader) -> None:
+        self._walk = walk
+        self._folders = folders
+        self._reader = reader
+        self._device: int | None = None
+        self._stack: list[_Folder] = []
+
+    def items(self, label: bytes, status: os.stat_result) -> Iterator[Item]:
+        selection, leaf, reader = self._walk.selection, self._walk.leaves.item, self._reader
+        judged, rotating = not selection.everything, self._walk.manner.rotating
+        if self._walk.manner.one_file_system:
+            self._device = status.st_dev
+        yield from self._enter(_Folder(label, b"", selection.takes_all), status)
+        while self._stack:
+            folder = self._stack[-1]
+            try:
+                descriptor = self._folders.at(folder.below)
+            except OSError as error:
+                self._walk.flaw(folder.path, error)
+                self._stack.pop()
+                continue
+            prefix = folder.path + b"/"
+            for name in folder.names:
+                path = prefix + name
+                try:
+                    held = reader.held(path) if rotating else None
+                    status = held or os.stat(name, dir_fd=descriptor.number, follow_symlinks=False)
+                    is_folder = stat.S_ISDIR(status.st_mode)
+                    taken = folder.taken
+                    if judged:
+                        inner = folder.inner(name)
+                        if selection.leaves_out(inner, path, is_folder):
+                            continue
+                        taken = taken or selection.takes(inner, is_folder)
+                    if is_folder:
+                        yield from self._enter(_Folder(path, folder.inner(name), taken), status)
+                        break
+                    if taken:
+                        item = leaf(reader, descriptor, path, status)
+                        if not folder.taken:
+                            yield from self._waiting()
+                        yield item
+                except OSError as error:
+                    self._walk.flaw(path, error)
+            else:
+                self._folders.forget(folder.below)
+                self._stack.pop()
+
+    def _enter(self, folder: _Folder, status: os.stat_result) -> Iterator[Item]:
+        """Go into a folder: its item, now or when something in it is taken, and the names it holds."""
+        entry = other_entry(folder.path, status, self._walk.owners)
+        try:
+            descriptor = self._folders.at(folder.below)
+            if attributes := attributes_of_file(descriptor.number):
+                entry = entry._replace(xattrs=attributes)
+            if self._device is None or status.st_dev == self._device:
+                folder.names = iter(self._names(descriptor, folder.path))
+        except OSError as error:
+            self._walk.flaw(folder.path, error)
+        folder.item = Item(entry)
+        self._stack.append(folder)
+        if folder.taken:
+            yield from self._waiting()
+
+    def _waiting(self) -> Iterator[Item]:
+        for folder in self._stack:
+            if folder.item:
+                item, folder.item = folder.item, None
+                yield item
+
+    def _names(self, folder: Descriptor, path: bytes) -> list[bytes]:
+        names = _listed(folder)
+        manner = self._walk.manner
+        if manner.tags or manner.exclude_caches:
+            present = set(names)
+            tags = {tag for tag in manner.tags if tag in present}
+            if manner.exclude_caches and _CACHE_TAG in present and _is_cache(folder):
+                tags.add(_CACHE_TAG)
+            if tags:
+                return sorted(tags)
+        if manner.rotating:
+            for _ in range(3):
+                self._reader.hold(folder, path, names)
+                before, names = names, _listed(folder)
+                if names == before:
+                    break
+        return names
+
+
+def _listed(folder: Descriptor) -> list[bytes]:
+    names = [name.encode(_ENCODING, _ENCODE_ERRORS) for name in os.listdir(folder.number)]
+    names.sort()
+    return names
+
+
+def _is_cache(folder: Descriptor) -> bool:
+    try:
+        tag = Descriptor(open_for_reading(folder, _CACHE_TAG, own=False))
+        return os.read(tag.number, len(_CACHE_SIGNATURE)) == _CACHE_SIGNATURE
+    except OSError:
+        return False

@@ -1,0 +1,229 @@
+"""Captures on this host that are not at every destination yet: a folder per source and run, whole after any kill.
+
+    <source>/<run>/attempt-<random>/    what a capture writes: a local destination, and `.alive`, locked meanwhile
+    <source>/<run>/sealed.json          created once: which attempt counts, and what it came to
+    <source>/<run>/settled-<name>       that destination has it, or never will
+
+Each attempt has a folder of its own, so a capture that was thought dead and is not spoils nothing; the lock tells the
+dead from the living, for a kill releases it.
+"""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import json
+import os
+import secrets
+import shutil
+import time
+from collections.abc import Collection, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, Any
+
+from tasks.errors import BackupError, NoSpace, Unavailable
+from tasks.record import check_run
+
+_TRASH = ".trash-"
+_ALIVE = ".alive"
+_SCRATCH = ".scratch"
+_ABANDONED_SECONDS = 2 * 24 * 3600
+"""So long after an unsealed attempt began, and nobody holds its lock, nobody will come back to it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Sealed:
+    """A finished capture in the spool. `reference` names the destination that holds what it relies on and did not
+    store again; `outcome` is the capture's, as JSON."""
+
+    source: str
+    run: str
+    snapshot: str
+    reference: str
+    outcome: dict[str, Any]
+    folder: Path
+
+
+class Spool:
+    """Raises `NoSpace` and `Unavailable` for what the disk refuses. Safe in threads and processes of one host."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    @contextmanager
+    def attempt(self, source: str, run: str) -> Iterator[Path]:
+        """A folder to capture into; seal it before leaving. A new one, or one that a killed capture of the same run
+        left with what it had stored. Kept for the next try where something is `Unavailable`, else removed on error."""
+        folder, lock = self._adopted(source, run) or self._created(source, run)
+        with lock:
+            try:
+                yield folder
+            except Unavailable:
+                raise
+            except Exception:
+                self.discard(folder)
+                raise
+
+    def _adopted(self, source: str, run: str) -> tuple[Path, IO[str]] | None:
+        for folder in sorted(self._run(source, run).glob("attempt-*")):
+            with suppress(OSError):
+                lock = (folder / _ALIVE).open("r+")
+                if _locked(lock):
+                    return folder, lock
+                lock.close()
+        return None
+
+    def _created(self, source: str, run: str) -> tuple[Path, IO[str]]:
+        folder = self._run(source, run) / f"attempt-{secrets.token_hex(6)}"
+        try:
+            folder.mkdir(mode=0o700, parents=True)
+            lock = (folder / _ALIVE).open("x")
+            if not _locked(lock):
+                lock.close()
+                raise Unavailable(f"the spool `{folder}` was taken by another capture of the same run")
+        except OSError as error:
+            raise _translated(error, folder) from error
+        return folder, lock
+
+    def scratch(self, attempt: Path) -> Path:
+        """An empty folder on the attempt's disk, for what is not whole yet."""
+        folder = attempt / _SCRATCH
+        shutil.rmtree(folder, ignore_errors=True)
+        try:
+            folder.mkdir(mode=0o700)
+        except OSError as error:
+            raise _translated(error, folder) from error
+        return folder
+
+    def seal(self, attempt: Path, snapshot: str, reference: str, outcome: dict[str, Any]) -> Sealed:
+        """Make an attempt the one that counts for its run. If another was sealed before, this one is dropped and that
+        one returned."""
+        folder = attempt.parent
+        content = {"attempt": attempt.name, "snapshot": snapshot, "reference": reference, "outcome": outcome}
+        draft = folder / f"draft-{secrets.token_hex(6)}"
+        try:
+            with draft.open("x", encoding="utf-8") as file:
+                json.dump(content, file)
+                file.flush()
+                os.fsync(file.fileno())
+            with suppress(FileExistsError):
+                os.link(draft, folder / "sealed.json")  # unlike a rename, it never replaces
+            draft.unlink()
+            _sync(folder)
+        except OSError as error:
+            raise _translated(error, folder) from error
+        sealed = self.sealed(folder.parent.name, folder.name)
+        if sealed is None:
+            raise Unavailable(f"the spool `{folder}` was cleared while a capture was being sealed")
+        if sealed.folder != attempt:
+            self.discard(attempt)
+        return sealed
+
+    def sealed(self, source: str, run: str) -> Sealed | None:
+        folder = self._run(source, run)
+        try:
+            content = json.loads((folder / "sealed.json").read_bytes())
+        except FileNotFoundError:
+            return None
+        except OSError as error:
+            raise _translated(error, folder) from error
+        at = folder / content["attempt"]
+        return Sealed(source, run, content["snapshot"], content["reference"], content["outcome"], at)
+
+    def pending(self, source: str, destination: str) -> list[Sealed]:
+        """What is not settled with that destination, oldest first."""
+        found = [self.sealed(source, run) for run in _names(self.folder / source)]
+        waiting = [each for each in found if each and not (each.folder.parent / f"settled-{destination}").exists()]
+        return sorted(waiting, key=lambda each: each.snapshot)
+
+    def settle(self, sealed: Sealed, destination: str, destinations: Collection[str]) -> None:
+        """That destination has it, or never will. Cleared once that is so of all of the source's `destinations`."""
+        folder = sealed.folder.parent
+        try:
+            (folder / f"settled-{destination}").touch()
+            if all((folder / f"settled-{name}").exists() for name in destinations):
+                self.discard(folder)
+        except FileNotFoundError:
+            return  # cleared meanwhile, by the upload to another destination
+        except OSError as error:
+            raise _translated(error, folder) from error
+
+    def discard(self, folder: Path) -> None:
+        """Remove a run's folder or an attempt: at once out of sight, then for good."""
+        trash = self.folder / f"{_TRASH}{secrets.token_hex(6)}"
+        try:
+            folder.rename(trash)
+        except FileNotFoundError:
+            return
+        if trash.is_dir():
+            shutil.rmtree(trash, ignore_errors=True)
+        else:
+            trash.unlink(missing_ok=True)
+
+    def collect(self, now: float | None = None) -> int:
+        """Remove what killed processes left: half-removed folders; attempts and drafts that nobody works on, and that
+        do not count or were left long ago. Returns how many."""
+        oldest = (time.time() if now is None else now) - _ABANDONED_SECONDS
+        leftovers = list(self.folder.glob(f"{_TRASH}*"))
+        for folder in self._all_runs():
+            sealed = self.sealed(folder.parent.name, folder.name)
+            parts = {*folder.glob("attempt-*"), *folder.glob("draft-*")} - {sealed.folder if sealed else folder}
+            leftovers += [part for part in parts if _is_dead(part, beside=bool(sealed), oldest=oldest)]
+        for path in leftovers:
+            self.discard(path)
+        for folder in self._all_runs():
+            with suppress(OSError):  # not empty, or gone
+                folder.rmdir()
+        return len(leftovers)
+
+    def _all_runs(self) -> list[Path]:
+        return [self.folder / source / run for source in _names(self.folder) for run in _names(self.folder / source)]
+
+    def _run(self, source: str, run: str) -> Path:
+        return self.folder / source / check_run(run)
+
+
+def _names(folder: Path) -> list[str]:
+    try:
+        return sorted(path.name for path in folder.iterdir() if path.is_dir() and not path.name.startswith("."))
+    except FileNotFoundError:
+        return []
+    except OSError as error:
+        raise _translated(error, folder) from error
+
+
+def _locked(lock: IO[str]) -> bool:
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
+
+
+def _is_dead(part: Path, beside: bool, oldest: float) -> bool:
+    """Whether nobody works on an attempt or a draft, nor will: for an attempt `beside` the one that counts as soon as
+    nobody does, else after a time."""
+    alive = part / _ALIVE
+    try:
+        if not alive.is_file():
+            return part.stat().st_mtime < oldest
+        with alive.open("r+") as lock:
+            return (beside or alive.stat().st_mtime < oldest) and _locked(lock)
+    except OSError:
+        return False
+
+
+def _sync(folder: Path) -> None:
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def _translated(error: OSError, folder: Path) -> BackupError:
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return NoSpace(f"the disk of the spool `{folder}` is full: free some space, or point `state` to a larger disk")
+    return Unavailable(f"the spool `{folder}` can't be used: {error.strerror}")

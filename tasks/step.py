@@ -1,0 +1,110 @@
+"""One step of a run, executed once whatever the broker delivers: the task's edge around a plain function.
+
+A second delivery gets the recorded outcome, or waits while the first still works. Every error ends here, as an
+outcome: nothing is raised into a chain but Celery's own retry.
+"""
+
+from __future__ import annotations
+
+import os
+import random
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any, NoReturn
+
+import structlog
+from celery import Task
+
+from tasks.errors import BackupError, Unavailable
+from tasks.installation import Installation, current
+from tasks.lease import Lease, LeaseLost
+from tasks.outcome import Failure, Outcome
+from tasks.progress import Progress, Teller
+from tasks.record import step_name
+
+LEASE_SECONDS = float(os.environ.get("GEOMETRA_BACKUP_LEASE_SECONDS", "30"))
+"""How long after its worker was killed a step may be taken over."""
+WAITS = int(os.environ.get("GEOMETRA_BACKUP_WAITS", "10"))
+"""How often a step waits for something unavailable, before its failure is final: about 15 minutes in all."""
+FIRST_WAIT, LONGEST_WAIT = 4.0, 120.0
+"""Seconds; the longest must stay well below the broker's visibility timeout, or a waiting message comes twice."""
+LIVES = 3
+"""How many workers a step may lose before it is given up as what kills them."""
+
+Work = Callable[[Installation, Progress], Outcome]
+
+_log = structlog.get_logger(__name__)
+
+
+def run_step(task: Task[Any, Any], blank: Outcome, previous: dict[str, Any] | None, work: Work) -> dict[str, Any]:
+    """The recorded outcome of the step that `blank` names, after doing its work if nobody has; as JSON.
+
+    `previous` is the outcome of the chain's step before, None if there is none; one that is not usable makes this step
+    *skipped*. Raises Celery's `Retry` where something is unavailable, or another worker is on it.
+    """
+    installation = current()
+    record, run = installation.record, blank.run
+    step = step_name(blank.verb, blank.source, blank.destination)
+    try:
+        if known := record.outcome(run, step):
+            return known
+        if previous is not None and not Outcome.from_json(previous).usable:
+            return record.settle(run, step, replace(blank, state="skipped").to_json())
+        lease = Lease(record, run, step, LEASE_SECONDS)
+        if not lease.taken:
+            _again(task, LEASE_SECONDS / 3)
+        with lease:
+            outcome = _lost(blank, lease.lost) if lease.lost >= LIVES else _do(task, blank, work, lease)
+            host = {"host": installation.settings.host}
+            return record.settle(run, step, outcome.to_json() | host)
+    except LeaseLost:
+        _log.warning("step taken over", run=run, step=step, advice="this worker was stopped or cut off for too long")
+        _again(task, LEASE_SECONDS / 3)
+    except Unavailable as error:
+        _log.warning("broker unavailable", run=run, step=step, error=str(error))
+        _again(task, FIRST_WAIT)
+
+
+def _do(task: Task[Any, Any], blank: Outcome, work: Work, lease: Lease) -> Outcome:
+    installation = current()
+    step = step_name(blank.verb, blank.source, blank.destination)
+    began = time.time()
+    try:
+        outcome = work(installation, Teller(installation.record, blank.run, step, lease.check))
+    except Unavailable as error:
+        waits = installation.record.count_wait(blank.run, step)
+        if waits <= WAITS:
+            _log.warning("waiting", run=blank.run, step=step, wait=waits, error=str(error))
+            _again(task, min(FIRST_WAIT * 2 ** (waits - 1), LONGEST_WAIT))
+        outcome = blank.failed(error)
+    except BackupError as error:
+        outcome = blank.failed(error)
+    except LeaseLost:
+        raise
+    except Exception as error:  # noqa: BLE001 - the edge: it becomes an outcome, and its traceback goes to the log
+        _log.exception("unexpected error", run=blank.run, step=step)
+        where = _origin(error)
+        outcome = replace(blank, state="failed", failure=Failure("Unexpected", f"{where}; the worker's log says more"))
+    ended = time.time()
+    times = {"began_epoch_seconds": began, "ended_epoch_seconds": ended, "seconds": ended - began}
+    return replace(outcome, figures=outcome.figures | {name: round(value, 3) for name, value in times.items()})
+
+
+def _again(task: Task[Any, Any], seconds: float) -> NoReturn:
+    """Try the same message again after about `seconds`: many that wait for one thing must not all come at once."""
+    raise task.retry(countdown=seconds * random.uniform(0.75, 1.25), max_retries=None)  # noqa: S311 - no secret
+
+
+def _lost(blank: Outcome, lost: int) -> Outcome:
+    message = f"given up: {lost} workers were killed or lost while they did this; see their host's log (out of memory?)"
+    return replace(blank, state="failed", failure=Failure("WorkerLost", message))
+
+
+def _origin(error: Exception) -> str:
+    """The error's type and place. Never its text, which may quote data or a secret."""
+    at = error.__traceback__
+    while at and at.tb_next:
+        at = at.tb_next
+    place = f" in {os.path.basename(at.tb_frame.f_code.co_filename)}, line {at.tb_lineno}" if at else ""
+    return f"{type(error).__name__}{place}"

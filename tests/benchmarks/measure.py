@@ -1,0 +1,135 @@
+"""What a command costs, with every process it starts: wall and CPU seconds, and the peak of its memory. Linux only."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import signal
+import subprocess
+import threading
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+_SET_CHILD_SUBREAPER = 36  # <linux/prctl.h>: orphans of a command come to us, so their CPU seconds are counted too
+# Seconds: dense at the start, then rare, or watching would slow down what it watches.
+_FIRST_SAMPLE, _SLOWEST_SAMPLE = 0.02, 0.3
+
+
+class CommandFailed(Exception):
+    """A measured program did not succeed; the text holds the end of its output."""
+
+
+class Cost(NamedTuple):
+    """`cpu` is user and system seconds of the whole tree of processes. `peak` is the greatest sum of their
+    proportional memory (PSS: shared pages counted once), sampled a few times a second, or the largest process's own
+    high-water mark where that is more."""
+
+    wall: float
+    cpu: float
+    peak: int
+
+
+def run(command: Sequence[str | Path], *, cwd: Path, environment: Mapping[str, str], log: Path) -> Cost:
+    """Run to the end, its output appended to `log`. Raises `CommandFailed`. What it leaves running is ended; so the
+    calling process must have no other children."""
+    if ctypes.CDLL(None, use_errno=True).prctl(_SET_CHILD_SUBREAPER, 1, 0, 0, 0):
+        raise OSError(ctypes.get_errno(), "prctl(PR_SET_CHILD_SUBREAPER)")
+    with open(log, "ab") as output:
+        begin = output.tell()
+        started = time.perf_counter()
+        process = subprocess.Popen(
+            command, cwd=cwd, env=environment, stdin=subprocess.DEVNULL, stdout=output, stderr=subprocess.STDOUT
+        )
+        with _Sampler() as sampler:
+            _, status, usage = os.wait4(process.pid, 0)
+            wall = time.perf_counter() - started
+            cpu = usage.ru_utime + usage.ru_stime + _reap()
+        process.returncode = os.waitstatus_to_exitcode(status)
+    if process.returncode:
+        tail = log.read_bytes()[begin:][-2000:].decode(errors="replace")
+        raise CommandFailed(f"`{' '.join(map(str, command))}` ended with {process.returncode}:\n{tail}")
+    return Cost(wall, cpu, sampler.peak)
+
+
+def _reap(patience: float = 5.0) -> float:
+    """CPU seconds of the orphans; those that don't end by themselves are told to, by their id."""
+    cpu, deadline, told = 0.0, time.monotonic() + patience, False
+    while True:
+        try:
+            pid, _, usage = os.wait4(-1, os.WNOHANG)
+        except ChildProcessError:
+            return cpu
+        if pid:
+            cpu += usage.ru_utime + usage.ru_stime
+        elif time.monotonic() > deadline and not told:
+            told = True
+            for orphan in _children(os.getpid(), _parents()):
+                os.kill(orphan, signal.SIGTERM)
+        else:
+            time.sleep(0.005)
+
+
+class _Sampler:
+    """Watches all descendants of this process from a thread."""
+
+    def __init__(self) -> None:
+        self.peak = 0
+        self._end = threading.Event()
+        self._thread = threading.Thread(target=self._watch, daemon=True)
+
+    def __enter__(self) -> _Sampler:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._end.set()
+        self._thread.join()
+
+    def _watch(self) -> None:
+        pause = _FIRST_SAMPLE
+        while True:
+            tree = _children(os.getpid(), _parents())
+            sizes = [_memory(pid) for pid in tree]
+            self.peak = max([self.peak, sum(now for now, _ in sizes), *(most for _, most in sizes)])
+            if self._end.wait(pause):
+                return
+            pause = min(pause * 1.2, _SLOWEST_SAMPLE)
+
+
+def _parents() -> dict[int, list[int]]:
+    children: dict[int, list[int]] = {}
+    for name in os.listdir("/proc"):
+        if name.isdigit():
+            try:
+                stat = Path("/proc", name, "stat").read_text()
+            except OSError:
+                continue  # it has ended meanwhile
+            children.setdefault(int(stat.rpartition(")")[2].split()[1]), []).append(int(name))
+    return children
+
+
+def _children(root: int, children: dict[int, list[int]]) -> list[int]:
+    """All descendants of `root`, not `root` itself."""
+    found = [root]
+    for process in found:  # grows while it is walked
+        found.extend(children.get(process, ()))
+    return found[1:]
+
+
+def _memory(pid: int) -> tuple[int, int]:
+    """Bytes of proportional memory now, and the process's own high-water mark; zeros if it has just ended."""
+    try:
+        now = _field(f"/proc/{pid}/smaps_rollup", "Pss:")
+        return now, _field(f"/proc/{pid}/status", "VmHWM:")
+    except OSError:
+        return 0, 0
+
+
+def _field(path: str, name: str) -> int:
+    with open(path) as file:
+        for line in file:
+            if line.startswith(name):
+                return int(line.split()[1]) * 1024
+    return 0

@@ -1,0 +1,35 @@
+"""The programs of this machine that tests may need. A missing one skips on a laptop and fails where CI=true."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Callable
+
+import pytest
+
+_PACKAGES = {"getfacl": "acl", "setfacl": "acl", "getfattr": "attr", "setfattr": "attr"}
+"""The Debian package of a program, where its name is another; `.ci/run` installs them all."""
+
+
+def _require(program: str) -> str:
+    path = shutil.which(program)
+    if path:
+        return path
+    missing = f"`{program}` is not on PATH (Debian: apt-get install {_PACKAGES.get(program, program)})"
+    if os.environ.get("CI") == "true":
+        pytest.fail(f"{missing}; with CI=true nothing may be skipped", pytrace=False)
+    pytest.skip(missing)
+
+
+@pytest.fixture(scope="session")
+def require() -> Callable[[str], str]:
+    """For fixtures: `require("redis-server")` is that program's path, or the test ends here."""
+    return _require
+
+
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """For tests: `@pytest.mark.needs("git", "setfacl")`."""
+    for mark in item.iter_markers("needs"):
+        for program in mark.args:
+            _require(program)

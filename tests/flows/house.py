@@ -1,0 +1,171 @@
+"""A whole installation for a flow: configuration, keys, a real broker, and workers as child processes to be killed."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import closing, contextmanager, suppress
+from pathlib import Path
+from typing import Any
+from unittest import mock
+
+import redis
+from celery import Celery
+
+from tasks.broker import connect
+from tasks.configuration import load
+from tasks.installation import Installation
+from tasks.record import Record
+from tests.flows import kinds
+from tests.redis_process import RedisProcess
+from tests.repositories import PASSPHRASE, keys
+
+ROOT = Path(__file__).parents[2]
+Tables = Mapping[str, Mapping[str, Any]]
+
+VISIBILITY, LEASE = 3.0, 2.0
+"""Seconds, in place of minutes: after a kill a message comes again, and its step may be taken over."""
+
+
+class Worker:
+    """A `celery` child process with all its own children."""
+
+    def __init__(self, command: Sequence[str], environment: Mapping[str, str], log: Path) -> None:
+        self.log = log
+        with log.open("ab") as console:
+            self.child = subprocess.Popen(
+                [sys.executable, "-m", "celery", "-A", "workers", *command],
+                cwd=ROOT,
+                env=os.environ | environment,
+                stdin=subprocess.DEVNULL,
+                stdout=console,
+                stderr=console,
+                start_new_session=True,
+            )
+
+    def kill(self) -> None:
+        """SIGKILL, to all of it at once."""
+        with suppress(ProcessLookupError):
+            os.killpg(self.child.pid, signal.SIGKILL)
+        self.child.wait()
+
+    def stop(self) -> None:
+        """A warm shutdown, as a deploy does."""
+        self.child.terminate()
+        try:
+            self.child.wait(30)
+        finally:
+            self.kill()
+
+
+class House:
+    def __init__(self, folder: Path, broker: RedisProcess) -> None:
+        self.folder, self.broker = folder, broker
+        self.file = folder / "backup.toml"
+        self._environment = {
+            "GEOMETRA_BACKUP_CONFIG": str(self.file),
+            "GEOMETRA_BACKUP_BROKER": broker.url,
+            "GEOMETRA_BACKUP_VISIBILITY_SECONDS": str(VISIBILITY),
+            "GEOMETRA_BACKUP_LEASE_SECONDS": str(LEASE),
+            "CELERY_CONFIG_MODULE": "tests.flows.celeryconfig_with_gates",
+        }
+        self._workers: list[Worker] = []
+        self._client: redis.Redis = connect(broker.url)
+        self.record = Record(self._client)
+
+    def configure(self, sources: Tables, destinations: Tables, plans: Tables | None = None) -> None:
+        """Write backup.toml and the keys, and make the folders of its destinations."""
+        tables: dict[str, Tables] = {"sources": sources, "destinations": destinations, "plans": plans or {}}
+        text = 'state = "state"\n[keys]\nfolder = "keys"\npassphrase = "file:keys/passphrase"\n'
+        for noun, named in tables.items():
+            for name, options in named.items():
+                text += f"[{noun}.{name}]\n" + "".join(f"{key} = {_toml(value)}\n" for key, value in options.items())
+        for options in destinations.values():
+            Path(options["path"]).mkdir(parents=True, exist_ok=True)
+        (self.folder / "keys").mkdir(mode=0o700, exist_ok=True)
+        (self.folder / "keys/keyring.json").write_bytes(keys().document)
+        (self.folder / "keys/writer.key").write_text(keys().writer.to_text())
+        (self.folder / "keys/passphrase").write_text(PASSPHRASE)
+        (self.folder / "keys/passphrase").chmod(0o600)
+        self.file.write_text(text)
+
+    @property
+    def installation(self) -> Installation:
+        with kinds.registered():
+            return Installation(load(self.file))
+
+    @contextmanager
+    def configured(self) -> Iterator[Celery]:
+        """The real app in this process, for functions that send messages; for one house at a time."""
+        with mock.patch.dict(os.environ, self._environment), kinds.registered():
+            with closing(Celery("in the test", set_as_current=True)) as app:
+                app.config_from_object({"broker_url": self.broker.url, "task_default_queue": "control"})
+                yield app
+
+    def worker(self, *, concurrency: int = 2, pool: str = "prefork", queues: str = "", **environment: str) -> Worker:
+        """A worker that is on its way up: messages wait for it."""
+        name = f"worker{len(self._workers)}@test"
+        command = ["worker", "--concurrency", str(concurrency), "--pool", pool, "--hostname", name]
+        command += ["--without-gossip", "--without-mingle", *(["--queues", queues] if queues else [])]
+        return self._start(command, environment)
+
+    def beat(self) -> Worker:
+        return self._start(["beat"], {})
+
+    def _start(self, command: Sequence[str], environment: Mapping[str, str]) -> Worker:
+        worker = Worker(command, self._environment | environment, self.folder / f"console{len(self._workers)}.log")
+        self._workers.append(worker)
+        return worker
+
+    @contextmanager
+    def app(self) -> Iterator[Celery]:
+        """As another application has it: nothing but the broker's URL."""
+        with closing(Celery("elsewhere", broker=self.broker.url, backend=self.broker.url)) as app:
+            yield app
+
+    def start(self, plan: str = "", **arguments: Any) -> str:
+        """Start a run as another application does; its id."""
+        with self.app() as app:
+            result = app.send_task("plan.start", kwargs={"plan": plan, **arguments}, queue="control")
+            return str(result.get(timeout=60)["id"])
+
+    def report(self, run: str, seconds: float = 60) -> dict[str, Any]:
+        """The run's report, once it is there."""
+        return self.wait_for(lambda: self.record.report(run), f"the report of {run}", seconds)
+
+    def night(self, plan: str = "", **arguments: Any) -> dict[str, Any]:
+        return self.report(self.start(plan, **arguments))
+
+    def wait_for(self, look: Callable[[], Any], what: str, seconds: float = 60) -> Any:
+        deadline = time.monotonic() + seconds
+        while not (found := look()):
+            if time.monotonic() > deadline:
+                tails = "\n".join(worker.log.read_text(errors="replace")[-5000:] for worker in self._workers)
+                raise AssertionError(f"{what} did not come within {seconds} s\n{tails}")
+            time.sleep(0.05)
+        return found
+
+    def log(self) -> list[dict[str, Any]]:
+        """Every line of the dated log files."""
+        files = sorted((self.folder / "state/logs").glob("geometra-backup-*.log"))
+        return [json.loads(line) for file in files for line in file.read_text().splitlines()]
+
+    def close(self) -> None:
+        for worker in self._workers:
+            worker.kill()
+        self._client.close()
+
+
+def _toml(value: Any) -> str:
+    if isinstance(value, Path):
+        return json.dumps(str(value))
+    if isinstance(value, (list, tuple)):
+        return "[" + ", ".join(_toml(each) for each in value) + "]"
+    if isinstance(value, Mapping):
+        return "{ " + ", ".join(f"{key} = {_toml(each)}" for key, each in value.items()) + " }"
+    return json.dumps(value)

@@ -1,0 +1,113 @@
+"""A source and a destination that stop where a test says, so that a worker is killed in the middle and nowhere else."""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, ClassVar, Literal
+from unittest import mock
+
+from tasks.destinations import DESTINATIONS, Data, Local
+from tasks.destinations.local import LocalSettings
+from tasks.item import Facts, Flaw, Item, Stored
+from tasks.settings import SourceSettings
+from tasks.sources import SOURCES
+from tasks.sources.filetree import FileTree, FileTreeSettings
+from tasks.sources.source import Capture
+
+
+def pass_gate(gate: Path) -> None:
+    """While `<gate>` is there, whoever comes waits, and `<gate>.reached` tells so."""
+    while gate.exists():
+        gate.with_suffix(".reached").touch()
+        time.sleep(0.02)
+
+
+class GatedSourceSettings(FileTreeSettings):
+    gate: Path
+
+
+class GatedSource(FileTree):
+    """Files. Stops before the item whose name ends in `gate`."""
+
+    kind: ClassVar[str] = "gated"
+    Settings: ClassVar[type[SourceSettings]] = GatedSourceSettings
+    settings: GatedSourceSettings
+
+    def capture(self) -> Any:
+        return _GatedCapture(super().capture(), self.settings.gate)
+
+
+class _GatedCapture:
+    def __init__(self, inner: Capture, gate: Path) -> None:
+        self._inner, self._gate = inner, gate
+
+    def __iter__(self) -> Iterator[Item]:
+        for item in self._inner:
+            if item.entry.path.endswith(b"gate"):
+                pass_gate(self._gate)
+            yield item
+
+    def stored(self, item: Stored) -> None:
+        self._inner.stored(item)
+
+    def flaws(self) -> list[Flaw]:
+        return list(self._inner.flaws())
+
+    def facts(self) -> Facts:
+        return self._inner.facts()
+
+
+class DeadlySource(FileTree):
+    """Kills its worker whenever it is captured."""
+
+    kind: ClassVar[str] = "deadly"
+
+    def capture(self) -> Any:
+        os.kill(os.getpid(), signal.SIGKILL)
+
+
+class GatedDestinationSettings(LocalSettings):
+    kind: Literal["gated"] = "gated"  # type: ignore[assignment]
+    gate: Path
+
+
+class GatedDestination(Local):
+    """Stops before each pack but the first."""
+
+    Settings: ClassVar[type[GatedDestinationSettings]] = GatedDestinationSettings  # type: ignore[assignment]
+
+    def __init__(self, settings: GatedDestinationSettings) -> None:
+        super().__init__(settings)
+        self._gate, self._packs = settings.gate, 0
+
+    def put(self, name: str, data: Data) -> None:
+        if "/packs/" in name:
+            self._packs += 1
+            if self._packs > 1:
+                pass_gate(self._gate)
+        super().put(name, data)
+
+
+def register() -> None:
+    SOURCES["gated"] = GatedSource
+    SOURCES["deadly"] = DeadlySource
+    DESTINATIONS["gated"] = GatedDestination
+
+
+def register_tasks() -> None:
+    """In a worker, whose own were made before these kinds were known."""
+    from tasks.backup import BACKUPS, task_of
+
+    BACKUPS.update({kind: task_of(kind) for kind in ("gated", "deadly")})
+
+
+@contextmanager
+def registered() -> Iterator[None]:
+    with mock.patch.dict(SOURCES), mock.patch.dict(DESTINATIONS):
+        register()
+        yield

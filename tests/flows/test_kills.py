@@ -1,0 +1,179 @@
+"""Workers, their children and the broker are killed in the middle of a night; it ends as if nothing had been."""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tasks.runs import close_overdue
+from tests.flows.house import LEASE, VISIBILITY, House, Worker
+from tests.flows.test_night import assert_restores, local, originals_of, tree
+from tests.flows.trees import grow
+from tests.redis_process import redis_process
+
+MEGABYTES = 40_000_000
+"""More than a pack holds: something is stored before the gate, and something after."""
+
+
+def gated_source(house: House) -> Path:
+    """A house with a source that stops in the middle of its capture; its gate, closed."""
+    gate = house.folder / "gate"
+    gate.touch()
+    root = grow(house.folder / "originals" / "gated", large=MEGABYTES)
+    (root / "zzz gate").write_text("the last item")
+    source = {"kind": "gated", "paths": [root], "gate": gate}
+    house.configure({"gated": source, "docs": tree(house, "docs", "docs")}, {"here": local(house)})
+    return gate
+
+
+def gated_upload(house: House) -> Path:
+    gate = house.folder / "gate"
+    gate.touch()
+    destination = {"kind": "gated", "path": house.folder / "store", "gate": gate}
+    house.configure({"models": tree(house, "models", "models", large=MEGABYTES)}, {"here": destination})
+    return gate
+
+
+def reached(house: House, gate: Path) -> None:
+    house.wait_for(gate.with_suffix(".reached").exists, "the gate")
+    gate.with_suffix(".reached").unlink(missing_ok=True)
+
+
+def assert_once(house: House, report: dict[str, Any], *sources: str) -> None:
+    """Each source is sealed once, all of it can be restored, the report came once, and nothing is left over."""
+    assert report["state"] == "done", report["failures"]
+    for source in sources:
+        assert len(list((house.folder / "store" / source / "snapshots").iterdir())) == 1
+    assert len(list((house.folder / "state/reports").iterdir())) == 1
+    assert_restores(house, originals_of(house, *sources))
+    house.wait_for(lambda: list((house.folder / "state/spool").glob("*/*")) == [], "an empty spool")
+
+
+def pool_children(worker: Worker) -> list[int]:
+    children = Path(f"/proc/{worker.child.pid}/task/{worker.child.pid}/children").read_text()
+    return [int(child) for child in children.split()]
+
+
+@pytest.mark.parametrize("pool", ["prefork", "threads"])
+def test_a_worker_killed_in_mid_capture_is_taken_over_and_the_night_ends_once(house: House, pool: str) -> None:
+    gate = gated_source(house)
+    first = house.worker(pool=pool)
+    run = house.start()
+    reached(house, gate)
+    first.kill()
+    gate.unlink()
+    house.worker(pool=pool)
+    assert_once(house, house.report(run), "gated", "docs")
+
+
+def test_a_worker_killed_in_mid_upload_is_taken_over_and_the_night_ends_once(house: House) -> None:
+    gate = gated_upload(house)
+    first = house.worker()
+    run = house.start()
+    reached(house, gate)
+    first.kill()
+    gate.unlink()
+    house.worker()
+    assert_once(house, house.report(run), "models")
+
+
+def test_a_killed_child_of_a_worker_is_replaced_and_the_night_ends_once(house: House) -> None:
+    gate = gated_source(house)
+    worker = house.worker()
+    run = house.start()
+    reached(house, gate)
+    for child in pool_children(worker):
+        os.kill(child, signal.SIGKILL)
+    gate.unlink()
+    assert_once(house, house.report(run), "gated", "docs")
+
+
+def test_a_step_that_outlives_the_visibility_timeout_is_not_done_twice(house: House) -> None:
+    gate = gated_source(house)
+    house.worker(concurrency=4)
+    run = house.start()
+    reached(house, gate)
+    time.sleep(3 * VISIBILITY)
+    assert len(list((house.folder / "state/spool/gated").glob("*/attempt-*"))) == 1
+    gate.unlink()
+    assert_once(house, house.report(run), "gated", "docs")
+
+
+def test_a_worker_that_was_stopped_for_long_finds_its_step_taken_over_and_does_no_harm(house: House) -> None:
+    gate = gated_source(house)
+    first = house.worker()
+    run = house.start()
+    reached(house, gate)
+    os.killpg(first.child.pid, signal.SIGSTOP)
+    gate.unlink()
+    house.worker()
+    report = house.report(run)
+    os.killpg(first.child.pid, signal.SIGCONT)
+    time.sleep(2 * LEASE)
+    assert house.record.report(run) == report
+    first.stop()
+    assert_once(house, report, "gated", "docs")
+
+
+def test_a_step_that_kills_its_workers_is_given_up_and_the_report_tells(house: House) -> None:
+    deadly = tree(house, "deadly", "deadly", files=1)
+    house.configure({"deadly": deadly, "docs": tree(house, "docs", "docs")}, {"here": local(house)})
+    house.worker()
+    report = house.night()
+    assert [(failure["step"], failure["kind"]) for failure in report["failures"]] == [("backup/deadly", "WorkerLost")]
+    assert report["recovery_point"]["sources"]["docs"]["proven"] == ["here"]
+    assert report["steps"]["upload/deadly/here"]["state"] == "skipped"
+
+
+def test_a_warm_shutdown_in_the_middle_of_a_night_loses_nothing(house: House) -> None:
+    gate = gated_source(house)
+    first = house.worker()
+    run = house.start()
+    reached(house, gate)
+    first.child.terminate()
+    gate.unlink()
+    first.stop()
+    house.worker()
+    assert_once(house, house.report(run), "gated", "docs")
+
+
+def test_a_broker_killed_in_the_middle_of_a_night_costs_a_pause_and_not_the_report(tmp_path: Path) -> None:
+    with redis_process() as broker:
+        house = House(tmp_path, broker)
+        try:
+            gate = gated_source(house)
+            house.worker()
+            run = house.start()
+            reached(house, gate)
+            time.sleep(1.2)  # what the broker's log file may lack
+            broker.kill()
+            gate.unlink()
+            time.sleep(2)
+            broker.start()
+            assert_once(house, house.report(run), "gated", "docs")
+        finally:
+            house.close()
+
+
+def test_a_run_whose_workers_are_gone_for_good_is_closed_and_reported(house: House) -> None:
+    gate = gated_source(house)
+    worker = house.worker()
+    run = house.start()
+    reached(house, gate)
+    worker.kill()
+    now = datetime.now(UTC)
+    with house.configured():
+        assert close_overdue(house.record, now + timedelta(hours=1)) == []
+        assert close_overdue(house.record, now + timedelta(hours=7)) == [run]
+    gate.unlink()
+    house.worker()
+    report = house.report(run)
+    assert report["state"] == "failed"
+    assert ("backup/gated", "Lost") in [(failure["step"], failure["kind"]) for failure in report["failures"]]
+    assert report["steps"]["upload/gated/here"]["state"] == "skipped"

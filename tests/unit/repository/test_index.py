@@ -1,0 +1,155 @@
+"""The index finds every chunk where its pack says it lies."""
+
+from __future__ import annotations
+
+import random
+from array import array
+
+import numpy
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tasks.errors import Damaged
+from tasks.repository import index as indexes
+from tasks.repository.index import Index, Place
+from tasks.repository.pack import CONTENT, LISTS, NAME, BlockList, Encoded, SealedPack, header_size
+
+NAMES = st.builds(bytes.__add__, st.sampled_from([bytes(8), b"\xff" * 8, b"12345678"]), st.binary(min_size=8, max_size=8))
+BLOCK = st.lists(st.tuples(NAMES, st.integers(1, 1 << 21)), max_size=6)
+PACK = st.tuples(st.sampled_from([CONTENT, LISTS]), st.lists(st.tuples(st.integers(16, 1 << 21), BLOCK), max_size=5))
+
+Blocks = list[tuple[int, list[tuple[bytes, int]]]]
+
+
+def made(number: int, kind: str, blocks: Blocks) -> SealedPack:
+    listed = BlockList()
+    for stored, chunks in blocks:
+        lengths = array("I", [length for _, length in chunks])
+        names = b"".join(name for name, _ in chunks)
+        listed.add(stored, Encoded(stored % 5, b"", sum(lengths), names, lengths))
+    size = header_size(kind) + sum(stored for stored, _ in blocks) + 100
+    return SealedPack(number.to_bytes(NAME, "big"), kind, size, listed)
+
+
+def places(packs: list[SealedPack]) -> dict[bytes, set[tuple[bytes, int, int, int]]]:
+    """By chunk: (pack, offset of its block in the pack, offset in the block, length), computed the slow way."""
+    found: dict[bytes, set[tuple[bytes, int, int, int]]] = {}
+    for pack in packs:
+        at = 0
+        for block in pack.listed.located(pack.kind):
+            offset = 0
+            for row in range(at, at + block.chunks):
+                name = bytes(pack.listed.names[row * NAME : (row + 1) * NAME])
+                length = pack.listed.lengths[row]
+                found.setdefault(name, set()).add((pack.name, block.offset, offset, length))
+                offset += length
+            at += block.chunks
+    return found
+
+
+def resolved(index: Index, place: Place) -> tuple[bytes, int, int, int]:
+    pack, _, block = index.block(place.block)
+    return pack.name, block.offset, place.offset, place.length
+
+
+@given(st.lists(PACK, max_size=6), st.booleans())
+def test_every_chunk_is_found_where_it_lies(described: list[tuple[str, Blocks]], between: bool) -> None:
+    packs = [made(number, kind, blocks) for number, (kind, blocks) in enumerate(described)]
+    index = Index()
+    for pack in packs:
+        index.add(pack, "index/a")
+        index.add(pack, "index/b")
+        if between:
+            len(index)  # sorts what is there: the rest must merge with it
+    right = places(packs)
+    for name, several in right.items():
+        place = index.find(name)
+        assert place is not None
+        assert resolved(index, place) in several
+        assert index.knows(name)
+    assert index.find(b"never was there.") is None
+    assert len(index) == sum(len(pack.listed.lengths) for pack in packs)
+    rows = index.rows(b"".join(right))
+    assert index.names(rows) == b"".join(right)
+    for number, several in zip(index.packs_of(rows), right.values(), strict=True):
+        assert index.packs[number].name in {pack for pack, *_ in several}
+
+
+@given(st.lists(PACK, max_size=5))
+def test_used_bytes_and_chunks_are_counted_by_pack(described: list[tuple[str, Blocks]]) -> None:
+    packs = [made(number, kind, blocks) for number, (kind, blocks) in enumerate(described)]
+    index = Index()
+    for pack in packs:
+        index.add(pack, "index/a")
+    everything = numpy.ones(len(index), dtype=bool)
+    raw = [sum(pack.listed.lengths) for pack in packs]
+    assert list(index.used_bytes(everything)) == raw
+    assert list(index.raw_bytes()) == raw
+    assert list(index.used_bytes(~everything)) == [0] * len(packs)
+    for pack in packs:
+        chunks = list(index.used_chunks(pack.name, everything))
+        assert b"".join(name for name, _ in chunks) == bytes(pack.listed.names)
+        assert [place.length for _, place in chunks] == list(pack.listed.lengths)
+        assert {resolved(index, place)[0] for _, place in chunks} <= {pack.name}
+
+
+@given(st.lists(PACK, max_size=5))
+def test_an_index_object_gives_back_its_packs(described: list[tuple[str, Blocks]]) -> None:
+    packs = [made(number, kind, blocks) for number, (kind, blocks) in enumerate(described)]
+    again = indexes.decode("index/a", indexes.encode(packs))
+    assert [(pack.name, pack.kind, pack.size, pack.listed.to_parts()) for pack in again] == [
+        (pack.name, pack.kind, pack.size, pack.listed.to_parts()) for pack in packs
+    ]
+
+
+def test_a_hundred_packs_of_a_thousand_chunks() -> None:
+    chance = random.Random(1)
+    packs = [
+        made(number, CONTENT, [(100, [(chance.randbytes(NAME), 10 + at) for at in range(500)]) for _ in range(2)])
+        for number in range(100)
+    ]
+    index = Index()
+    for pack in packs:
+        index.add(pack, f"index/{pack.name.hex()}")
+    right = places(packs)
+    assert all(resolved(index, place) in right[name] for name in right if (place := index.find(name)))
+    assert len(index) == 100_000
+    last = packs[-1]
+    assert index.pack(last.name).origin == f"index/{last.name.hex()}"
+    assert last.name in index
+    assert bytes(16 * [9]) not in index
+
+
+def test_a_chunk_costs_at_most_64_bytes_of_memory() -> None:
+    import tracemalloc
+
+    names = random.Random(2).randbytes(NAME * 400_000)
+    listed = BlockList()
+    for at in range(400):
+        part = names[at * 16_000 : (at + 1) * 16_000]
+        listed.add(50_000, Encoded(1, b"", 1_000_000, part, array("I", [1000]) * 1000))
+    pack = SealedPack(bytes(16), CONTENT, 20_000_000, listed)
+    tracemalloc.start()
+    index = Index()
+    index.add(pack, "index/a")
+    assert len(index) == 400_000
+    kept, _ = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert kept / 400_000 < 64
+
+
+def test_an_empty_index_knows_nothing() -> None:
+    index = Index()
+    assert len(index) == 0
+    assert not index.knows(bytes(16))
+    assert index.find(bytes(16)) is None
+    assert list(index.rows(bytes(32))) == [-1, -1]
+    assert list(index.raw_bytes()) == []
+    assert list(index.used_bytes(numpy.zeros(0, dtype=bool))) == []
+
+
+@pytest.mark.parametrize("payload", [b"", b"\xc1", b"\x01", b"\x91\x93\x01\x02\x03", b"\x91\x96\xc4\x00\x00\xa1D\xc4\x01\x00\xc4\x00\xc4\x00"])
+def test_what_is_no_index_is_damaged(payload: bytes) -> None:
+    with pytest.raises(Damaged, match="index/a"):
+        indexes.decode("index/a", payload)

@@ -1,0 +1,69 @@
+"""Sealed objects open under their own name, with their own key, whole; or not at all."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tasks.errors import Damaged, NewerFormat
+from tasks.repository.sealing import seal, unseal
+
+KEY, NAME = bytes(range(32)), "snapshots/20261101T020000Z-00000000"
+
+
+@given(st.binary(max_size=2000))
+def test_what_was_sealed_opens(payload: bytes) -> None:
+    assert unseal(KEY, NAME, seal(KEY, NAME, payload)) == payload
+
+
+def test_a_large_payload_opens() -> None:
+    payload = bytes(range(256)) * (40 << 10)
+    assert unseal(KEY, NAME, seal(KEY, NAME, payload)) == payload
+
+
+def test_sealing_twice_gives_two_texts() -> None:
+    assert seal(KEY, NAME, b"the same") != seal(KEY, NAME, b"the same")
+
+
+@pytest.mark.parametrize("name", ["snapshots/20261101T020000Z-00000001", "index/00", "", NAME + "0"])
+def test_another_name_does_not_open_it(name: str) -> None:
+    with pytest.raises(Damaged):
+        unseal(KEY, name, seal(KEY, NAME, b"payload"))
+
+
+def test_another_key_does_not_open_it() -> None:
+    with pytest.raises(Damaged):
+        unseal(bytes(32), NAME, seal(KEY, NAME, b"payload"))
+
+
+def test_every_flipped_byte_is_noticed() -> None:
+    sealed = seal(KEY, NAME, b"payload")
+    for at in range(len(sealed)):
+        for bit in (0, 7):
+            wrong = bytearray(sealed)
+            wrong[at] ^= 1 << bit
+            with pytest.raises((Damaged, NewerFormat)):
+                unseal(KEY, NAME, bytes(wrong))
+
+
+def test_every_missing_or_added_byte_is_noticed() -> None:
+    sealed = seal(KEY, NAME, b"payload")
+    for end in range(len(sealed)):
+        with pytest.raises(Damaged):
+            unseal(KEY, NAME, sealed[:end])
+    with pytest.raises(Damaged):
+        unseal(KEY, NAME, sealed + b"\0")
+    with pytest.raises(Damaged):
+        unseal(KEY, NAME, sealed + sealed)
+
+
+def test_a_newer_format_says_so() -> None:
+    with pytest.raises(NewerFormat):
+        unseal(KEY, NAME, b"GBO2" + seal(KEY, NAME, b"payload")[4:])
+
+
+@given(st.binary(max_size=100))
+def test_noise_is_damaged(data: bytes) -> None:
+    with pytest.raises(Damaged):
+        unseal(KEY, NAME, data)

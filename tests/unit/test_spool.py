@@ -1,0 +1,159 @@
+"""The spool: what counts, what waits, what is collected; killed and raced."""
+
+from __future__ import annotations
+
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from tasks.errors import NotFound, SourceError, Unavailable
+from tasks.spool import Sealed, Spool
+
+DAY = 24 * 3600
+
+
+@pytest.fixture
+def spool(tmp_path: Path) -> Spool:
+    return Spool(tmp_path / "spool")
+
+
+def seal(spool: Spool, run: str, snapshot: str = "20261123T023000Z-aaaaaaaa") -> Sealed:
+    with spool.attempt("models", run) as attempt:
+        (attempt / "pack").write_bytes(b"packed")
+        return spool.seal(attempt, snapshot, "here", {"state": "done", "run": run})
+
+
+def test_a_sealed_capture_is_found_with_its_outcome(spool: Spool) -> None:
+    sealed = seal(spool, "run-1")
+    assert spool.sealed("models", "run-1") == sealed
+    assert sealed.outcome == {"state": "done", "run": "run-1"}
+    assert (sealed.folder / "pack").read_bytes() == b"packed"
+    assert spool.sealed("models", "run-2") is None
+    assert spool.sealed("logs", "run-1") is None
+
+
+def test_what_waits_comes_oldest_first_until_every_destination_has_it(spool: Spool) -> None:
+    newer = seal(spool, "run-b", "20261124T023000Z-aaaaaaaa")
+    older = seal(spool, "run-a", "20261123T023000Z-bbbbbbbb")
+    assert spool.pending("models", "here") == [older, newer]
+    spool.settle(older, "here", ["here", "offsite"])
+    assert spool.pending("models", "here") == [newer]
+    assert spool.pending("models", "offsite") == [older, newer]
+    spool.settle(older, "offsite", ["here", "offsite"])
+    assert spool.pending("models", "offsite") == [newer]
+    assert not older.folder.exists()
+    spool.settle(older, "offsite", ["here", "offsite"])
+
+
+def test_an_unsealed_attempt_does_not_wait_for_upload(spool: Spool) -> None:
+    with spool.attempt("models", "run-1") as attempt:
+        (attempt / "pack").write_bytes(b"packed")
+        assert spool.pending("models", "here") == []
+
+
+def test_a_failed_capture_leaves_nothing(spool: Spool) -> None:
+    with pytest.raises(SourceError), spool.attempt("models", "run-1") as attempt:
+        raise SourceError("the folder is gone")
+    assert not attempt.exists()
+
+
+def test_a_capture_that_waits_for_something_goes_on_where_it_was(spool: Spool) -> None:
+    with pytest.raises(Unavailable), spool.attempt("models", "run-1") as first:
+        (first / "pack").write_bytes(b"packed")
+        raise Unavailable("the destination is away")
+    with spool.attempt("models", "run-1") as second:
+        assert second == first
+        assert (second / "pack").read_bytes() == b"packed"
+
+
+def test_a_capture_beside_a_living_one_gets_its_own_folder_and_the_first_sealed_counts(spool: Spool) -> None:
+    with spool.attempt("models", "run-1") as slow:
+        with spool.attempt("models", "run-1") as quick:
+            assert quick != slow
+            first = spool.seal(quick, "20261123T023000Z-aaaaaaaa", "here", {"by": "quick"})
+        assert spool.seal(slow, "20261123T023000Z-aaaaaaaa", "here", {"by": "slow"}) == first
+    assert first.outcome == {"by": "quick"}
+    assert quick.exists()
+    assert not slow.exists()
+
+
+def test_a_killed_capture_is_taken_up_by_the_next(spool: Spool) -> None:
+    code = (
+        "import pathlib, sys, time\n"
+        "from tasks.spool import Spool\n"
+        "with Spool(pathlib.Path(sys.argv[1])).attempt('models', 'run-1') as attempt:\n"
+        "    (attempt / 'pack').write_bytes(b'packed')\n"
+        "    print(attempt, flush=True)\n"
+        "    time.sleep(60)\n"
+    )
+    with subprocess.Popen([sys.executable, "-c", code, str(spool.folder)], stdout=subprocess.PIPE, text=True) as child:
+        assert child.stdout
+        theirs = Path(child.stdout.readline().strip())
+        with spool.attempt("models", "run-1") as beside:
+            assert beside != theirs
+        spool.discard(beside)
+        child.send_signal(signal.SIGKILL)
+    with spool.attempt("models", "run-1") as ours:
+        assert ours == theirs
+        assert (ours / "pack").exists()
+
+
+def test_an_abandoned_attempt_is_collected_only_when_it_is_old_and_nobody_holds_it(spool: Spool) -> None:
+    with pytest.raises(Unavailable), spool.attempt("models", "run-1") as attempt:
+        raise Unavailable("the destination is away")
+    assert spool.collect() == 0
+    with spool.attempt("models", "run-1"):
+        assert spool.collect(now=time.time() + 3 * DAY) == 0
+    assert spool.collect(now=time.time() + 3 * DAY) == 1
+    assert not attempt.exists()
+    assert list(spool.folder.glob("*/*")) == []
+
+
+def test_collecting_spares_what_is_sealed_and_removes_what_lies_beside_it(spool: Spool) -> None:
+    with spool.attempt("models", "run-1") as living:
+        sealed = seal(spool, "run-1")
+        assert sealed.folder != living
+        assert spool.collect() == 0
+    assert spool.collect() == 1
+    assert not living.exists()
+    assert spool.collect(now=time.time() + 365 * DAY) == 0
+    assert spool.pending("models", "here") == [sealed]
+
+
+def test_what_a_kill_left_half_removed_is_collected(spool: Spool) -> None:
+    sealed = seal(spool, "run-1")
+    sealed.folder.parent.rename(spool.folder / ".trash-0a1b")
+    assert spool.pending("models", "here") == []
+    assert spool.collect() == 1
+    assert list(spool.folder.iterdir()) == [spool.folder / "models"]
+
+
+def test_a_seal_that_was_killed_before_it_was_linked_does_not_count(spool: Spool) -> None:
+    with pytest.raises(Unavailable), spool.attempt("models", "run-1") as attempt:
+        (attempt.parent / "draft-0a1b").write_text("{")
+        raise Unavailable("as if killed")
+    assert spool.sealed("models", "run-1") is None
+    assert seal(spool, "run-1").folder == attempt
+
+
+def test_a_scratch_folder_is_empty_each_time(spool: Spool) -> None:
+    with spool.attempt("models", "run-1") as attempt:
+        (spool.scratch(attempt) / "half").touch()
+        assert list(spool.scratch(attempt).iterdir()) == []
+
+
+def test_a_run_that_would_lead_out_of_the_spool_is_refused(spool: Spool) -> None:
+    with pytest.raises(NotFound), spool.attempt("models", "../../elsewhere"):
+        pass
+    with pytest.raises(NotFound):
+        spool.sealed("models", "..")
+
+
+def test_a_spool_in_the_way_of_which_a_file_lies_is_unavailable(spool: Spool) -> None:
+    spool.folder.write_text("")
+    with pytest.raises(Unavailable, match="spool"), spool.attempt("models", "run-1"):
+        pass

@@ -1,0 +1,19 @@
+"""The Celery app. `celery -A workers worker|beat|flower` finds it; nothing is opened here before a worker forks."""
+
+from __future__ import annotations
+
+import os
+
+from celery import Celery
+
+# Imported for the tasks and the signal handlers that they register.
+import tasks.plan
+import tasks.restore
+import workers.parent
+import workers.signals
+
+app = Celery("geometra-backup")
+app.config_from_object(os.environ.get("CELERY_CONFIG_MODULE", "celeryconfig"))
+app.set_default()
+
+__all__ = ["app", "tasks", "workers"]

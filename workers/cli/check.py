@@ -1,0 +1,39 @@
+"""`check`: everything a night needs, tried now."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+
+from rich.text import Text
+
+from tasks.broker import is_embedded
+from tasks.check import Finding, check
+from workers.cli import screen
+from workers.cli.main import subcommand
+from workers.cli.session import Session
+from workers.unserved import unserved
+
+_MARKS = {"good": Text("good", style="green"), "weak": Text("weak", style="yellow"), "bad": Text("bad", style="red")}
+
+
+@subcommand("check")
+def command(session: Session) -> int:
+    """Try everything that tonight needs: settings, keys, sources, destinations, spool, broker, workers.
+
+    Exits with 1 if anything would fail.
+    """
+    findings = list(check(session.installation))
+    if not is_embedded(session.settings) and findings[-1].state == "good":
+        pools = unserved(session.settings)
+        advice = "start a worker: `celery -A workers worker -Q " + ",".join(pools) + "`"
+        says = "no worker serves " + ", ".join(pools)
+        findings.append(Finding("workers", "bad", says, advice) if pools else Finding("workers", "good", "all pools"))
+    if session.as_json:
+        screen.print_json([asdict(finding) for finding in findings])
+    else:
+        rows = [
+            (_MARKS[each.state], each.what, f"{each.says}: {each.advice}" if each.advice else each.says)
+            for each in findings
+        ]
+        screen.table(("", "what", "found"), rows)
+    return 1 if any(finding.state == "bad" for finding in findings) else 0

@@ -1,0 +1,69 @@
+"""`diff`: what changed from one snapshot to another."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import click
+
+from tasks.item import Stored
+from workers.cli import screen
+from workers.cli.main import subcommand
+from workers.cli.session import Session, chosen
+
+ADDED, REMOVED, CHANGED, METADATA = "+", "-", "M", "m"
+_STYLE = {ADDED: "green", REMOVED: "red", CHANGED: "yellow", METADATA: "dim"}
+
+
+@subcommand("diff")
+@click.argument("source")
+@click.argument("older")
+@click.argument("newer", default="latest")
+@click.option("-d", "--destination", help="Look there; default: the first of the source's that answers.")
+def command(session: Session, source: str, older: str, newer: str, destination: str | None) -> None:
+    """What changed between two snapshots: `+` added, `-` removed, `M` other bytes, `m` other mode, owner or time."""
+    _, repository = session.repository(source, destination)
+    before, after = (repository.read(chosen(repository, name)) for name in (older, newer))
+    changes = list(compare(iter(before), iter(after)))
+    if session.as_json:
+        screen.print_json(
+            [
+                {"change": change, "path": screen.text(item.entry.path), "size": item.entry.size}
+                for change, item in changes
+            ]
+        )
+        return
+    for change, item in changes:
+        line = f"{change} {screen.text(item.entry.path)}  {screen.size(item.entry.size)}"
+        screen.console.print(line, style=_STYLE[change], markup=False, soft_wrap=True)
+    counts = {change: sum(1 for each, _ in changes if each == change) for change in _STYLE}
+    screen.console.print(
+        f"{counts[ADDED]} added, {counts[REMOVED]} removed, {counts[CHANGED]} changed, {counts[METADATA]} only touched"
+    )
+
+
+def compare(before: Iterator[Stored], after: Iterator[Stored]) -> Iterator[tuple[str, Stored]]:
+    """Walks two sorted lists together; holds neither."""
+    old, new = next(before, None), next(after, None)
+    while old is not None or new is not None:
+        if old is not None and (new is None or _order(old) < _order(new)):
+            yield REMOVED, old
+            old = next(before, None)
+        elif new is not None and (old is None or _order(new) < _order(old)):
+            yield ADDED, new
+            new = next(after, None)
+        elif old is not None and new is not None:
+            if (old.entry.type, old.level, old.content, old.entry.link) != (
+                new.entry.type,
+                new.level,
+                new.content,
+                new.entry.link,
+            ):
+                yield CHANGED, new
+            elif old.entry._replace(version=(0, 0), cut="") != new.entry._replace(version=(0, 0), cut=""):
+                yield METADATA, new
+            old, new = next(before, None), next(after, None)
+
+
+def _order(item: Stored) -> bytes:
+    return item.entry.path.replace(b"/", b"\0")

@@ -1,0 +1,121 @@
+"""Watching work: a run by the record that its workers keep, or a function of this process by its own progress."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from rich.progress import (
+    BarColumn,
+    Progress,
+    ProgressColumn,
+    SpinnerColumn,
+    Task,
+    TaskID,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
+from rich.text import Text
+
+from tasks.errors import Unavailable
+from tasks.record import Record, Run
+from workers.cli import screen
+
+_POLL_SECONDS = 0.1
+_SILENT_SECONDS = 30.0
+
+Figures = dict[str, float]
+
+
+class _Bytes(ProgressColumn):
+    """What is done, of how much, and how fast, once there are bytes to speak of."""
+
+    def render(self, task: Task) -> Text:
+        if not task.completed:
+            return Text("")
+        total = f" of {screen.size(task.total)}" if task.total else ""
+        rate = f", {screen.size(task.speed)}/s" if task.speed else ""
+        return Text(f"{screen.size(task.completed)}{total}{rate}", style="dim")
+
+
+def _bars(transient: bool) -> Progress:
+    return Progress(
+        SpinnerColumn(finished_text=" "),
+        TextColumn("{task.description}", markup=True),
+        BarColumn(bar_width=24),
+        _Bytes(),
+        TimeElapsedColumn(),
+        TimeRemainingColumn(compact=True),
+        console=screen.errors,
+        transient=transient,
+    )
+
+
+@contextmanager
+def watching(title: str, quiet: bool) -> Iterator[Callable[[Figures], None]]:
+    """A progress callback for work in this process, shown as one bar on a terminal's standard error."""
+    if quiet or not screen.errors.is_terminal:
+        yield lambda figures: None
+        return
+    with _bars(transient=True) as bars:
+        task = bars.add_task(title, total=None)
+
+        def progress(figures: Figures) -> None:
+            bars.update(task, completed=figures.get("done_bytes", 0), total=figures.get("total_bytes") or None)
+
+        yield progress
+
+
+def follow(record: Record, run: Run, quiet: bool) -> dict[str, Any]:
+    """Wait for a run's report and return it, showing on the way what the workers tell. Raises `Unavailable` where the
+    broker stays away."""
+    if quiet or not screen.errors.is_terminal:
+        return _wait(record, run, lambda: None)
+    with _bars(transient=True) as bars:
+        shown = _Shown(bars, record, run)
+        return _wait(record, run, shown.update)
+
+
+def _wait(record: Record, run: Run, update: Callable[[], None]) -> dict[str, Any]:
+    unreachable_since: float | None = None
+    while True:
+        try:
+            report = record.report(run.id)
+            update()
+            if report is not None:
+                return report
+            unreachable_since = None
+        except Unavailable:
+            unreachable_since = unreachable_since or time.monotonic()
+            if time.monotonic() - unreachable_since > _SILENT_SECONDS:
+                raise
+        time.sleep(_POLL_SECONDS)
+
+
+class _Shown:
+    """One bar for all steps, and one for each step that tells how far it is."""
+
+    def __init__(self, bars: Progress, record: Record, run: Run) -> None:
+        self._bars, self._record, self._run = bars, record, run
+        self._all = bars.add_task(f"[bold]{run.plan or 'run'}[/]", total=None)
+        self._tasks: dict[str, TaskID] = {}
+
+    def update(self) -> None:
+        outcomes, told = self._record.outcomes(self._run.id), self._record.progress(self._run.id)
+        steps = f"{len(outcomes)} of {len(self._run.steps)} steps"
+        self._bars.update(self._all, description=f"[bold]{self._run.plan or 'run'}[/] {steps}")
+        for step, figures in told.items():
+            if step in outcomes:
+                if step in self._tasks:
+                    self._bars.update(self._tasks[step], visible=False)
+                continue
+            if step not in self._tasks:
+                self._tasks[step] = self._bars.add_task(step, total=None)
+            self._bars.update(
+                self._tasks[step],
+                completed=figures.get("done_bytes", 0),
+                total=figures.get("total_bytes") or None,
+            )

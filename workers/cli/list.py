@@ -1,0 +1,84 @@
+"""`list`: the snapshots there are, and what is proven of them."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import Any
+from zoneinfo import ZoneInfo
+
+import click
+from rich.text import Text
+
+from tasks import moments
+from tasks.repository import Repository, Snapshot
+from workers.cli import screen
+from workers.cli.main import subcommand
+from workers.cli.session import Session
+
+
+@subcommand("list")
+@click.argument("source", required=False)
+@click.option("-d", "--destination", help="Only this destination.")
+@click.option("--since", help="Only snapshots from this time on: `2026-11-23`, `3 days ago`.")
+def command(session: Session, source: str | None, destination: str | None, since: str | None) -> None:
+    """The snapshots of one source, or of all."""
+    zone = ZoneInfo(session.settings.timezone)
+    first = moments.parse(since, zone, datetime.now(UTC)).first if since else None
+    found = [
+        row
+        for name, place, repository in session.repositories(source, destination)
+        for row in rows(name, place, repository)
+        if first is None or row["started"] >= first
+    ]
+    if session.as_json:
+        screen.print_json(found)
+        return
+    if not found:
+        screen.console.print("There is no snapshot yet: `geometra-backup run` takes one.")
+        return
+    screen.table(
+        ("snapshot", "source", "at", "started", "age", "state", "proven", ("holds", "right"), ("stored", "right")),
+        [
+            (
+                row["snapshot"],
+                row["source"],
+                row["destination"],
+                row["started"].astimezone(zone).strftime("%Y-%m-%d %H:%M"),
+                screen.age(row["started"]),
+                screen.state("done" if row["complete"] else "incomplete"),
+                _proven(row["proven"]),
+                screen.size(row["content_bytes"]),
+                "+" + screen.size(row["stored_bytes"]),
+            )
+            for row in found
+        ],
+    )
+
+
+def rows(source: str, destination: str, repository: Repository) -> list[dict[str, Any]]:
+    """What `list` shows, oldest first; `proven` is None before the first proof."""
+    proofs = {name: all_of[-1].good for name, all_of in repository.proofs().items()}
+    return [row(source, destination, snapshot, proofs.get(snapshot.id)) for snapshot in repository.snapshots()]
+
+
+def row(source: str, destination: str, snapshot: Snapshot, proven: bool | None) -> dict[str, Any]:
+    return {
+        "snapshot": snapshot.id,
+        "source": source,
+        "destination": destination,
+        "kind": snapshot.kind,
+        "run": snapshot.run,
+        "started": snapshot.started,
+        "finished": snapshot.finished,
+        "complete": snapshot.complete,
+        "proven": proven,
+        "content_bytes": snapshot.figures.get("content_bytes", 0),
+        "stored_bytes": snapshot.figures.get("stored_bytes", 0),
+        "items": snapshot.figures.get("items", 0),
+    }
+
+
+def _proven(proven: bool | None) -> Text:
+    if proven is None:
+        return Text("not yet", style="dim")
+    return Text("yes", style="green") if proven else Text("no", style="red")

@@ -1,0 +1,132 @@
+"""The command line: which commands there are, and how an error ends one: in one clear line and a code to trust."""
+
+from __future__ import annotations
+
+import importlib
+import json
+import os
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import click
+
+from tasks.errors import BackupError
+
+COMMANDS = {
+    # command: module, in the order in which a new user meets them
+    "try": "sampling",
+    "init": "init",
+    "check": "check",
+    "run": "run",
+    "serve": "serve",
+    "status": "status",
+    "list": "list",
+    "show": "show",
+    "find": "find",
+    "diff": "diff",
+    "restore": "restore",
+    "verify": "verify",
+    "prune": "prune",
+    "options": "options",
+    "completion": "completion",
+}
+
+USAGE, INTERRUPTED = 2, 130
+
+
+class Lazy(click.Group):
+    """Imports a command's module when it is asked for: completion and `--help` stay quick."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name not in COMMANDS:
+            return None
+        command: click.Command = importlib.import_module(f"workers.cli.{COMMANDS[cmd_name]}").command
+        return command
+
+
+@click.group(cls=Lazy, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
+@click.option(
+    "-c",
+    "--config",
+    type=click.Path(dir_okay=False, path_type=Path),
+    help="The backup.toml to use. Default: $GEOMETRA_BACKUP_CONFIG, ./backup.toml, /etc/geometra-backup/backup.toml.",
+)
+@click.option("--json", "as_json", is_flag=True, help="Print JSON on standard output, for scripts.")
+@click.version_option(package_name="geometra-backup")
+@click.pass_context
+def group(ctx: click.Context, config: Path | None, as_json: bool) -> None:
+    """Geometra backup: captures, proves and restores what Geometra AI keeps.
+
+    Exit codes: 0 all is well; 1 something failed; 2 the command was not understood; 3 stored, but incomplete; 65
+    damaged; 66 not found; 73 the target is occupied; 74 no space; 75 unavailable, try again; 77 refused, or a wrong
+    key; 78 a setting is wrong; 130 interrupted.
+    """
+    from workers.cli.session import Session
+
+    ctx.obj = Session(config, as_json)
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Entry point of `geometra-backup`."""
+    as_json = "--json" in (sys.argv[1:] if arguments is None else arguments)
+    try:
+        code = group.main(args=arguments, prog_name="geometra-backup", standalone_mode=False)
+        sys.exit(code if isinstance(code, int) else 0)
+    except BackupError as error:
+        _fail(str(error), error.kind, as_json)
+        sys.exit(error.exit_code)
+    except click.UsageError as error:
+        error.show()
+        sys.exit(USAGE)
+    except click.ClickException as error:
+        error.show()
+        sys.exit(error.exit_code)
+    except (click.Abort, KeyboardInterrupt):
+        click.echo("geometra-backup: interrupted", err=True)
+        sys.exit(INTERRUPTED)
+    except BrokenPipeError:
+        # Whoever read our output has left, as `head` does. Python would complain once more at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(0)
+
+
+def _fail(message: str, kind: str, as_json: bool) -> None:
+    if as_json:
+        click.echo(json.dumps({"error": {"kind": kind, "message": message}}))
+    else:
+        first, *more = message.splitlines() or [""]
+        click.secho(f"geometra-backup: {first}", fg="red", err=True)
+        for line in more:
+            click.echo(line, err=True)
+
+
+def exit_code(state: str) -> int:
+    """The exit code for an outcome's or a report's state."""
+    return {"done": 0, "incomplete": 3}.get(state, 1)
+
+
+def subcommand(name: str) -> Callable[[Callable[..., Any]], click.Command]:
+    """A command whose function gets the session first, and returns an exit code or nothing."""
+
+    def decorate(function: Callable[..., Any]) -> click.Command:
+        made = click.command(name)(click.pass_obj(function))
+        made.params.append(
+            click.Option(["--json", "as_json"], is_flag=True, expose_value=False, callback=_json, help="Print JSON.")
+        )
+        return made
+
+    return decorate
+
+
+def _json(ctx: click.Context, parameter: click.Parameter, value: bool) -> None:
+    if value:
+        ctx.obj.as_json = True
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,58 @@
+"""`prune`: what retention lets go, shown first and then done."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import Any
+
+import click
+
+from tasks.prune import Pruning, plan_pruning
+from workers.cli import screen
+from workers.cli.following import watching
+from workers.cli.main import subcommand
+from workers.cli.session import Session
+
+
+@subcommand("prune")
+@click.argument("source", required=False)
+@click.option("-d", "--destination", help="Only this destination.")
+@click.option("-n", "--dry-run", is_flag=True, help="Show what would go; change nothing.")
+def command(session: Session, source: str | None, destination: str | None, dry_run: bool) -> None:
+    """Let go what no retention rule keeps and something newer, proven and complete makes dispensable."""
+    shown: list[dict[str, Any]] = []
+    for name in session.sources(source):
+        for place in session.destinations(name, destination):
+            with watching(f"pruning {name} at {place}", session.as_json) as progress:
+                pruning = plan_pruning(session.reader, name, place, datetime.now(UTC))
+                figures = pruning.plan.figures if dry_run else pruning.plan.apply(progress=progress)
+            shown.append(_row(name, place, pruning, figures))
+            if not session.as_json:
+                _print(shown[-1], dry_run)
+    if session.as_json:
+        screen.print_json(shown)
+
+
+def _row(source: str, destination: str, pruning: Pruning, figures: dict[str, float]) -> dict[str, Any]:
+    snapshots = [
+        {"snapshot": each.snapshot.id, "started": each.snapshot.started, "keep": each.keep, "reasons": each.reasons}
+        for each in pruning.judgements
+    ]
+    return {"source": source, "destination": destination, "snapshots": snapshots, "figures": figures}
+
+
+def _print(row: dict[str, Any], dry_run: bool) -> None:
+    screen.table(
+        ("snapshot", "", "because"),
+        [
+            (each["snapshot"], "keep" if each["keep"] else "let go", ", ".join(each["reasons"]))
+            for each in row["snapshots"]
+        ],
+        title=f"{row['source']} at {row['destination']}",
+    )
+    figures, would = row["figures"], "would be " if dry_run else ""
+    screen.console.print(
+        f"{figures['forget']:.0f} snapshots {would}let go; {figures['condemn']:.0f} packs {would}condemned,"
+        f" {figures['repack']:.0f} {would}rewritten, {figures['delete']:.0f} {would}deleted:"
+        f" {screen.size(figures['freed_bytes'])} freed"
+    )

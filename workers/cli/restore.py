@@ -1,0 +1,113 @@
+"""`restore`: a snapshot, or some of it, into a new place. Also from nothing but a destination and the passphrase."""
+
+from __future__ import annotations
+
+import os
+from datetime import UTC, datetime
+from pathlib import Path
+from zoneinfo import ZoneInfo
+
+import click
+
+from tasks import moments
+from tasks.destinations import Local, Prefixed
+from tasks.errors import NotARepository, NotFound
+from tasks.installation import PASSPHRASE
+from tasks.repository import Repository, Snapshot, open_keys
+from tasks.restore import Wanted, restore_from
+from tasks.sources import SOURCES
+from tasks.sources.source import Restoring, Source
+from workers.cli import screen
+from workers.cli.following import watching
+from workers.cli.main import subcommand
+from workers.cli.session import Session, ask_passphrase, chosen
+
+
+@subcommand("restore")
+@click.argument("source")
+@click.argument("paths", nargs=-1)
+@click.option("-s", "--snapshot", default="latest", show_default=True, help="An id, its beginning, or `latest`.")
+@click.option("--at", help="The newest snapshot at that time: `2026-11-23 02:30`, `yesterday`, `3 days ago`.")
+@click.option("-t", "--to", type=click.Path(file_okay=False, path_type=Path), help="A folder; default: a new one here.")
+@click.option("-m", "--match", "patterns", multiple=True, help="Only what matches, in gitignore style.")
+@click.option("-d", "--destination", help="From there; default: the first of the source's that answers.")
+@click.option(
+    "--from", "folder", type=click.Path(path_type=Path), help="Without a backup.toml: a destination's folder."
+)
+@click.option("--recovery-sheet", type=click.Path(exists=True, path_type=Path), help="Instead of a passphrase.")
+@click.option("--overwrite", is_flag=True, help="Replace what is in the way.")
+@click.option("--no-owners", is_flag=True, help="Let everything belong to who restores.")
+def command(
+    session: Session,
+    source: str,
+    paths: tuple[str, ...],
+    snapshot: str,
+    at: str | None,
+    to: Path | None,
+    patterns: tuple[str, ...],
+    destination: str | None,
+    folder: Path | None,
+    recovery_sheet: Path | None,
+    overwrite: bool,
+    no_owners: bool,
+) -> None:
+    """Put a snapshot of SOURCE back: all of it, or only PATHS (with all below them).
+
+    Writes into a new folder, never outside it, and replaces nothing unless told to.
+    """
+    sheet = recovery_sheet.read_text(encoding="utf-8") if recovery_sheet else None
+    repository, zone = _open(session, source, destination, folder, sheet)
+    if at is not None:
+        moment = moments.parse(at, zone, datetime.now(UTC))
+        found = moments.newest_at(repository.snapshots(), moment)
+        if found is None:
+            raise NotFound(f"`{source}` has no snapshot as old as `{at}`: `list {source}` shows the oldest")
+    else:
+        found = chosen(repository, snapshot)
+    into = (to or Path(f"restored-{source}-{found.id}")).absolute()
+    wanted = Wanted(into, patterns, tuple(map(os.fsencode, paths)), Restoring(overwrite, owners=not no_owners))
+    made = _source(session, found, repository.source, configured=folder is None)
+    with watching(f"restoring {source}", session.as_json) as progress:
+        figures = restore_from(repository, found, made, wanted, progress=progress)
+    if session.as_json:
+        screen.print_json({"snapshot": found.id, "into": into, "figures": figures})
+        return
+    screen.console.print(
+        f"Restored {figures['items']:,.0f} items, {screen.size(figures['restored_bytes'])}, of {found.id}"
+        f" in {screen.duration(figures['seconds'])} to",
+    )
+    screen.console.print(str(into), markup=False, soft_wrap=True)
+    if not found.complete:
+        screen.errors.print("This snapshot is incomplete: `show` names what it does not hold.", style="yellow")
+
+
+def _open(
+    session: Session, source: str, destination: str | None, folder: Path | None, sheet: str | None
+) -> tuple[Repository, ZoneInfo]:
+    if folder is None:
+        if sheet is None:
+            return session.repository(source, destination, reader=True)[1], ZoneInfo(session.settings.timezone)
+        _, repository = session.repository(source, destination)
+        keys = open_keys(Repository.key_document(repository.destination), sheet=sheet)
+        return Repository.open(repository.destination, keys), ZoneInfo(session.settings.timezone)
+    place = Prefixed(Local(Local.Settings(kind="local", path=folder.absolute())), f"{source}/")
+    try:
+        document = Repository.key_document(place)
+    except NotARepository:
+        known = [path.parent.name for path in folder.glob("*/repository")]
+        advice = f"there are {', '.join(known)}" if known else "give the folder that holds the sources' folders"
+        raise NotARepository(f"`{folder}` holds no repository of `{source}`: {advice}") from None
+    passphrase = os.environ.get(PASSPHRASE) if sheet is None else None
+    if sheet is None and passphrase is None:
+        passphrase = ask_passphrase() or ""
+    return Repository.open(place, open_keys(document, passphrase=passphrase, sheet=sheet)), ZoneInfo("UTC")
+
+
+def _source(session: Session, snapshot: Snapshot, name: str, configured: bool) -> Source:
+    """The source's own code puts it back; its settings matter only where they are known."""
+    if snapshot.kind not in SOURCES:
+        raise NotFound(f"this version knows no sources of kind `{snapshot.kind}`: upgrade first")
+    if configured:
+        return session.reader.source(name)
+    kind = SOURCES[snapshot.kind]
+    return kind(name, kind.Settings.model_construct(kind=snapshot.kind))

@@ -1,0 +1,105 @@
+"""What a command works with: the settings, the installation, and a passphrase asked for only where one is needed."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Iterator
+from functools import cached_property
+from pathlib import Path
+
+import click
+
+from tasks.configuration import find, load
+from tasks.errors import BackupError, NotARepository, NotFound
+from tasks.installation import PASSPHRASE, Installation
+from tasks.repository import Repository, Snapshot
+from tasks.settings import Settings
+
+
+class Session:
+    """Made once for each command; everything is looked up when it is first used."""
+
+    def __init__(self, config: Path | None, as_json: bool) -> None:
+        self._config = config
+        self.as_json = as_json
+
+    @cached_property
+    def file(self) -> Path:
+        return find(self._config).absolute()
+
+    @cached_property
+    def settings(self) -> Settings:
+        return load(self.file)
+
+    @cached_property
+    def installation(self) -> Installation:
+        """Reads and captures: needs no passphrase."""
+        return Installation(self.settings)
+
+    @cached_property
+    def reader(self) -> Installation:
+        """Opens contents: the passphrase comes from the settings or the environment, else from the terminal."""
+        return Installation(self.settings, self.passphrase())
+
+    def passphrase(self) -> str | None:
+        """What was typed; None where the settings or the environment have it, or nobody is there to ask."""
+        if self.settings.keys.passphrase is not None or PASSPHRASE in os.environ:
+            return None
+        return ask_passphrase()
+
+    def sources(self, named: str | None) -> list[str]:
+        """The source that was named, or all. Raises `NotFound`."""
+        if named is None:
+            return list(self.settings.sources)
+        self.installation.source(named)
+        return [named]
+
+    def destinations(self, source: str, named: str | None) -> list[str]:
+        names = list(self.installation.destinations_of(source))
+        if named is None:
+            return names
+        if named not in names:
+            raise NotFound(f"`{named}` is no destination of `{source}`: it has {', '.join(names)}")
+        return [named]
+
+    def repositories(self, source: str | None, destination: str | None) -> Iterator[tuple[str, str, Repository]]:
+        """Source, destination and repository of all that were ever uploaded to; what can't be reached is raised."""
+        for name in self.sources(source):
+            for place in self.destinations(name, destination):
+                try:
+                    yield name, place, self.installation.repository(name, place)
+                except NotARepository:
+                    continue
+
+    def repository(self, source: str, destination: str | None, *, reader: bool = False) -> tuple[str, Repository]:
+        """The first destination of a source that answers and has a repository. Raises the last one's error."""
+        last: BackupError = NotFound(f"the source `{source}` has no destination")
+        installation = self.reader if reader else self.installation
+        for place in self.destinations(source, destination):
+            try:
+                return place, installation.repository(source, place, reader=reader)
+            except BackupError as error:
+                last = error
+        raise last
+
+
+def ask_passphrase() -> str | None:
+    if not sys.stdin.isatty():
+        return None
+    typed: str = click.prompt("Passphrase", hide_input=True, err=True)
+    return typed
+
+
+def chosen(repository: Repository, wanted: str) -> Snapshot:
+    """A snapshot by its id, the beginning of its id, or `latest`. Raises `NotFound`."""
+    ids = repository.snapshot_ids()
+    if wanted == "latest":
+        snapshots = repository.snapshots()
+        if not snapshots:
+            raise NotFound(f"`{repository.source}` has no snapshot here yet: `geometra-backup run` takes one")
+        return snapshots[-1]
+    matching = [name for name in ids if name.startswith(wanted)] if wanted else []
+    if len(matching) > 1:
+        raise NotFound(f"`{wanted}` begins the ids of {len(matching)} snapshots: {', '.join(matching[:5])}")
+    return repository.snapshot(matching[0] if matching else wanted)

@@ -1,0 +1,99 @@
+"""`status`: how things stand, in one screen: what is backed up, how old, proven or not, and what is next."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import Any
+
+from rich.text import Text
+
+from tasks.errors import BackupError, NotARepository
+from tasks.plan import last_due
+from tasks.report import read_reports
+from workers.cli import screen
+from workers.cli.list import rows
+from workers.cli.main import subcommand
+from workers.cli.session import Session
+
+
+@subcommand("status")
+def command(session: Session) -> int:
+    """Of every source at every destination: the newest snapshot and the newest proof; and the last runs.
+
+    Exits with 0 only if each source has a complete, proven snapshot at each destination since its plan was last due.
+    """
+    now = datetime.now(UTC)
+    places = [
+        _place(session, source, destination, now)
+        for source in session.settings.sources
+        for destination in session.settings.destinations_of(source)
+    ]
+    reports = [
+        {name: report[name] for name in ("run", "plan", "state", "started", "seconds", "failures")}
+        for report in read_reports(session.installation.reports, 5)
+    ]
+    good = all(place["good"] for place in places)
+    if session.as_json:
+        screen.print_json({"good": good, "sources": places, "runs": reports})
+    else:
+        _print(places, reports)
+    return 0 if good else 1
+
+
+def _place(session: Session, source: str, destination: str, now: datetime) -> dict[str, Any]:
+    waiting = len(session.installation.spool.pending(source, destination))
+    place: dict[str, Any] = {"source": source, "destination": destination, "spooled": waiting, "good": False}
+    try:
+        listed = rows(source, destination, session.installation.repository(source, destination))
+    except NotARepository:
+        return place | {"problem": "never backed up"}
+    except BackupError as error:
+        return place | {"problem": str(error)}
+    if not listed:
+        return place | {"problem": "no snapshot"}
+    newest = listed[-1]
+    proven = next((row for row in reversed(listed) if row["proven"] and row["complete"]), None)
+    due = [_due(session, plan, now) for plan in session.settings.plans if source in session.settings.sources_of(plan)]
+    since = max((moment for moment in due if moment), default=None)
+    problem = ""
+    if proven is None:
+        problem = "nothing is proven yet"
+    elif since is not None and proven["started"] < since:
+        problem = f"nothing proven since the plan was due, {since:%Y-%m-%d %H:%M} UTC"
+    elif newest is not proven:
+        problem = "the newest snapshot is not proven" if newest["complete"] else "the newest snapshot is incomplete"
+    snapshots = {"newest": newest["snapshot"], "proven": proven["snapshot"] if proven else None}
+    times = {"newest_started": newest["started"], "proven_started": proven["started"] if proven else None}
+    return place | snapshots | times | {"snapshots": len(listed), "good": not problem, "problem": problem}
+
+
+def _due(session: Session, plan: str, now: datetime) -> datetime | None:
+    return last_due(session.settings, plan, now)
+
+
+def _print(places: list[dict[str, Any]], reports: list[dict[str, Any]]) -> None:
+    screen.table(
+        ("source", "at", ("snapshots", "right"), "newest", "newest proven", ("waiting", "right"), ""),
+        [
+            (
+                place["source"],
+                place["destination"],
+                place.get("snapshots", 0),
+                screen.age(place["newest_started"]) if place.get("newest_started") else "-",
+                screen.age(place["proven_started"]) if place.get("proven_started") else "-",
+                place["spooled"] or "",
+                Text("good", style="green") if place["good"] else Text(place["problem"], style="red"),
+            )
+            for place in places
+        ],
+    )
+    for report in reports:
+        started = datetime.fromisoformat(report["started"])
+        state = report["state"]
+        screen.console.print(
+            f"run {report['run']} {report['plan']}: [{screen.STATE[state]}]{state}[/], {screen.age(started)},"
+            f" {screen.duration(report['seconds'])}"
+        )
+        for failure in report["failures"][:5]:
+            line = f"    {failure['step']}: {failure['message']}"
+            screen.console.print(line, style="red", markup=False, soft_wrap=True)

