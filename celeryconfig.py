@@ -19,9 +19,10 @@ _settings = _current().settings
 broker_url = _broker_url(_settings)
 result_backend = broker_url
 broker_connection_retry_on_startup = True
+broker_connection_max_retries = None
 
 # A message comes again this long after its worker was lost with all its processes. No delay may be longer.
-_visibility = float(_os.environ.get("GEOMETRA_BACKUP_VISIBILITY_SECONDS", "300"))
+_visibility = float(_os.environ.get("GEOMETRA_BACKUP_VISIBILITY_SECONDS", "240"))
 broker_transport_options = {
     "visibility_timeout": _visibility,
     "unacked_restore_interval": min(10.0, _visibility / 4),

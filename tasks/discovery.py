@@ -118,16 +118,17 @@ class _Look:
         self._found.setdefault(kind, []).append(path)
 
     def recognised(self) -> tuple[Recognised, ...]:
-        """Sources in a fixed order; each repository is one of its own, every other kind is one with all its paths."""
-        found = [Recognised(SOURCE_CODE, (path,)) for path in sorted(self._found.get(SOURCE_CODE, []))]
-        kinds = {kind: _outermost(self._found.get(kind, [])) for kind in (CONFIG, LOGS, MODELS, DOCS, TEST_DATA)}
-        return (*found, *(Recognised(kind, tuple(paths)) for kind, paths in kinds.items() if paths))
+        """One source of each kind that was found, in a fixed order."""
+        # A repository inside another is one of its own; a folder inside another of its kind is not.
+        kinds = {SOURCE_CODE: sorted(self._found.get(SOURCE_CODE, []))}
+        kinds |= {kind: _outermost(self._found.get(kind, [])) for kind in (CONFIG, LOGS, MODELS, DOCS, TEST_DATA)}
+        return tuple(Recognised(kind, tuple(paths)) for kind, paths in kinds.items() if paths)
 
     def into(self, folder: Path, depth: int = 0) -> None:
         folders, files = self._listed(folder)
         names = {file.name for file in files}
         bare = {"objects", "refs"} <= set(folders) and "HEAD" in names
-        if bare or ".git" in folders:
+        if bare or ".git" in folders or (".git" in names and _is_submodule(folder / ".git")):
             self.add(SOURCE_CODE, folder)
         if bare:
             return
@@ -195,6 +196,15 @@ def _can_be_written(name: str) -> bool:
     except UnicodeEncodeError:
         return False
     return True
+
+
+def _is_submodule(file: Path) -> bool:
+    """True for the `.git` file of a submodule; that of a further working tree leads to a repository found elsewhere."""
+    try:
+        with file.open("rb") as link:
+            return b"/modules/" in link.read(4096)
+    except OSError:
+        return False
 
 
 def _is_model(file: os.DirEntry[str]) -> bool:

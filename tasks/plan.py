@@ -57,7 +57,6 @@ def begin(
     if not installation.record.is_sent(run.id):
         _send(installation, run.id, chosen)
         installation.record.mark_sent(run.id)
-        _log.info("run started", run=run.id, plan=plan, slot=slot, sources=len(chosen))
     return run
 
 
@@ -133,4 +132,5 @@ def start(self: Task[Any, Any], *, plan: str = "", slot: str = "", sources: Sequ
         run = begin(current(), plan, sources=sources, slot=slot or str(self.request.id))
     except Unavailable as error:
         raise self.retry(countdown=5, exc=error) from error
+    _log.info("run started", run=run.id, plan=run.plan, slot=run.slot, steps=len(run.steps))
     return run.to_json()

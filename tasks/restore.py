@@ -7,14 +7,14 @@ import time
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol, runtime_checkable
 
 from celery import Task, shared_task
 
 from tasks.chosen import Chosen, chosen_snapshot
 from tasks.installation import Installation
 from tasks.item import Sink, Stored, StoredItems, Stream
-from tasks.outcome import Outcome
+from tasks.outcome import Outcome, State
 from tasks.progress import Progress, unheard
 from tasks.repository import Repository, Snapshot
 from tasks.sources.source import Restoring, Source
@@ -57,12 +57,25 @@ def restore(
     snapshot: str = "",
     progress: Progress = unheard,
 ) -> Outcome:
-    """Put back a configured source's snapshot (empty: the newest)."""
+    """Put back a configured source's snapshot (empty: the newest). *incomplete*: `flaws` says what could not be given
+    back although the item is there, such as an owner."""
     made = installation.source(source)
     repository = installation.repository(source, destination, reader=True)
     chosen = chosen_snapshot(repository, snapshot, destination)
     figures = restore_from(repository, chosen, made, wanted, progress=progress)
-    return Outcome("restore", source, destination, snapshot=chosen.id, figures=figures)
+    flaws = not_restored(made)
+    state: State = "incomplete" if flaws else "done"
+    return Outcome("restore", source, destination, snapshot=chosen.id, state=state, figures=figures, flaws=flaws)
+
+
+@runtime_checkable
+class _Telling(Protocol):
+    not_restored: list[str]
+
+
+def not_restored(source: Source) -> tuple[str, ...]:
+    """What the source's last restore could not give back, a line each."""
+    return tuple(source.not_restored) if isinstance(source, _Telling) else ()
 
 
 class _Watched:

@@ -23,6 +23,7 @@ from pydantic import (
     Field,
     PlainSerializer,
     SerializeAsAny,
+    ValidationError,
     WithJsonSchema,
     field_validator,
 )
@@ -30,6 +31,7 @@ from pydantic import (
 from tasks import cron
 from tasks.errors import SettingsError
 
+_NEVER_HERE = "a secret is never written here: use `env:NAME` or `file:/path/of/a/file`"
 _REFERENCE = r"^(env:[A-Za-z_][A-Za-z0-9_]*|file:.+)$"
 _DURATION = r"^\s*([0-9]{1,5})\s*([smhdw])\s*$"
 
@@ -55,8 +57,16 @@ class Secret(Model):
     @classmethod
     def _refers(cls, value: str) -> str:
         if not re.fullmatch(_REFERENCE, value):
-            raise ValueError("a secret is never written here: use `env:NAME` or `file:/path/of/a/file`")
+            raise ValueError(_NEVER_HERE)
         return value
+
+    @classmethod
+    def at(cls, reference: str) -> Secret:
+        """For a reference typed by a person. Raises `SettingsError`, which does not repeat it."""
+        try:
+            return cls(reference=reference)
+        except ValidationError as error:
+            raise SettingsError(_NEVER_HERE) from error
 
     @property
     def file(self) -> Path | None:
@@ -90,7 +100,7 @@ def _secret(value: Any) -> Any:
     if isinstance(value, Secret):
         return value
     if not isinstance(value, str) or not re.fullmatch(_REFERENCE, value):
-        raise ValueError("a secret is never written here: use `env:NAME` or `file:/path/of/a/file`")
+        raise ValueError(_NEVER_HERE)
     return Secret(reference=value)
 
 

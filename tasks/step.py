@@ -23,12 +23,12 @@ from tasks.outcome import Failure, Outcome
 from tasks.progress import Progress, Teller
 from tasks.record import step_name
 
-LEASE_SECONDS = float(os.environ.get("GEOMETRA_BACKUP_LEASE_SECONDS", "30"))
+LEASE_SECONDS = float(os.environ.get("GEOMETRA_BACKUP_LEASE_SECONDS", "20"))
 """How long after its worker was killed a step may be taken over."""
 WAITS = int(os.environ.get("GEOMETRA_BACKUP_WAITS", "10"))
 """How often a step waits for something unavailable, before its failure is final: about 15 minutes in all."""
 FIRST_WAIT, LONGEST_WAIT = 4.0, 120.0
-"""Seconds; the longest must stay well below the broker's visibility timeout, or a waiting message comes twice."""
+"""Seconds."""
 LIVES = 3
 """How many workers a step may lose before it is given up as what kills them."""
 
@@ -92,8 +92,11 @@ def _do(task: Task[Any, Any], blank: Outcome, work: Work, lease: Lease) -> Outco
 
 
 def _again(task: Task[Any, Any], seconds: float) -> NoReturn:
-    """Try the same message again after about `seconds`: many that wait for one thing must not all come at once."""
-    raise task.retry(countdown=seconds * random.uniform(0.75, 1.25), max_retries=None)  # noqa: S311 - no secret
+    """Try the same message again after about `seconds`: many that wait for one thing must not all come at once. Well
+    within the visibility timeout, or a waiting message would come twice."""
+    limit = 0.4 * float(task.app.conf.broker_transport_options["visibility_timeout"])
+    countdown = min(seconds, limit) * random.uniform(0.75, 1.25)  # noqa: S311 - no secret
+    raise task.retry(countdown=countdown, max_retries=None)
 
 
 def _lost(blank: Outcome, lost: int) -> Outcome:

@@ -1,4 +1,4 @@
-"""A real Redis or Valkey server as a child of a test: on a Unix socket, with its data in a folder, to be killed at will."""
+"""A real Redis or Valkey server as a child of a test: on a Unix socket, keeping its data, to be killed at will."""
 
 from __future__ import annotations
 

@@ -11,9 +11,11 @@ import tasks.plan
 import tasks.restore
 import workers.parent
 import workers.signals
+from workers import delivered
 
 app = Celery("geometra-backup")
 app.config_from_object(os.environ.get("CELERY_CONFIG_MODULE", "celeryconfig"))
 app.set_default()
+delivered.install(app)
 
 __all__ = ["app", "tasks", "workers"]

@@ -52,7 +52,7 @@ def queues(host: str, pools: Iterable[str] = ()) -> tuple[str, ...]:
     return tuple(queue for name in wanted or known for queue in known[name].queues(host))
 
 
-def route(name: str, args: Any, *_: Any, **__: Any) -> dict[str, str] | None:
+def route(name: str, args: Any = (), *_: Any, **__: Any) -> dict[str, str] | None:
     """Celery's router. A step that needs a host's disk goes to that host's queue: the outcome of the step before, its
     first argument, names the host, and a retry carries it along."""
     pool = pool_of(name)

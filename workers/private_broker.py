@@ -13,9 +13,10 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
 
 import redis
+from kombu import Connection
 
 from tasks.broker import broker_folder, broker_url, connect, socket_path
 from tasks.errors import SettingsError, Unavailable
@@ -23,6 +24,7 @@ from tasks.settings import Settings
 
 _SERVERS = ("valkey-server", "redis-server")
 _START_SECONDS = 10.0
+_started: dict[int, subprocess.Popen[bytes]] = {}
 
 
 @contextmanager
@@ -74,6 +76,14 @@ def find_server() -> Path:
     )
 
 
+def hand_back(settings: Settings) -> None:
+    """Have every message that some worker holds delivered again, at once. For after a worker was killed: one that lives
+    and works on its message is not disturbed, as the record knows who does what."""
+    with Connection(broker_url(settings), transport_options={"visibility_timeout": 0}) as connection:
+        channel: Any = connection.default_channel
+        channel.qos.restore_visible(num=10_000)
+
+
 def _start(settings: Settings, folder: Path, socket: Path) -> None:
     if _answers(settings):
         return
@@ -87,10 +97,12 @@ def _start(settings: Settings, folder: Path, socket: Path) -> None:
     child = subprocess.Popen(
         command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True
     )
+    _started[child.pid] = child
     deadline = time.monotonic() + _START_SECONDS
     while not _answers(settings):
         if child.poll() is not None or time.monotonic() > deadline:
             child.kill()
+            child.wait()
             raise Unavailable(f"the private broker `{server}` does not start: `{folder / 'broker.log'}` says why")
         time.sleep(0.01)
 
@@ -118,8 +130,8 @@ def _answers(settings: Settings) -> bool:
 
 
 def _runs(process: int) -> bool:
-    with suppress(ChildProcessError):
-        os.waitpid(process, os.WNOHANG)
+    if process in _started:
+        return _started[process].poll() is None
     try:
         os.kill(process, 0)
     except ProcessLookupError:

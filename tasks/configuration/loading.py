@@ -99,6 +99,8 @@ class _Reading:
         folder: Path,
     ) -> Settings | None:
         data = self._document.data
+        self._check_names("sources", "destinations")
+        self._check_names("plans", "sources")
         values = {
             **data,
             "sources": dict(self._tables("sources", sources, SourceSettings)),
@@ -110,11 +112,11 @@ class _Reading:
         except ValidationError as error:
             for key, what in complaints(error, Settings, (), values):
                 self._fault(key, what)
-        self._check_names("sources", "destinations")
-        self._check_names("plans", "sources")
         return self._anchored(settings, folder, ()) if settings else None
 
     def _fault(self, key: Key, what: str) -> None:
+        if isinstance(key[-1], int) and any(fault.key == key for fault in self.faults):
+            return  # a name that is unknown need not be told to be misspelt too
         self.faults.append(Fault(self._document.line(key), key, what))
 
     def _tables(self, noun: str, kinds: Mapping[str, type[K]], base: type[K]) -> Iterator[tuple[str, K]]:
@@ -163,10 +165,10 @@ class _Reading:
         if isinstance(value, Secret):
             return value if value.file is None else Secret(reference=f"file:{self._anchored(value.file, folder, key)}")
         if isinstance(value, Model):
-            names = type(value).model_fields
-            return value.model_copy(
-                update={name: self._anchored(getattr(value, name), folder, (*key, name)) for name in names}
-            )
+            values = {name: getattr(value, name) for name in type(value).model_fields}
+            anchored = {name: self._anchored(inner, folder, (*key, name)) for name, inner in values.items()}
+            # Only what changes: `model_fields_set` goes on telling what the file itself says.
+            return value.model_copy(update={name: inner for name, inner in anchored.items() if inner != values[name]})
         if isinstance(value, dict):
             return {name: self._anchored(inner, folder, (*key, name)) for name, inner in value.items()}
         if isinstance(value, (tuple, list, frozenset)) and not hasattr(value, "_fields"):

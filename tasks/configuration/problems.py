@@ -151,7 +151,7 @@ def _secrets(settings: Settings) -> Iterator[Problem]:
         except SettingsError as error:
             yield Problem(str(error), "provide it on every host that needs it", fatal=False)
             continue
-        if secret.file and stat.S_IMODE(secret.file.expanduser().stat().st_mode) & 0o077:
+        if secret.file and stat.S_IMODE(secret.file.expanduser().stat().st_mode) & 0o007:
             yield Problem(f"other users can read the secret file `{secret.file}`", "chmod 600 it", fatal=False)
 
 

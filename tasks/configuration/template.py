@@ -16,7 +16,7 @@ from tasks.clock import changes
 from tasks.configuration.kinds import destination_kinds, source_kinds
 from tasks.configuration.problems import delays
 from tasks.configuration.reference import WIDTH, Option, about, options, toml
-from tasks.discovery import SOURCE_CODE, Found, Recognised
+from tasks.discovery import Found, Recognised
 from tasks.settings import Keep, KeysSettings, PlanSettings, Settings, SourceSettings
 
 OWN = (".geometra-backup", "keys", "backups")
@@ -64,12 +64,13 @@ def _sources(page: _Page, found: Found, kinds: Mapping[str, type[SourceSettings]
         recognised = [Recognised("docs", (found.folder,))]
     names: set[str] = set()
     for one in recognised:
-        name = _free(names, _name(one))
+        name = _free(names, one.kind.replace("_", "-"))
         page.table(f"sources.{name}", about(kinds[one.kind]))
         page.options(kinds[one.kind], _values(one, kinds[one.kind], found.folder, destination), kind=one.kind)
     page.gap()
     if missing := [kind for kind in kinds if kind not in {one.kind for one in recognised}]:
-        page.comment(f"Kinds of sources that nothing here was found for: {', '.join(missing)}.")
+        kinds_left = ", ".join(missing)
+        page.comment(f"Kinds that nothing here was found for: {kinds_left}. `geometra-backup options` explains them.")
     for service in found.services:
         if service.kind not in kinds:
             kind = service.kind
@@ -79,17 +80,14 @@ def _sources(page: _Page, found: Found, kinds: Mapping[str, type[SourceSettings]
 
 
 def _values(one: Recognised, model: type[SourceSettings], folder: Path, destination: Path) -> dict[str, object]:
-    """What a source is set to: its paths, by the name its kind has for them, and patterns for what is our own."""
-    if "paths" in model.model_fields:
-        values: dict[str, object] = {"paths": _with_names(one.paths, folder)}
-    else:
-        values = {_single(model): _written(one.paths[0], folder)}
+    """What a source is set to: its paths, by the name its kind has for them, and patterns of what no backup is for."""
+    values: dict[str, object] = {_needed(model): _with_names(one.paths, folder)}
     if "exclude" in model.model_fields and (own := list(_own(one.paths, folder, destination))):
         values["exclude"] = own
     return values
 
 
-def _single(model: type[SourceSettings]) -> str:
+def _needed(model: type[SourceSettings]) -> str:
     return next(option.name for option in options(model) if option.needed)
 
 
@@ -123,12 +121,6 @@ def _escaped(path: str) -> str:
 
 def _written(path: Path, folder: Path) -> str:
     return str(path.relative_to(folder)) if path.is_relative_to(folder) else str(path)
-
-
-def _name(one: Recognised) -> str:
-    if one.kind != SOURCE_CODE:
-        return one.kind.replace("_", "-")
-    return re.sub(r"[^a-z0-9_-]+", "-", one.paths[0].name.lower()).strip("-_")[:48] or "code"
 
 
 def _free(taken: set[str], name: str) -> str:

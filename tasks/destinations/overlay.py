@@ -6,8 +6,9 @@ from collections.abc import Iterator
 from heapq import merge
 from itertools import groupby
 from operator import attrgetter
+from pathlib import Path
 
-from tasks.destinations.destination import Data, Destination, Listed, check_name, check_prefix
+from tasks.destinations.destination import Data, Destination, Listed, OnDisk, check_name, check_prefix
 from tasks.errors import Exists, Missing, Refused
 
 
@@ -33,6 +34,10 @@ class Overlay:
             return self._first.get(name, offset, length)
         except Missing:
             return self._then.get(name, offset, length)
+
+    def path_of(self, name: str) -> Path | None:
+        """Of `first` alone: it has what was just made here."""
+        return self._first.path_of(name) if isinstance(self._first, OnDisk) else None
 
     def list(self, prefix: str = "") -> Iterator[Listed]:
         """Each name once, as `first` has it. Holds the names in `first`, never those in `then`."""

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 
-from tasks.destinations.destination import Data, Destination, Listed, check_name, check_prefix
+from tasks.destinations.destination import Data, Destination, Listed, OnDisk, check_name, check_prefix
 
 
 class Prefixed:
@@ -20,6 +21,10 @@ class Prefixed:
 
     def get(self, name: str, offset: int = 0, length: int | None = None) -> bytes:
         return self._destination.get(self._prefix + check_name(name), offset, length)
+
+    def path_of(self, name: str) -> Path | None:
+        inner = self._destination
+        return inner.path_of(self._prefix + check_name(name)) if isinstance(inner, OnDisk) else None
 
     def list(self, prefix: str = "") -> Iterator[Listed]:
         listed = self._destination.list(self._prefix + check_prefix(prefix))

@@ -8,7 +8,7 @@ from collections import OrderedDict
 from blake3 import blake3
 
 from tasks.destinations.destination import Destination
-from tasks.errors import Damaged
+from tasks.errors import Damaged, Missing
 from tasks.item import Stored
 from tasks.repository import compression
 from tasks.repository.index import Index
@@ -51,7 +51,7 @@ class Blocks:
         """A block, decoded."""
         pack, within, block = self.index.block(number)
         cipher = self._cipher(pack.name, pack.kind)
-        sealed = self._destination.get(object_name(pack.name), block.offset, block.stored)
+        sealed = self._get(pack.name, block.offset, block.stored)
         try:
             return compression.decode(block.method, cipher.open(within, block.method, sealed), block.raw)
         except ValueError as error:
@@ -67,13 +67,19 @@ class Blocks:
     def _cipher(self, pack: bytes, kind: str) -> PackCipher:
         cipher = self._ciphers.get(pack)
         if cipher is None:
-            header = self._destination.get(object_name(pack), 0, header_size(kind))
+            header = self._get(pack, 0, header_size(kind))
             cipher = PackCipher(pack, header, self._keys)
             with self._lock:
                 self._ciphers[pack] = cipher
                 if len(self._ciphers) > _CACHED_CIPHERS:
                     self._ciphers.popitem(last=False)
         return cipher
+
+    def _get(self, pack: bytes, offset: int, length: int) -> bytes:
+        try:
+            return self._destination.get(object_name(pack), offset, length)
+        except Missing:
+            raise Damaged(f"`{object_name(pack)}` is missing: an index names it, and it is not there") from None
 
 
 def shown(item: Stored) -> str:

@@ -11,10 +11,11 @@ from typing import TYPE_CHECKING, Literal
 
 from blake3 import blake3
 
-from tasks.errors import BackupError, Damaged, Missing
+from tasks.errors import Damaged, Missing, NewerFormat, NotFound, Unavailable
 from tasks.repository import compression
 from tasks.repository import index as indexes
 from tasks.repository.blocks import Blocks
+from tasks.repository.condemned import sentence, sentence_names
 from tasks.repository.index import Index
 from tasks.repository.pack import LISTS, NAME, PackCipher, SealedPack, footer_of, object_name
 from tasks.repository.references import References
@@ -25,6 +26,8 @@ if TYPE_CHECKING:
     from tasks.repository.repository import Repository
 
 Depth = Literal["listing", "items", "content"]
+
+_TRIES, _MOST_FINDINGS = 5, 10
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +56,8 @@ class Scope:
 
 @dataclass(slots=True)
 class CheckReport:
-    """`figures`: `snapshots`, `packs`, `orphan_packs`, and at depth *content* `read_packs`, `read_bytes`, `chunks`."""
+    """`figures`: `snapshots`, `packs`, `orphan_packs`, and at depth *content* `read_packs`, `read_bytes`, `chunks`.
+    Damaged packs that are condemned and that no snapshot needs any more are not named again: a prune deletes them."""
 
     damage: list[Damage] = field(default_factory=list)
     figures: dict[str, float] = field(default_factory=dict)
@@ -66,6 +70,10 @@ class CheckReport:
     def find(self, name: str, what: str) -> None:
         self.damage.append(Damage(name, what))
 
+    def find_pack(self, pack: bytes, what: str) -> None:
+        self.find(object_name(pack), what)
+        self.damaged_packs.add(pack)
+
 
 def check(
     repository: Repository,
@@ -75,44 +83,90 @@ def check(
 ) -> CheckReport:
     """*listing*: every object that something names is there, at its size, and opens. *items*: and every chunk that a
     snapshot refers to is in an indexed pack, every item list reads. *content*: and every block of every pack (in
-    `scope`, if one is given) opens, decodes, and holds the chunks it should. Only what makes the check itself
-    impossible is raised: `Unavailable`, `Refused`, `WrongKey`."""
+    `scope`, if one is given) opens, decodes, and holds the chunks it should. Beside a damaged object every snapshot
+    that suffers is named. Only what makes the check itself impossible is raised: `Unavailable`, `Refused`,
+    `WrongKey`."""
     report = CheckReport()
+    _check_keyring(repository, report)
+    doubtful = _check_condemned(repository, report)
     packs = _check_index(repository, report)
-    listed = {entry.name: entry.size for entry in repository.destination.list("packs/")}
     index = Index()
-    for pack, origin in packs:
+    for pack, origin in sorted(packs, key=lambda each: each[0].name in doubtful):
         index.add(pack, origin)
-        name = object_name(pack.name)
-        size = listed.pop(name, None)
-        if size is None:
-            report.find(name, "is missing: an index names it, and it is not there")
-            report.damaged_packs.add(pack.name)
-        elif size != pack.size:
-            report.find(name, f"has {size} bytes instead of {pack.size}")
-            report.damaged_packs.add(pack.name)
+    orphans = _check_listing(repository, index, report)
     snapshots = _check_snapshots(repository, report)
-    report.figures |= {"snapshots": len(snapshots), "packs": len(packs), "orphan_packs": len(listed)}
-    if depth != "listing":
-        blocks = Blocks(repository.destination, index, repository.keys)
-        for snapshot_id, findings in References(blocks).follow(snapshots).findings.items():
-            report.find(f"snapshots/{snapshot_id}", "; ".join(dict.fromkeys(findings)))
+    report.figures |= {"snapshots": len(snapshots), "packs": len(index.packs), "orphan_packs": orphans}
+    if depth == "listing":
+        return report
+    blocks = Blocks(repository.destination, index, repository.keys)
+    references = References(blocks).follow(snapshots)
+    for name in references.damaged - report.damaged_packs:
+        report.find_pack(name, "holds item lists that can't be read")
     if depth == "content":
         repository.writer.as_reader()
         whole = {pack.name: pack for pack, _ in packs if pack.name not in report.damaged_packs}.values()
         _check_contents(repository, scope.choose(whole) if scope else list(whole), report, progress)
+    if references.findings or report.damaged_packs:
+        _name_the_suffering(snapshots, blocks, doubtful, report)
     return report
 
 
-def _check_index(repository: Repository, report: CheckReport) -> list[tuple[SealedPack, str]]:
-    packs = []
-    for listed in list(repository.destination.list("index/")):
+def _check_keyring(repository: Repository, report: CheckReport) -> None:
+    try:
+        repository.check_key_document()
+    except (Damaged, NewerFormat) as error:
+        report.find(f"keys/{repository.writer.keyring}", str(error))
+
+
+def _check_condemned(repository: Repository, report: CheckReport) -> frozenset[bytes]:
+    """Packs that are condemned, or known to be damaged."""
+    found: set[bytes] = set()
+    for name in sentence_names(repository.destination):
         try:
-            payload = unseal(repository.keys.metadata, listed.name, repository.destination.get(listed.name))
-            packs += [(pack, listed.name) for pack in indexes.decode(listed.name, payload)]
-        except (Damaged, Missing) as error:
-            report.find(listed.name, str(error))
-    return packs
+            term = sentence(repository.destination, repository.keys, name)
+            found |= term.packs | term.damaged
+        except Missing:
+            continue  # lifted by a prune since it was listed
+        except (Damaged, NewerFormat) as error:
+            report.find(name, str(error))
+    return frozenset(found)
+
+
+def _check_index(repository: Repository, report: CheckReport) -> list[tuple[SealedPack, str]]:
+    for _ in range(_TRIES):
+        packs, damage = [], []
+        try:
+            for name in repository.index_names():
+                try:
+                    payload = unseal(repository.keys.metadata, name, repository.destination.get(name))
+                    packs += [(pack, name) for pack in indexes.decode(name, payload)]
+                except (Damaged, NewerFormat) as error:
+                    damage.append(Damage(name, str(error)))
+        except Missing:
+            # A prune has put this object's packs into another one meanwhile.
+            continue
+        report.damage += damage
+        return packs
+    raise Unavailable(f"the index of `{repository.source}` changes faster than it can be read: is a prune in a loop?")
+
+
+def _check_listing(repository: Repository, index: Index, report: CheckReport) -> int:
+    """Whether all indexed packs are there. Returns how many packs no index names."""
+    listed = {entry.name: entry.size for entry in repository.destination.list("packs/")}
+    wrong = {pack.name: listed.get(object_name(pack.name)) for pack in index.packs}
+    orphans = len(listed.keys() - {object_name(pack) for pack in wrong})
+    wrong = {name: size for name, size in wrong.items() if size != index.pack(name).size}
+    if wrong:
+        # A prune may have deleted them since the index was read, and dropped them from it before.
+        wrong = {
+            pack.name: wrong[pack.name] for pack, _ in _check_index(repository, CheckReport()) if pack.name in wrong
+        }
+    for name, size in wrong.items():
+        if size is None:
+            report.find_pack(name, "is missing: an index names it, and it is not there")
+        else:
+            report.find_pack(name, f"has {size} bytes instead of {index.pack(name).size}")
+    return orphans
 
 
 def _check_snapshots(repository: Repository, report: CheckReport) -> list[Snapshot]:
@@ -120,11 +174,30 @@ def _check_snapshots(repository: Repository, report: CheckReport) -> list[Snapsh
     for snapshot_id in repository.snapshot_ids():
         try:
             found.append(repository.snapshot(snapshot_id))
-        except BackupError as error:
-            if not isinstance(error, Damaged):
-                raise
+        except NotFound:
+            continue  # forgotten by a prune since it was listed
+        except (Damaged, NewerFormat) as error:
             report.find(f"snapshots/{snapshot_id}", str(error))
     return found
+
+
+def _name_the_suffering(
+    snapshots: list[Snapshot], blocks: Blocks, doubtful: frozenset[bytes], report: CheckReport
+) -> None:
+    """One snapshot after the other, which is slow: only where something was found at all."""
+    index, needed = blocks.index, set()
+    for snapshot in snapshots:
+        references = References(blocks).follow([snapshot])
+        used = index.used_bytes(references.used)
+        lost = {pack.name for pack, count in zip(index.packs, used, strict=True) if count} & report.damaged_packs
+        needed |= lost
+        findings = list(dict.fromkeys(references.findings.get(snapshot.id, [])))
+        findings += [f"relies on `{object_name(pack)}`, which is damaged" for pack in sorted(lost)]
+        if findings:
+            report.find(f"snapshots/{snapshot.id}", "; ".join(findings[:_MOST_FINDINGS]))
+    over = (report.damaged_packs & doubtful) - needed
+    report.damaged_packs -= over
+    report.damage = [each for each in report.damage if each.name not in set(map(object_name, over))]
 
 
 def _check_contents(
@@ -145,9 +218,8 @@ def _check_contents(
             pack, future = running.popleft()
             try:
                 chunks += future.result()
-            except (Damaged, Missing) as error:
-                report.find(object_name(pack.name), str(error))
-                report.damaged_packs.add(pack.name)
+            except (Damaged, Missing, NewerFormat) as error:
+                report.find_pack(pack.name, str(error))
             done += pack.size
             if progress:
                 progress({"done_bytes": done, "total_bytes": total, "items": chunks})

@@ -5,15 +5,17 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Collection
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from tasks.destinations.destination import Destination
-from tasks.errors import Damaged
+from tasks.errors import Damaged, Missing, NewerFormat, Unavailable
 from tasks.repository.keys import RepositoryKeys
 from tasks.repository.sealing import seal, unseal
 
 _FOLDER = "condemned/"
+_TRIES = 5
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,20 +51,62 @@ def put_sentence(
 
 def sentences(destination: Destination, keys: RepositoryKeys) -> list[Sentence]:
     """All of them, oldest first. Raises `Damaged`: a list that can't be read must not count as empty."""
-    found = []
-    for listed in destination.list(_FOLDER):
-        payload = unseal(keys.metadata, listed.name, destination.get(listed.name))
+    for _ in range(_TRIES):
         try:
-            data = json.loads(payload)
-            packs, orphans, damaged = (
-                frozenset(map(bytes.fromhex, data[part])) for part in ("condemned", "orphans", "damaged")
-            )
-            found.append(Sentence(listed.name, datetime.fromisoformat(data["at"]), packs, orphans, damaged))
-        except (ValueError, KeyError, TypeError) as error:
-            raise Damaged(f"`{listed.name}` can't be read as a list of condemned packs") from error
-    return found
+            return [sentence(destination, keys, name) for name in sentence_names(destination)]
+        except Missing:
+            # A prune has replaced this list by what is left of it: look again, or what is left would be missed.
+            continue
+    raise Unavailable("the lists of condemned packs change faster than they can be read: is a prune in a loop?")
+
+
+def sentence_names(destination: Destination) -> list[str]:
+    return [listed.name for listed in destination.list(_FOLDER)]
+
+
+def sentence(destination: Destination, keys: RepositoryKeys, name: str) -> Sentence:
+    """Raises `Damaged`, `Missing`, `NewerFormat`."""
+    try:
+        data = json.loads(unseal(keys.metadata, name, destination.get(name)))
+        packs, orphans, damaged = (
+            frozenset(map(bytes.fromhex, data[part])) for part in ("condemned", "orphans", "damaged")
+        )
+        return Sentence(name, datetime.fromisoformat(data["at"]), packs, orphans, damaged)
+    except (Damaged, ValueError, KeyError, TypeError):
+        # No prune deletes a pack while a list can't be read, and without the list its packs get a new one first.
+        raise Damaged(
+            f"`{name}` can't be read as a list of condemned packs: delete this object, the next prune makes another"
+        ) from None
 
 
 def condemned_packs(destination: Destination, keys: RepositoryKeys) -> frozenset[bytes]:
-    """Packs that nothing new may rely on."""
+    """Packs that nothing new may rely on. Raises `Damaged` as `sentences` does."""
     return frozenset().union(*(each.packs | each.damaged for each in sentences(destination, keys)))
+
+
+def doubtful_packs(destination: Destination, keys: RepositoryKeys) -> frozenset[bytes]:
+    """The same as far as it can be read: for a restore, which only prefers other packs."""
+    found: set[bytes] = set()
+    for name in sentence_names(destination):
+        with suppress(Damaged, Missing, NewerFormat):
+            term = sentence(destination, keys, name)
+            found |= term.packs | term.damaged
+    return frozenset(found)
+
+
+def damaged_packs(destination: Destination, keys: RepositoryKeys) -> frozenset[bytes]:
+    """Packs that a verify found damaged."""
+    return frozenset().union(*(each.damaged for each in sentences(destination, keys)))
+
+
+def lift(destination: Destination, keys: RepositoryKeys, packs: Collection[bytes]) -> None:
+    """Take packs off every list. The rest of a list is stored before the old one goes."""
+    gone = frozenset(packs)
+    for term in sentences(destination, keys):
+        if not (term.packs | term.orphans | term.damaged) & gone:
+            continue
+        rest = {"packs": term.packs - gone, "orphans": term.orphans - gone, "damaged": term.damaged - gone}
+        if any(rest.values()):
+            put_sentence(destination, keys, term.at, **rest)
+        with suppress(Missing):
+            destination.delete(term.name)

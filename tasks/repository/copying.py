@@ -2,16 +2,23 @@
 
 from __future__ import annotations
 
+import mmap
+import os
 from collections.abc import Callable, Iterable
+from contextlib import suppress
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy
+from blake3 import blake3
 
-from tasks.errors import Condemned, Damaged, Exists
+from tasks.destinations.destination import Data, whole
+from tasks.destinations.file_errors import explained
+from tasks.errors import Condemned, Damaged, Exists, Missing, Refused
 from tasks.repository.blocks import Blocks
-from tasks.repository.condemned import condemned_packs
-from tasks.repository.index import Index
-from tasks.repository.pack import SealedPack, object_name
+from tasks.repository.condemned import condemned_packs, damaged_packs, lift
+from tasks.repository.index import Index, IndexedPack
+from tasks.repository.pack import NAME, SealedPack, footer_of, object_name
 from tasks.repository.packing import put_index
 from tasks.repository.references import References
 
@@ -26,7 +33,8 @@ def copy(
     progress: Callable[[dict[str, float]], None] | None = None,
 ) -> dict[str, float]:
     """Idempotent: what is there is not sent again. Returns `packs`, `sent_bytes`. Raises `Condemned` where chunks are
-    only in packs that a prune has condemned: the source must be captured again. Raises `Damaged`, `Unavailable`."""
+    only in packs that a prune has condemned: the source must be captured again. Raises `Damaged`, `Unavailable`.
+    What a verify found damaged over there is replaced as far as it is whole here."""
     name = f"snapshots/{snapshot_id}"
     if snapshot_id in to.snapshot_ids():
         return {"packs": 0, "sent_bytes": 0}
@@ -35,13 +43,14 @@ def copy(
     references = References(Blocks(here.destination, index, here.keys)).follow([snapshot])
     if references.findings:
         raise Condemned(f"snapshot `{snapshot_id}` relies on chunks that were condemned or lost; back up again")
+    heal(here, to)
     there = to.index(refresh=True)
     wanted, relied = _sort_out(index, there, references)
     objects = _index_objects(here, {index.pack(pack).origin for pack in wanted})
     total = sum(index.pack(pack).size for pack in wanted)
     sent = 0
     for pack in sorted(wanted):
-        _put_pack(here, to, pack)
+        _put_pack(index.pack(pack), here, to)
         sent += index.pack(pack).size
         if progress:
             progress({"done_bytes": sent, "total_bytes": total, "items": 0})
@@ -71,13 +80,54 @@ def _index_objects(here: Repository, origins: Iterable[str]) -> dict[str, list[S
     return {origin: here.index_object(origin) for origin in origins}
 
 
-def _put_pack(here: Repository, to: Repository, pack: bytes) -> None:
-    name = object_name(pack)
-    try:
-        to.destination.put(name, here.destination.get(name))
-    except Exists:
-        # Sent by an earlier try: its name is the hash of its footer, and an object is whole or not there.
-        return
+def heal(here: Repository, to: Repository) -> int:
+    """Replace packs that a verify found damaged at `to` by those that are here. Returns how many."""
+    index = here.index()
+    healed = set()
+    for pack in damaged_packs(to.destination, to.keys):
+        if pack not in index:
+            continue
+        try:
+            data = _whole_pack(index.pack(pack), here)
+        except (Damaged, Missing):
+            continue
+        try:
+            with suppress(Missing):
+                to.destination.delete(object_name(pack))
+        except Refused:
+            # A writer that may not delete: what was damaged is stored again under other names instead.
+            return 0
+        with suppress(Exists):
+            to.destination.put(object_name(pack), data)
+        healed.add(pack)
+    if healed:
+        lift(to.destination, to.keys, healed)
+    return len(healed)
+
+
+def _put_pack(pack: IndexedPack, here: Repository, to: Repository) -> None:
+    data = _whole_pack(pack, here)
+    # Where it is there: sent by an earlier try. Its name is the hash of its footer, and an object is whole or absent.
+    with suppress(Exists):
+        to.destination.put(object_name(pack.name), data)
+
+
+def _whole_pack(pack: IndexedPack, here: Repository) -> Data:
+    """All of it, as far as that can be told without the private key. Raises `Damaged`, `Missing`."""
+    name = object_name(pack.name)
+    data = whole(here.destination, name)
+    if isinstance(data, Path):
+        with explained("read", data), data.open("rb") as file:
+            if os.fstat(file.fileno()).st_size == pack.size:
+                with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as mapped, memoryview(mapped) as view:
+                    found = footer_of(pack.name, view)
+            else:
+                found = b""
+    else:
+        found = footer_of(pack.name, memoryview(data)) if len(data) == pack.size else b""
+    if blake3(found).digest(NAME) != pack.name:
+        raise Damaged(f"`{name}` is not what was stored, so it is not handed on: run `verify` where it lies")
+    return data
 
 
 def _put_same(to: Repository, name: str, data: bytes) -> None:

@@ -166,6 +166,18 @@ def keyring_of(document: bytes) -> str:
     return str(_document(document)["id"])
 
 
+def check_document(document: bytes, writer: WriterKey) -> None:
+    """Raises `Damaged` or `NewerFormat` unless the document is that of the writer's keyring, as far as it can be told
+    without a passphrase."""
+    fields = _document(document)
+    if (fields["id"], fields["public_key"], fields["verify_key"]) != (
+        writer.keyring,
+        _encode(writer.public),
+        _encode(writer.verify),
+    ):
+        raise Damaged("the keyring document is another's, or was changed: put `keyring.json` of this keyring there")
+
+
 def open_keys(document: bytes, *, passphrase: str | None = None, sheet: str | None = None) -> ReaderKey:
     """The private key, by passphrase or by recovery sheet. Raises `WrongKey`, `Damaged`, `NewerFormat`."""
     fields = _document(document)

@@ -14,7 +14,7 @@ from tasks.repository.block import TARGET, Draft, Profile
 from tasks.repository.blocks import Blocks
 from tasks.repository.buffers import Buffers
 from tasks.repository.compression import STRONG
-from tasks.repository.condemned import Sentence, put_sentence, sentences
+from tasks.repository.condemned import Sentence, lift, put_sentence, sentences
 from tasks.repository.index import Index
 from tasks.repository.pack import CONTENT, LISTS, SealedPack, object_name
 from tasks.repository.packing import Packing, put_index
@@ -61,7 +61,7 @@ class PrunePlan:
         _rewrite_indexes(repository, self.delete)
         for pack in sorted(self.delete):
             _delete(repository, object_name(pack))
-        _rewrite_sentences(repository, gone=self.delete | self.pardon)
+        lift(repository.destination, repository.keys, self.delete | self.pardon)
         return dict(self.figures)
 
 
@@ -69,7 +69,7 @@ def plan_prune(repository: Repository, forget: Collection[str], now: datetime, g
     """Look, and change nothing. Raises `Damaged` where a kept snapshot can't be followed: then nothing may go."""
     listed = {entry.name: entry.size for entry in repository.destination.list("packs/")}
     terms = sentences(repository.destination, repository.keys)
-    index = _load_index(repository, terms)
+    index = repository.whole_index(strict=True)
     kept = [snapshot for snapshot in repository.snapshots() if snapshot.id not in set(forget)]
     blocks = Blocks(repository.destination, index, repository.keys)
     references = References(blocks).follow(kept)
@@ -117,21 +117,6 @@ def plan_prune(repository: Repository, forget: Collection[str], now: datetime, g
         tuple(repack),
         {name: float(value) for name, value in figures.items()},
     )
-
-
-def _load_index(repository: Repository, terms: list[Sentence]) -> Index:
-    """All packs; where a chunk is stored twice, a pack that is not condemned comes first."""
-    condemned = frozenset().union(*(term.packs | term.damaged for term in terms))
-    index, late = Index(), []
-    for origin in repository.index_names():
-        for pack in repository.index_object(origin):
-            if pack.name in condemned:
-                late.append((pack, origin))
-            else:
-                index.add(pack, origin)
-    for pack, origin in late:
-        index.add(pack, origin)
-    return index
 
 
 def _condemned_since(terms: list[Sentence]) -> dict[bytes, datetime]:
@@ -185,18 +170,6 @@ def _rewrite_indexes(repository: Repository, gone: frozenset[bytes]) -> None:
         put_index(repository.destination, repository.keys, packs[at : at + 4096])
     for origin in old:
         _delete(repository, origin)
-
-
-def _rewrite_sentences(repository: Repository, gone: frozenset[bytes]) -> None:
-    for term in sentences(repository.destination, repository.keys):
-        if (term.packs | term.orphans | term.damaged) & gone:
-            rest = (set(part - gone) for part in (term.packs, term.orphans, term.damaged))
-            packs, orphans, damaged = rest
-            if packs or orphans or damaged:
-                put_sentence(
-                    repository.destination, repository.keys, term.at, packs=packs, orphans=orphans, damaged=damaged
-                )
-            _delete(repository, term.name)
 
 
 def _delete(repository: Repository, name: str) -> None:

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 
 import numpy
 
-from tasks.errors import Damaged
+from tasks.errors import Damaged, NewerFormat
 from tasks.repository import records
 from tasks.repository.blocks import Blocks
 from tasks.repository.names import Numbers
@@ -17,12 +17,14 @@ _BATCH = (1 << 16) * NAME
 
 
 class References:
-    """`used` holds a boolean for each row of the index. `findings` says, by snapshot, what could not be followed."""
+    """`used` holds a boolean for each row of the index. `findings` says, by snapshot, what could not be followed: where
+    snapshots share it, only by the first of them. `damaged` are the packs whose lists could not be read."""
 
     def __init__(self, blocks: Blocks) -> None:
         self._blocks, self._index = blocks, blocks.index
         self.used: Numbers = numpy.zeros(len(self._index), dtype=bool)
         self.findings: dict[str, list[str]] = {}
+        self.damaged: set[bytes] = set()
         self._batch = bytearray()
         self._snapshot = ""
 
@@ -62,8 +64,9 @@ class References:
             self.used[row] = True
             try:
                 yield self._blocks.chunk(content[at * NAME : (at + 1) * NAME], f"snapshot `{self._snapshot}`")
-            except Damaged as error:
+            except (Damaged, NewerFormat) as error:
                 self._find(str(error))
+                self.damaged.add(self._index.packs[int(self._index.packs_of(row))].name)
 
     def _flush(self) -> None:
         rows = self._rows(bytes(self._batch))

@@ -5,12 +5,14 @@ from __future__ import annotations
 import json
 import tempfile
 from collections.abc import Collection, Iterable, Iterator
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Protocol
 
 import pathspec
+from blake3 import blake3
 
 from tasks.destinations.destination import Destination
 from tasks.errors import (
@@ -30,15 +32,16 @@ from tasks.repository import proof as proving
 from tasks.repository.blocks import Blocks
 from tasks.repository.buffers import Buffers
 from tasks.repository.check import CheckReport, Depth, Scope, check
-from tasks.repository.condemned import condemned_packs, put_sentence
+from tasks.repository.condemned import condemned_packs, damaged_packs, doubtful_packs, put_sentence
 from tasks.repository.copying import copy
 from tasks.repository.index import Index
-from tasks.repository.keys import FORMAT, RepositoryKeys, WriterKey, keyring_of
+from tasks.repository.keys import FORMAT, RepositoryKeys, WriterKey, check_document, keyring_of
 from tasks.repository.pack import SealedPack
 from tasks.repository.packing import Packing
 from tasks.repository.proof import Proof
 from tasks.repository.pruning import PrunePlan, plan_prune
 from tasks.repository.reading import Items
+from tasks.repository.reindexing import rebuild_index
 from tasks.repository.saving import Progress, Saving
 from tasks.repository.sealing import seal, unseal
 from tasks.repository.snapshot import About, Flawed, Snapshot
@@ -95,34 +98,57 @@ class Repository:
         cls, destination: Destination, source: str, writer: WriterKey, document: bytes, *, cache: Path | None = None
     ) -> Repository:
         """Puts the keyring document and the marker where they are missing."""
-        repository = cls(destination, source, writer, cache)
+        name = f"keys/{keyring_of(document)}"
+        with suppress(NotARepository):
+            opened = cls.open(destination, writer, cache)
+            try:
+                destination.get(name, 0, 0)
+            except Missing:
+                _put_once(destination, name, document)
+            return opened
         marker = {
             "format": FORMAT,
-            "id": repository.keys.identity.hex(),
+            "id": writer.for_source(source).identity.hex(),
             "source": source,
             "keyring": writer.keyring,
+            "document": blake3(document).hexdigest(),
         }
-        try:
-            destination.get(_MARKER)
-        except Missing:
-            _put_once(destination, f"keys/{keyring_of(document)}", document)
-            _put_once(destination, _MARKER, json.dumps(marker).encode())
+        _put_once(destination, name, document)
+        _put_once(destination, _MARKER, json.dumps(marker).encode())
         return cls.open(destination, writer, cache)
 
     @staticmethod
     def key_document(destination: Destination) -> bytes:
         """The keyring document that is stored beside the packs: with a passphrase, all that a restore needs."""
         try:
-            keyring = str(json.loads(destination.get(_MARKER))["keyring"])
-            return destination.get(f"keys/{keyring}")
+            name = f"keys/{json.loads(destination.get(_MARKER))['keyring']}"
         except Missing:
             raise NotARepository("there is no repository at this destination: nothing was ever uploaded here") from None
         except (ValueError, KeyError, TypeError):
             raise Damaged("`repository` can't be read: the object that says what is stored here is damaged") from None
+        try:
+            return destination.get(name)
+        except Missing:
+            raise Damaged(f"`{name}` is missing: put the keyring's `keyring.json` there under that name") from None
+
+    def check_key_document(self) -> None:
+        """Raises `Damaged` or `NewerFormat` where the keyring document that is stored here would open nothing."""
+        document = self.key_document(self.destination)
+        check_document(document, self.writer)
+        if json.loads(self.destination.get(_MARKER)).get("document") not in (None, blake3(document).hexdigest()):
+            raise Damaged(f"`keys/{self.writer.keyring}` is not what was stored: put `keyring.json` there in its place")
 
     def snapshots(self) -> list[Snapshot]:
         """All of them, oldest first. Raises `Damaged` naming one that can't be read."""
         found = [self._snapshot(listed.name) for listed in self.destination.list("snapshots/")]
+        return sorted(found, key=lambda snapshot: (snapshot.started, snapshot.id))
+
+    def readable_snapshots(self) -> list[Snapshot]:
+        """Those that can be read, oldest first: one damaged object must stop neither a capture nor a restore."""
+        found = []
+        for name in self.snapshot_ids():
+            with suppress(Damaged, NewerFormat, NotFound):
+                found.append(self.snapshot(name))
         return sorted(found, key=lambda snapshot: (snapshot.started, snapshot.id))
 
     def snapshot_ids(self) -> list[str]:
@@ -145,23 +171,42 @@ class Repository:
     def index(self, *, refresh: bool = False) -> Index:
         """Where the chunks lie that may be relied on: all indexed packs but the condemned ones."""
         if self._index is None or refresh:
-            self._index = self.load_index(without=condemned_packs(self.destination, self.keys))
+            self._index = self._load_index(condemned_packs(self.destination, self.keys), last=False)
         return self._index
 
-    def load_index(self, without: Collection[bytes] = ()) -> Index:
-        """All of the index but some packs. Raises `Damaged`, `Unavailable`."""
+    def whole_index(self, *, strict: bool = False) -> Index:
+        """The index with the condemned and the damaged packs too. Of a chunk that is stored twice, the place in a pack
+        that is neither is the one found. `strict`: raises `Damaged` where a part of it can't be read."""
+        doubtful = condemned_packs if strict else doubtful_packs
+        return self._load_index(doubtful(self.destination, self.keys), last=True, strict=strict)
+
+    def _load_index(self, doubtful: Collection[bytes], *, last: bool, strict: bool = False) -> Index:
+        """Unless `strict`, what a damaged index object names is unknown: it is stored again, or missed when read."""
         for _ in range(_INDEX_TRIES):
             loaded = Index()
             try:
+                late = []
                 for origin in self.index_names():
-                    for pack in self.index_object(origin):
-                        if pack.name not in without:
+                    for pack in self._packs_of(origin, strict):
+                        if pack.name in doubtful:
+                            late.append((pack, origin))
+                        else:
                             loaded.add(pack, origin)
+                for pack, origin in late if last else ():
+                    loaded.add(pack, origin)
                 return loaded
             except Missing:
                 # A prune has put this object's packs into another one meanwhile: look again.
                 continue
         raise Unavailable(f"the index of `{self.source}` changes faster than it can be read: is a prune in a loop?")
+
+    def _packs_of(self, name: str, strict: bool) -> list[SealedPack]:
+        try:
+            return self.index_object(name)
+        except (Damaged, NewerFormat):
+            if strict:
+                raise
+            return []
 
     def index_names(self) -> list[str]:
         return [listed.name for listed in self.destination.list("index/")]
@@ -188,7 +233,7 @@ class Repository:
 
     def read(self, snapshot: Snapshot) -> Items:
         """The snapshot's items. Also reads what lies in condemned packs, as long as it is there."""
-        blocks = Blocks(self.destination, self.load_index(), self.keys)
+        blocks = Blocks(self.destination, self.whole_index(), self.keys)
         return Items(blocks, snapshot.level, bytes.fromhex(snapshot.content))
 
     def save(
@@ -213,12 +258,12 @@ class Repository:
         known = index
         if into is not self.destination:
             # A second index for looking up only: blocks are read from here, not from `into`.
-            known = self.load_index(without=condemned_packs(self.destination, self.keys))
+            known = self._load_index(condemned_packs(self.destination, self.keys), last=False)
             waiting = Repository(into, self.source, self.writer)
             for origin in waiting.index_names():
                 for pack in waiting.index_object(origin):
                     known.add(pack, origin)
-        last = max(self.snapshots(), key=lambda snapshot: snapshot.started, default=None)
+        last = max(self.readable_snapshots(), key=lambda snapshot: snapshot.started, default=None)
         blocks = Blocks(self.destination, index, self.keys)
         previous = Items(blocks, last.level, bytes.fromhex(last.content)) if last else Items(blocks, 0, b"")
         buffers = Buffers(_BUFFERS)
@@ -252,7 +297,7 @@ class Repository:
             level=saved.level,
             content=saved.content.hex(),
             roots=about.roots,
-            flaws=tuple(flaws[:_MOST_FLAWS]),
+            flaws=tuple(sorted(flaws, key=lambda flaw: flaw.allowed)[:_MOST_FLAWS]),
             packs=tuple(pack.hex() for pack in packing.packs),
             facts=capture.facts(),
             figures=saved.figures | {"flaws": len(flaws)},
@@ -276,9 +321,13 @@ class Repository:
 
     def condemn_damaged(self, packs: Collection[bytes], now: datetime) -> None:
         """From now on no capture relies on these packs: what they held is stored again, where it is still to be had."""
-        new = set(packs) - condemned_packs(self.destination, self.keys)
+        new = set(packs) - damaged_packs(self.destination, self.keys)
         if new:
             put_sentence(self.destination, self.keys, now, damaged=new)
+
+    def rebuild_index(self) -> int:
+        """See `tasks.repository.reindexing.rebuild_index`."""
+        return rebuild_index(self)
 
     def copy(self, snapshot_id: str, to: Repository, progress: Progress | None = None) -> dict[str, float]:
         return copy(self, snapshot_id, to, progress)

@@ -7,12 +7,13 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Protocol
 
 from blake3 import blake3
 
-from tasks.errors import BackupError
+from tasks.errors import BackupError, Damaged
 from tasks.item import FILE, Flaw, Item, Stored, Stream, Unreadable, Vanished
 from tasks.repository import chunker
 from tasks.repository.block import TARGET, Draft, Profile
@@ -133,21 +134,28 @@ class Saving:
             return None
         try:
             level, content, size, cut, digest = self._read(stream, item, old.entry.cut if old else "")
+            entry, flaw = stream.close()
         except (Vanished, Unreadable) as error:
-            stream.close()
             self._flaws.append(Flaw(entry.path, "unreadable", str(error)))
+            if self._large is not None:
+                # What came before the failure counts as stored from now on: other items may rely on it.
+                self._submit(self._large)
+                self._large = None
+            with suppress(Vanished, Unreadable):
+                stream.close()
             return None
         except BaseException:
             stream.close()
             raise
-        entry, flaw = stream.close()
         if entry.size < 0:
             entry = entry._replace(size=size)
         if entry.content_size != size:
-            # The record must say what is stored; the next run reads the item again.
-            entry, flaw = entry._replace(size=size, extents=None, version=(0, 0)), flaw or "partial"
+            # The record must say what is stored.
+            entry, flaw = entry._replace(size=size, extents=None), flaw or "partial"
         if flaw:
             self._flaws.append(Flaw(entry.path, flaw, "it changed while it was read"))
+            # The next run reads the item again, or it would take over the flaw without a word.
+            entry = entry._replace(version=(0, 0))
         self.content_bytes += size
         return Stored(entry._replace(cut=cut, digest=digest), level, content)
 
@@ -171,9 +179,12 @@ class Saving:
                 return False
         elif (self._known.rows(content) < 0).any():
             return False
-        return not level or all(
-            self._all_known(level - 1, bytes(self._lists.list_chunk(node))) for node in names_in(content)
-        )
+        if not level:
+            return True
+        try:
+            return all(self._all_known(level - 1, bytes(self._lists.list_chunk(node))) for node in names_in(content))
+        except Damaged:
+            return False
 
     def _read(self, stream: Stream, item: Item, cut_before: str) -> tuple[int, bytes, int, str, bytes]:
         """Level, content, size, cut and digest of a stream."""

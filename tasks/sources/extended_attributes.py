@@ -47,15 +47,15 @@ def attributes_of_name(folder: int, name: bytes) -> ExtendedAttributes:
     return _read(names, partial(os.getxattr, path, follow_symlinks=False))
 
 
-def give_file(descriptor: int, attributes: ExtendedAttributes) -> list[str]:
-    """Set them on an open file or folder; the names that were refused."""
-    return _write(attributes, partial(os.setxattr, descriptor)) if _SUPPORTED else _names(attributes)
+def give_file(descriptor: int, attributes: ExtendedAttributes) -> int:
+    """Set them on an open file or folder; how many were refused."""
+    return _write(attributes, partial(os.setxattr, descriptor)) if _SUPPORTED else len(attributes)
 
 
-def give_name(folder: int, name: bytes, attributes: ExtendedAttributes) -> list[str]:
-    """Set them on a link or a pipe in an open folder; the names that were refused."""
+def give_name(folder: int, name: bytes, attributes: ExtendedAttributes) -> int:
+    """Set them on a link or a pipe in an open folder; how many were refused."""
     if not _SUPPORTED:
-        return _names(attributes)
+        return len(attributes)
     return _write(attributes, partial(os.setxattr, _path(folder, name), follow_symlinks=False))
 
 
@@ -71,18 +71,14 @@ def _read(names: list[str], get: Callable[[str], bytes]) -> ExtendedAttributes:
     return tuple(found)
 
 
-def _write(attributes: ExtendedAttributes, put: Callable[[bytes, bytes], None]) -> list[str]:
-    refused = []
+def _write(attributes: ExtendedAttributes, put: Callable[[bytes, bytes], None]) -> int:
+    refused = 0
     for name, value in attributes:
         try:
             put(name, value)
-        except OSError:
-            refused.append((name, value))
-    return _names(tuple(refused))
-
-
-def _names(attributes: ExtendedAttributes) -> list[str]:
-    return [name.decode("utf-8", "backslashreplace") for name, _ in attributes]
+        except (OSError, ValueError):  # a name with a NUL is a value error
+            refused += 1
+    return refused
 
 
 def _path(folder: int, name: bytes) -> bytes:

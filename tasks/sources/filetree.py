@@ -10,12 +10,13 @@ from typing import Annotated, ClassVar
 from pydantic import AfterValidator, Field
 
 from tasks.errors import SourceError
-from tasks.item import Entry, Facts, Flaw, Item, Stored, StoredItems
+from tasks.item import Entry, Facts, Flaw, Item, Stored, StoredItems, Unreadable, Vanished
 from tasks.settings import Model, SourceSettings
 from tasks.sources.file_check import file_problems
 from tasks.sources.file_facts import FileFacts, with_digest
 from tasks.sources.file_restore import restore_files
 from tasks.sources.manner import Manner
+from tasks.sources.path_text import path_text
 from tasks.sources.patterns import Patterns
 from tasks.sources.selection import Selection
 from tasks.sources.source import Problem, Restoring
@@ -162,8 +163,12 @@ def examined(folder: Path) -> Iterator[Entry]:
     """What a restored folder holds, as a capture would store it, with the digests of all contents. Raises
     `SourceError` where it can't all be read."""
     base = os.fsencode(folder)
-    walk = Walk({name: os.path.join(base, name) for name in os.listdir(base)}, Selection(), Manner())
-    for item in walk:
-        yield with_digest(item.open()) if item.open else item.entry
-    if walk.flaws:
-        raise SourceError(f"the restored copy in `{folder}` can't be read: {walk.flaws[0].why}")
+    try:
+        roots = {name: os.path.join(base, name) for name in os.listdir(base)}
+        walk = Walk(roots, Selection(), Manner())
+        for item in walk:
+            yield with_digest(item.open()) if item.open else item.entry
+    except (OSError, Unreadable, Vanished) as error:
+        raise SourceError(f"the restored copy in `{folder}` can't be read: {error}") from error
+    for flaw in walk.flaws:
+        raise SourceError(f"the restored copy in `{folder}` can't be read: `{path_text(flaw.path)}`: {flaw.why}")

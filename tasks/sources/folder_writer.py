@@ -145,8 +145,8 @@ class FolderWriter:
             self._metadata.give(descriptor.number, entry)
             with self._lock:
                 self._open.pop(entry.path, None)
-            parent, name = self._place(entry.path)
-            if target.name != name:
+            if self._overwrite:
+                parent, name = self._place(entry.path)
                 os.rename(target.name, name, src_dir_fd=parent.number, dst_dir_fd=parent.number)
             with self._lock:
                 del self._targets[entry.path]

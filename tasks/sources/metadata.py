@@ -12,14 +12,18 @@ from tasks.sources.extended_attributes import give_file, give_name
 from tasks.sources.not_restored import NotRestored
 
 _NEEDS_ROOT = "the owner was not given back, as only root can; it belongs to the restoring user"
+_OWNER = "its owner was refused"
+_TIMES = "its permissions or its time were refused"
+_ATTRIBUTES = "extended attributes, or an access control list among them, were refused"
 _OWN_BITS = 0o6000
+_OF_ROOT = (b"security.", b"trusted.")
 
 
 class Metadata:
     """Gives back what an entry says beside content and links. What is refused is noted, never raised.
 
-    Owners are found by name and, where there is no such name, by number. Set-user-id bits are given only together with
-    the owner. The access time becomes the time of the restore.
+    Owners are found by name and, where there is no such name, by number. Set-user-id bits and capabilities are
+    given only together with the owner. The access time becomes the time of the restore.
     """
 
     def __init__(self, owners: bool, missed: NotRestored) -> None:
@@ -32,17 +36,18 @@ class Metadata:
 
     def give(self, descriptor: int, entry: Entry) -> None:
         """To an open file or folder."""
-        mode = entry.mode & 0o7777
+        mode, attributes = entry.mode & 0o7777, entry.xattrs
         if not self._give_owner(descriptor, entry):
             mode &= ~_OWN_BITS
-        if entry.xattrs:
-            # Before the mode: a file that may not be written takes no attributes.
-            self._refused(give_file(descriptor, entry.xattrs), entry)
+            attributes = tuple(pair for pair in attributes if not pair[0].startswith(_OF_ROOT))
+        # Before the mode: a file that may not be written takes no attributes.
+        if (attributes and give_file(descriptor, attributes)) or len(attributes) < len(entry.xattrs):
+            self._missed.add(_ATTRIBUTES, entry.path)
         try:
             os.fchmod(descriptor, mode)
             os.utime(descriptor, ns=(self._now, entry.mtime_ns))
         except (OSError, OverflowError):
-            self._missed.add("its permissions or its time were refused", entry.path)
+            self._missed.add(_TIMES, entry.path)
 
     def give_link(self, folder: int, name: bytes, entry: Entry) -> None:
         """To a symbolic link in an open folder, never to what it points to."""
@@ -50,13 +55,13 @@ class Metadata:
             try:
                 os.chown(name, *self._owner(entry), dir_fd=folder, follow_symlinks=False)
             except (OSError, OverflowError):
-                self._missed.add("its owner was refused", entry.path)
-        if entry.xattrs:
-            self._refused(give_name(folder, name, entry.xattrs), entry)
+                self._missed.add(_OWNER, entry.path)
+        if entry.xattrs and give_name(folder, name, entry.xattrs):
+            self._missed.add(_ATTRIBUTES, entry.path)
         try:
             os.utime(name, ns=(self._now, entry.mtime_ns), dir_fd=folder, follow_symlinks=False)
         except (OSError, OverflowError):
-            self._missed.add("its permissions or its time were refused", entry.path)
+            self._missed.add(_TIMES, entry.path)
 
     def _give_owner(self, descriptor: int, entry: Entry) -> bool:
         owner = self._owner(entry)
@@ -69,7 +74,7 @@ class Metadata:
         try:
             os.fchown(descriptor, *owner)
         except (OSError, OverflowError):
-            self._missed.add("its owner was refused", entry.path)
+            self._missed.add(_OWNER, entry.path)
             return False
         return True
 
@@ -86,7 +91,3 @@ class Metadata:
             except (KeyError, ValueError):
                 self._groups[group] = entry.gid
         return self._users[user], self._groups[group]
-
-    def _refused(self, names: list[str], entry: Entry) -> None:
-        for name in names:
-            self._missed.add(f"the extended attribute {name} was refused", entry.path)

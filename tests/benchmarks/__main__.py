@@ -34,13 +34,14 @@ def main() -> int:
             _say(f"{program.name} does not take part: {why}")
             programs.remove(program)
     machine = facts() | {
-        "versions": ", ".join(program.version() for program in programs),
+        "versions": ", ".join(dict.fromkeys(program.version() for program in programs)),
         "repositories on": "disk" if asked.disk else "tmpfs",
         "scale": f"{asked.scale:g}",
         "seed": asked.seed,
         "rounds": asked.repeat,
     }
     results: list[Result] = []
+    proving = [program.name for program in programs if program.proves]
     with ExitStack() as stack:
         scratch = asked.scratch or Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="benchmark-")))
         scratch.mkdir(parents=True, exist_ok=True)
@@ -50,11 +51,11 @@ def main() -> int:
         for name in asked.corpus:
             base = CORPORA[name].base(scratch, asked.scale, asked.seed)
             results += rounds.run(CORPORA[name], base, asked.repeat)
-            _write(asked.output, medians(results), machine)
+            _write(asked.output, medians(results, proving), machine)
     print((asked.output / "benchmark.md").read_text())
     missed = False
     if asked.assert_bars is not None:
-        judged = bars.judge(asked.assert_bars, medians(results), asked.judge)
+        judged = bars.judge(asked.assert_bars, medians(results, proving), asked.judge)
         missed = not judged or not all(one.reached for one in judged)
         print(bars.report(judged))
     for wrong in rounds.wrong:

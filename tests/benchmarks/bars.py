@@ -1,7 +1,8 @@
 """Bars to be reached, as lines of `corpus step figures against limit`, judged only when asked for; never a timed test.
 
-`corpus` and `step` may be `*`, `figures` and `against` may be lists with commas. Figures are `wall`, `cpu` and `bytes`
-against a peer, where `limit` is a ratio, and `peak` against `MB`. `#` starts a comment.
+`corpus` and `step` may be `*`, `figures` and `against` may be lists with commas. Steps are written `read-all` and
+`first-proven` where the table has more than one word. Figures are `wall`, `cpu` and `bytes` against a peer, where
+`limit` is a ratio, and `peak` against `MB`. `#` starts a comment.
 """
 
 from __future__ import annotations
@@ -10,8 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
-from tests.benchmarks.rounds import STEPS
-from tests.benchmarks.table import Cells
+from tests.benchmarks.table import ROWS, Cells
 
 FOLDER = Path(__file__).with_name("bars")
 
@@ -53,9 +53,11 @@ def read(text_or_name: str) -> list[Bar]:
             continue
         if len(fields) != 5:
             raise ValueError(f"`{line.strip()}` is no bar: write `corpus step figures against limit`")
-        corpus, step, figures, against, limit = (field.replace("read-all", "read all") for field in fields)
-        if step != "*" and step not in STEPS:
-            raise ValueError(f"`{step}` is no step: use {', '.join(STEPS)} or `*`")
+        corpus, step, figures, against, limit = (
+            field.replace("read-all", "read all").replace("first-proven", "first, proven") for field in fields
+        )
+        if step != "*" and step not in ROWS:
+            raise ValueError(f"`{step}` is no step: use {', '.join(ROWS)} or `*`")
         bars += [
             Bar(corpus, step, figure, peer, float(limit))
             for figure in figures.split(",")
@@ -72,7 +74,7 @@ def judge(bars: list[Bar], cells: Cells, program: str) -> list[Judged]:
 def _rows(bar: Bar, cells: Cells, program: str) -> Iterator[Judged]:
     corpora = dict.fromkeys(corpus for corpus, _, _ in cells if bar.corpus in ("*", corpus))
     for corpus in corpora:
-        for step in STEPS if bar.step == "*" else (bar.step,):
+        for step in ROWS if bar.step == "*" else (bar.step,):
             row = bar._replace(corpus=corpus, step=step)
             ours, theirs = cells.get((corpus, step, program)), cells.get((corpus, step, bar.against))
             if ours and bar.figure == "peak":

@@ -17,13 +17,15 @@ class Competitor:
     """One program with one repository in `place`; everything it writes, caches included, lies there.
 
     `create` is not measured; `save`, `restore` and `read_all` are. `rounds` limits how often a slow one is run;
-    `whole_times` is False where its format does not hold nanoseconds.
+    `whole_times` is False where its format does not hold nanoseconds; `proves`: each `save` also reads back what it
+    has stored.
     """
 
     name: ClassVar[str]
     needs: ClassVar[Sequence[str]] = ()
     rounds: ClassVar[int] = 1_000
     whole_times: ClassVar[bool] = True
+    proves: ClassVar[bool] = False
 
     def __init__(self, place: Path, corpus: Path, kind: str) -> None:
         self.place, self.corpus, self.kind = place, corpus, kind

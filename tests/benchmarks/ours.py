@@ -57,6 +57,7 @@ class Command(Engine):
     worker and is a whole night of its source, so it also uploads, reads back all it has stored, and prunes."""
 
     name = "geometra-backup"
+    proves = True
 
     @classmethod
     def missing(cls) -> str:

@@ -10,12 +10,13 @@ from types import ModuleType
 import pytest
 
 from tests.benchmarks import bars
-from tests.benchmarks.competitors import Borg, OldDesign, Restic, TarZstandard
+from tests.benchmarks.competitors import Borg, Competitor, OldDesign, Restic, TarZstandard
 from tests.benchmarks.corpora import logs, models, page_database, source_tree, tiny_files
 from tests.benchmarks.corpora.corpus import CORPORA
 from tests.benchmarks.measure import CommandFailed, Cost, run
-from tests.benchmarks.rounds import Rounds
-from tests.benchmarks.table import Cell, markdown, medians
+from tests.benchmarks.ours import Command, Engine
+from tests.benchmarks.rounds import Result, Rounds
+from tests.benchmarks.table import PROVEN, Cell, markdown, medians
 from tests.benchmarks.tree import differences, look
 
 BURN = "import time\nwhile time.process_time() < 0.4: pass"
@@ -114,8 +115,8 @@ def test_a_restore_that_is_wrong_by_one_bit_is_no_result_and_fails_the_run(tmp_p
     assert not list(working.iterdir())
 
 
-@pytest.mark.parametrize("program", [Restic, Borg, OldDesign, TarZstandard])
-def test_every_competitor_restores_bit_exactly_what_it_saved(program: type[Restic], tmp_path: Path) -> None:
+@pytest.mark.parametrize("program", [Command, Engine, Restic, Borg, OldDesign, TarZstandard])
+def test_every_competitor_restores_bit_exactly_what_it_saved(program: type[Competitor], tmp_path: Path) -> None:
     if why := program.missing():
         pytest.skip(why)
     corpus = CORPORA["source-tree"]
@@ -130,6 +131,22 @@ def test_every_competitor_restores_bit_exactly_what_it_saved(program: type[Resti
 
 def cell(cpu: float, added: float) -> Cell:
     return Cell(wall=cpu, cpu=cpu, peak=150e6, stored=added, added=added, rounds=1)
+
+
+def test_what_it_takes_to_save_and_to_prove_is_one_step_for_who_does_both_at_once() -> None:
+    results = [
+        Result("logs", step, program, Cost(wall=wall, cpu=wall, peak=1), 10, added)
+        for program in ("ours", "restic")
+        for step, wall, added in (("first", 2.0, 10), ("read all", 3.0, 0))
+    ]
+    cells = medians(results, proving=["ours"])
+    assert cells["logs", PROVEN, "ours"].cpu == 2.0
+    assert cells["logs", PROVEN, "restic"].cpu == 5.0
+    assert cells["logs", PROVEN, "ours"].against(cells["logs", PROVEN, "restic"], PROVEN) == {
+        "wall": 0.4,
+        "cpu": 0.4,
+        "bytes": 1.0,
+    }
 
 
 def test_a_bar_is_judged_on_every_row_it_speaks_of() -> None:

@@ -52,7 +52,7 @@ def disk(folder: Path) -> Iterator[Path]:
     mount = ["mount", "-t", "tmpfs", "-o", "size=8m,mode=700", "tmpfs", str(point)]
     tried = subprocess.run(mount, capture_output=True, text=True, check=False)
     if tried.returncode:
-        pytest.skip(f"no file system can be mounted here: {tried.stderr.strip()}")
+        pytest.skip(f"no file system can be mounted here: {tried.stderr.splitlines()[0]}")
     yield point
     _unmount(point)
 

@@ -41,7 +41,7 @@ class Worker:
             self.child = subprocess.Popen(
                 [sys.executable, "-m", "celery", "-A", "workers", *command],
                 cwd=ROOT,
-                env=os.environ | environment,
+                env={**os.environ, **environment},
                 stdin=subprocess.DEVNULL,
                 stdout=console,
                 stderr=console,
@@ -67,7 +67,7 @@ class House:
     def __init__(self, folder: Path, broker: RedisProcess) -> None:
         self.folder, self.broker = folder, broker
         self.file = folder / "backup.toml"
-        self._environment = {
+        self.environment = {
             "GEOMETRA_BACKUP_CONFIG": str(self.file),
             "GEOMETRA_BACKUP_BROKER": broker.url,
             "GEOMETRA_BACKUP_VISIBILITY_SECONDS": str(VISIBILITY),
@@ -102,10 +102,14 @@ class House:
     @contextmanager
     def configured(self) -> Iterator[Celery]:
         """The real app in this process, for functions that send messages; for one house at a time."""
-        with mock.patch.dict(os.environ, self._environment), kinds.registered():
-            with closing(Celery("in the test", set_as_current=True)) as app:
-                app.config_from_object({"broker_url": self.broker.url, "task_default_queue": "control"})
-                yield app
+        settings = {"broker_url": self.broker.url, "task_default_queue": "control"}
+        with (
+            mock.patch.dict(os.environ, self.environment),
+            kinds.registered(),
+            closing(Celery("in the test", set_as_current=True)) as app,
+        ):
+            app.config_from_object(settings)
+            yield app
 
     def worker(self, *, concurrency: int = 2, pool: str = "prefork", queues: str = "", **environment: str) -> Worker:
         """A worker that is on its way up: messages wait for it."""
@@ -114,11 +118,11 @@ class House:
         command += ["--without-gossip", "--without-mingle", *(["--queues", queues] if queues else [])]
         return self._start(command, environment)
 
-    def beat(self) -> Worker:
-        return self._start(["beat"], {})
+    def beat(self, schedule: Path | None = None) -> Worker:
+        return self._start(["beat", "--pidfile", "", *(["--schedule", str(schedule)] if schedule else [])], {})
 
     def _start(self, command: Sequence[str], environment: Mapping[str, str]) -> Worker:
-        worker = Worker(command, self._environment | environment, self.folder / f"console{len(self._workers)}.log")
+        worker = Worker(command, {**self.environment, **environment}, self.folder / f"console{len(self._workers)}.log")
         self._workers.append(worker)
         return worker
 
@@ -136,7 +140,8 @@ class House:
 
     def report(self, run: str, seconds: float = 60) -> dict[str, Any]:
         """The run's report, once it is there."""
-        return self.wait_for(lambda: self.record.report(run), f"the report of {run}", seconds)
+        report: dict[str, Any] = self.wait_for(lambda: self.record.report(run), f"the report of {run}", seconds)
+        return report
 
     def night(self, plan: str = "", **arguments: Any) -> dict[str, Any]:
         return self.report(self.start(plan, **arguments))

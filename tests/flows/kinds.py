@@ -79,7 +79,7 @@ class GatedDestinationSettings(LocalSettings):
 class GatedDestination(Local):
     """Stops before each pack but the first."""
 
-    Settings: ClassVar[type[GatedDestinationSettings]] = GatedDestinationSettings  # type: ignore[assignment]
+    Settings: ClassVar[type[GatedDestinationSettings]] = GatedDestinationSettings
 
     def __init__(self, settings: GatedDestinationSettings) -> None:
         super().__init__(settings)
@@ -103,7 +103,7 @@ def register_tasks() -> None:
     """In a worker, whose own were made before these kinds were known."""
     from tasks.backup import BACKUPS, task_of
 
-    BACKUPS.update({kind: task_of(kind) for kind in ("gated", "deadly")})
+    BACKUPS.update({kind: task_of(kind) for kind in ("gated", "deadly") if kind not in BACKUPS})
 
 
 @contextmanager

@@ -85,7 +85,7 @@ def test_every_destination_gets_everything_and_restores_alone(house: House) -> N
     assert sorted(report["recovery_point"]["sources"]["docs"]["destinations"]) == ["here", "offsite", "third"]
     originals = originals_of(house, "docs")
     for name in destinations:
-        others = [house.folder / other for other in ("store", "offsite", "third") if other != destinations[name]["path"].name]
+        others = [each["path"] for other, each in destinations.items() if other != name]
         for other in others:
             other.rename(other.with_suffix(".away"))
         assert_restores(house, originals, name)
@@ -174,7 +174,6 @@ def test_logs_hold_names_and_no_secret(house: House) -> None:
     house.configure({"docs": tree(house, "docs", "docs")}, {"here": local(house)})
     house.worker()
     run = house.night()["run"]
-
 
     def ended() -> set[str]:
         return {line["task"] for line in house.log() if line["event"] == "ended" and line.get("run") == run}

@@ -31,7 +31,7 @@ def grow(root: Path, *, seed: int = 1, files: int = 30, large: int = 0) -> Path:
 
 
 def state_of(root: Path) -> dict[str, Any]:
-    """By relative path: type, mode, owner, time to the nanosecond, and bytes or the link's target; hard links as such."""
+    """By relative path: type, mode, owner, time in ns, and bytes or the link's target; and what is hard-linked."""
     found: dict[str, Any] = {}
     inodes: dict[tuple[int, int], list[str]] = {}
     for path in sorted(root.rglob("*")):

@@ -172,3 +172,4 @@ def test_at_finds_the_newest_snapshot_started_at_or_before() -> None:
     assert at("2026-11-21") == "21", "the state that the day ended with"
     assert at("2026-11-19") is None
     assert at("now") == "22"
+    assert at("2026-11-21 02:30:43.000000") == "21", "the very instant"

@@ -205,6 +205,11 @@ def test_every_judgement_says_why() -> None:
     }
 
 
+def test_a_rule_that_is_off_is_no_reason() -> None:
+    judgements = judge([Taken("a", NOW), Taken("b", NOW)], {"a": True, "b": True}, rules(), NOW, UTC)
+    assert reasons(judgements) == {"a": ("nothing newer is proven",), "b": ("newest proven", "last 1 of 1")}
+
+
 def test_no_snapshots_need_no_judgement() -> None:
     assert judge([], {}, Keep(), NOW, UTC) == []
 

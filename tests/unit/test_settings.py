@@ -68,6 +68,14 @@ def test_a_secret_that_is_written_out_is_refused_and_never_repeated(given: objec
     assert HIDDEN not in repr(refused.value)
 
 
+def test_a_secret_that_a_person_types_out_is_refused_as_a_settings_error() -> None:
+    assert Secret.at("env:A").reference == "env:A"
+    with pytest.raises(SettingsError, match="use `env:NAME`") as refused:
+        Secret.at(HIDDEN)
+    assert HIDDEN not in str(refused.value)
+    assert HIDDEN not in str(refused.value.__cause__)
+
+
 def test_a_secret_shows_as_its_reference(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("THE_SECRET", HIDDEN)
     settings = WithPassword(kind="x", password=Secret(reference="env:THE_SECRET"))

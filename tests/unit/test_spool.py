@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import time
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -25,6 +26,14 @@ def seal(spool: Spool, run: str, snapshot: str = "20261123T023000Z-aaaaaaaa") ->
     with spool.attempt("models", run) as attempt:
         (attempt / "pack").write_bytes(b"packed")
         return spool.seal(attempt, snapshot, "here", {"state": "done", "run": run})
+
+
+def put_off(spool: Spool, file: str) -> Path:
+    """A capture that wrote a file and then had to wait; its folder."""
+    with suppress(Unavailable), spool.attempt("models", "run-1") as attempt:
+        (attempt / file).write_bytes(b"packed")
+        raise Unavailable("the destination is away")
+    return attempt
 
 
 def test_a_sealed_capture_is_found_with_its_outcome(spool: Spool) -> None:
@@ -62,9 +71,7 @@ def test_a_failed_capture_leaves_nothing(spool: Spool) -> None:
 
 
 def test_a_capture_that_waits_for_something_goes_on_where_it_was(spool: Spool) -> None:
-    with pytest.raises(Unavailable), spool.attempt("models", "run-1") as first:
-        (first / "pack").write_bytes(b"packed")
-        raise Unavailable("the destination is away")
+    first = put_off(spool, "pack")
     with spool.attempt("models", "run-1") as second:
         assert second == first
         assert (second / "pack").read_bytes() == b"packed"
@@ -103,8 +110,7 @@ def test_a_killed_capture_is_taken_up_by_the_next(spool: Spool) -> None:
 
 
 def test_an_abandoned_attempt_is_collected_only_when_it_is_old_and_nobody_holds_it(spool: Spool) -> None:
-    with pytest.raises(Unavailable), spool.attempt("models", "run-1") as attempt:
-        raise Unavailable("the destination is away")
+    attempt = put_off(spool, "pack")
     assert spool.collect() == 0
     with spool.attempt("models", "run-1"):
         assert spool.collect(now=time.time() + 3 * DAY) == 0
@@ -133,9 +139,8 @@ def test_what_a_kill_left_half_removed_is_collected(spool: Spool) -> None:
 
 
 def test_a_seal_that_was_killed_before_it_was_linked_does_not_count(spool: Spool) -> None:
-    with pytest.raises(Unavailable), spool.attempt("models", "run-1") as attempt:
-        (attempt.parent / "draft-0a1b").write_text("{")
-        raise Unavailable("as if killed")
+    attempt = put_off(spool, "pack")
+    (attempt.parent / "draft-0a1b").write_text("{")
     assert spool.sealed("models", "run-1") is None
     assert seal(spool, "run-1").folder == attempt
 

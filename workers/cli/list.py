@@ -37,16 +37,14 @@ def command(session: Session, source: str | None, destination: str | None, since
         screen.console.print("There is no snapshot yet: `geometra-backup run` takes one.")
         return
     screen.table(
-        ("snapshot", "source", "at", "started", "age", "state", "proven", ("holds", "right"), ("stored", "right")),
+        ("snapshot", "source", "at", "taken", "state", ("holds", "right"), ("stored", "right")),
         [
             (
                 row["snapshot"],
                 row["source"],
                 row["destination"],
-                row["started"].astimezone(zone).strftime("%Y-%m-%d %H:%M"),
                 screen.age(row["started"]),
-                screen.state("done" if row["complete"] else "incomplete"),
-                _proven(row["proven"]),
+                _state(row["complete"], row["proven"]),
                 screen.size(row["content_bytes"]),
                 "+" + screen.size(row["stored_bytes"]),
             )
@@ -78,7 +76,9 @@ def row(source: str, destination: str, snapshot: Snapshot, proven: bool | None) 
     }
 
 
-def _proven(proven: bool | None) -> Text:
+def _state(complete: bool, proven: bool | None) -> Text:
+    if not complete:
+        return Text("incomplete", style="yellow")
     if proven is None:
-        return Text("not yet", style="dim")
-    return Text("yes", style="green") if proven else Text("no", style="red")
+        return Text("not proven yet", style="dim")
+    return Text("proven", style="green") if proven else Text("damaged", style="red")

@@ -11,6 +11,7 @@ import click
 
 from tasks import moments
 from tasks.destinations import Local, Prefixed
+from tasks.destinations.file_errors import explained
 from tasks.errors import NotARepository, NotFound
 from tasks.installation import PASSPHRASE
 from tasks.repository import Repository, Snapshot, open_keys
@@ -34,7 +35,7 @@ from workers.cli.session import Session, ask_passphrase, chosen
 @click.option(
     "--from", "folder", type=click.Path(path_type=Path), help="Without a backup.toml: a destination's folder."
 )
-@click.option("--recovery-sheet", type=click.Path(exists=True, path_type=Path), help="Instead of a passphrase.")
+@click.option("--recovery-sheet", type=click.Path(path_type=Path), help="Instead of a passphrase.")
 @click.option("--overwrite", is_flag=True, help="Replace what is in the way.")
 @click.option("--no-owners", is_flag=True, help="Let everything belong to who restores.")
 def command(
@@ -55,7 +56,7 @@ def command(
 
     Writes into a new folder, never outside it, and replaces nothing unless told to.
     """
-    sheet = recovery_sheet.read_text(encoding="utf-8") if recovery_sheet else None
+    sheet = _read_sheet(recovery_sheet) if recovery_sheet else None
     repository, zone = _open(session, source, destination, folder, sheet)
     if at is not None:
         moment = moments.parse(at, zone, datetime.now(UTC))
@@ -81,6 +82,14 @@ def command(
         screen.errors.print("This snapshot is incomplete: `show` names what it does not hold.", style="yellow")
 
 
+def _read_sheet(path: Path) -> str:
+    with explained("read", path):
+        try:
+            return path.read_text(encoding="utf-8", errors="replace")
+        except FileNotFoundError as error:
+            raise NotFound(f"there is no recovery sheet at `{path}`") from error
+
+
 def _open(
     session: Session, source: str, destination: str | None, folder: Path | None, sheet: str | None
 ) -> tuple[Repository, ZoneInfo]:
@@ -94,7 +103,7 @@ def _open(
     try:
         document = Repository.key_document(place)
     except NotARepository:
-        known = [path.parent.name for path in folder.glob("*/repository")]
+        known = sorted(path.parent.name for path in folder.glob("*/repository"))
         advice = f"there are {', '.join(known)}" if known else "give the folder that holds the sources' folders"
         raise NotARepository(f"`{folder}` holds no repository of `{source}`: {advice}") from None
     passphrase = os.environ.get(PASSPHRASE) if sheet is None else None

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
-from rich import box
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-console = Console(highlight=False)
+# Where nobody looks, in a pipe or a log, lines are not to be broken at 80 characters.
+console = Console(highlight=False, width=None if sys.stdout.isatty() else 200)
 errors = Console(stderr=True, highlight=False)
 
 STATE = {"done": "green", "incomplete": "yellow", "failed": "red", "skipped": "dim", "running": "cyan"}
@@ -32,11 +33,14 @@ def _plain(value: Any) -> Any:
 
 
 def table(columns: Sequence[str | tuple[str, str]], rows: Iterable[Sequence[Any]], title: str | None = None) -> None:
-    """Columns are names; `(name, "right")` aligns figures. Cells are text, styled or not."""
-    made = Table(box=box.SIMPLE_HEAD, title=title, title_justify="left", title_style="bold", pad_edge=False)
+    """Columns are names; `(name, "right")` aligns figures and never breaks them. Cells are text, styled or not."""
+    made = Table(title=title, title_justify="left", title_style="bold", box=None, pad_edge=False, header_style="dim")
     for column in columns:
         name, justify = (column, "left") if isinstance(column, str) else column
-        made.add_column(name, justify="right" if justify == "right" else "left", overflow="fold")
+        right = justify == "right"
+        made.add_column(
+            name, justify="right" if right else "left", overflow="fold", no_wrap=right or name == "snapshot"
+        )
     for row in rows:
         made.add_row(*(cell if isinstance(cell, Text) else Text(str(cell)) for cell in row))
     console.print(made)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import sys
 from collections.abc import Iterator
@@ -9,6 +10,7 @@ from functools import cached_property
 from pathlib import Path
 
 import click
+import structlog
 
 from tasks.configuration import find, load
 from tasks.errors import BackupError, NotARepository, NotFound
@@ -21,6 +23,8 @@ class Session:
     """Made once for each command; everything is looked up when it is first used."""
 
     def __init__(self, config: Path | None, as_json: bool) -> None:
+        # What a person should see is printed; what workers log, they log themselves.
+        structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.ERROR))
         self._config = config
         self.as_json = as_json
 

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import re
 import select
 import shutil
 import subprocess
+import sys
 import tempfile
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Generator, Sequence
 from contextlib import suppress
 from typing import IO
 
@@ -43,6 +45,7 @@ _SETTINGS = (
 )
 _BUFFER = 1 << 18
 _COMPLAINTS = 1 << 16
+_PIPE = 1 << 20
 _CREDENTIALS = re.compile(rb"(://)[^/@\s]*@")
 
 PATIENCE = 3600.0
@@ -91,7 +94,7 @@ class Git:
             printed = b"".join(output.pieces())
         return printed, output.warnings
 
-    def records(self, *arguments: str | bytes, given: IO[bytes] | None = None, end: bytes = b"\0") -> Iterator[bytes]:
+    def records(self, *arguments: str | bytes, given: IO[bytes] | None = None, end: bytes = b"\0") -> Generator[bytes]:
         """What it prints, record by record. Raises `GitFailed`, after the last one too."""
         return self.start(*arguments, given=given).records(end)
 
@@ -110,7 +113,7 @@ class Git:
     def _start(
         self, arguments: Sequence[str | bytes], given: IO[bytes] | int, printed: int
     ) -> tuple[subprocess.Popen[bytes], IO[bytes]]:
-        errors = tempfile.TemporaryFile()
+        errors = tempfile.TemporaryFile()  # noqa: SIM115, it stays open as long as the process runs
         try:
             command = [*self._command, *arguments]
             process = subprocess.Popen(
@@ -182,8 +185,10 @@ class Output(Running):
         allowed: Collection[int] = (0,),
     ) -> None:
         super().__init__(process, errors)
-        assert process.stdout
-        self.pipe = process.stdout
+        self.pipe = _opened(process.stdout)
+        if sys.platform == "linux":
+            with suppress(OSError):  # the limit of what one user's pipes may hold is reached
+                fcntl.fcntl(self.pipe, fcntl.F_SETPIPE_SZ, _PIPE)
         self._source = source
         self._allowed = allowed
         self._ended = False
@@ -216,7 +221,7 @@ class Output(Running):
         if self._source:
             self._source.stop_all()
 
-    def pieces(self) -> Iterator[bytes]:
+    def pieces(self) -> Generator[bytes]:
         buffer = memoryview(bytearray(_BUFFER))
         try:
             while count := self.readinto(buffer):
@@ -224,7 +229,7 @@ class Output(Running):
         finally:
             self.stop_all()
 
-    def records(self, end: bytes) -> Iterator[bytes]:
+    def records(self, end: bytes) -> Generator[bytes]:
         rest = b""
         for piece in self.pieces():
             *whole, rest = (rest + piece).split(end)
@@ -236,21 +241,28 @@ class Output(Running):
 class Input(Running):
     """A git that is written to."""
 
+    def __init__(self, process: subprocess.Popen[bytes], errors: IO[bytes]) -> None:
+        super().__init__(process, errors)
+        self._pipe = _opened(process.stdin)
+
     def write(self, data: memoryview) -> None:
         """Raises `GitFailed`."""
-        assert self._process.stdin
         try:
             while data:
-                data = data[self._process.stdin.write(data) :]
+                data = data[self._pipe.write(data) :]
         except BrokenPipeError:
             self.finish()
             raise GitFailed("git: ended before it had read everything") from None
 
     def finish(self, allowed: Collection[int] = (0,)) -> None:
-        assert self._process.stdin
-        with suppress(BrokenPipeError):  # its own complaint says more
-            self._process.stdin.close()
+        self._pipe.close()
         super().finish(allowed)
+
+
+def _opened(pipe: IO[bytes] | None) -> IO[bytes]:
+    if pipe is None:
+        raise ValueError("the process was started without this pipe")
+    return pipe
 
 
 def _stuck() -> str:

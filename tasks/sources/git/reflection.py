@@ -9,32 +9,26 @@ import os
 import shutil
 import stat
 
-from tasks.sources.git import Git
-from tasks.sources.git_repository import References, Repository
+from tasks.sources.git.command import Git
+from tasks.sources.git.empty_folder import make_git_folder
+from tasks.sources.git.repository import References, Repository
 
 _COPIED = (b"info/exclude", b"info/attributes", b"info/sparse-checkout")
 
 
 class Reflection:
-    """Made in `folder`, an empty one of our own. `index` is the path of its copy of the index; None where there is
-    none, or where `with_index` is not set."""
+    """Made in `folder`, which is our own and not there yet. `indexes` are its copies of the index and of what that is
+    split into, by name, each with the status of what it is a copy of; none without `with_index`."""
 
     def __init__(self, repository: Repository, named: References, folder: bytes, *, with_index: bool = True) -> None:
         self.folder = folder
-        self.shared_indexes: list[bytes] = []
-        os.makedirs(os.path.join(folder, b"info"), mode=0o700)
-        os.mkdir(os.path.join(folder, b"refs"))
-        sha256 = named.object_format != "sha1"
-        settings = ["[core]", f"repositoryFormatVersion = {int(sha256 or named.partial)}", "[extensions]"]
-        settings += [f"objectFormat = {named.object_format}"] * sha256 + ["partialClone = promised"] * named.partial
-        self._write(b"config", "\n".join(settings).encode() + b"\n")
-        self._write(b"HEAD", b"ref: refs/heads/none\n")
+        self.indexes: dict[bytes, os.stat_result] = {}
+        make_git_folder(folder, named.object_format, partial=named.partial)
         if named.shallow:
             self._write(b"shallow", named.shallow)
         for name in _COPIED:
             for home in {repository.common, repository.folder}:
                 self._copy(os.path.join(home, name), name)
-        self.index: bytes | None = None
         if with_index:
             self._copy_index(repository.folder)
         self.git = Git(folder, tree=repository.tree, objects=repository.objects, settings=named.settings)
@@ -43,27 +37,26 @@ class Reflection:
         return os.path.join(self.folder, name)
 
     def _copy_index(self, home: bytes) -> None:
-        if not self._copy(os.path.join(home, b"index"), b"index"):
-            return
-        self.index = self.path(b"index")
-        for name in os.listdir(home):
-            if name.startswith(b"sharedindex.") and self._copy(os.path.join(home, name), name):
-                self.shared_indexes.append(self.path(name))
+        for name in sorted(os.listdir(home)):
+            if name == b"index" or name.startswith(b"sharedindex."):
+                status = self._copy(os.path.join(home, name), name)
+                if status:
+                    self.indexes[name] = status
 
-    def _copy(self, path: bytes, name: bytes) -> bool:
+    def _copy(self, path: bytes, name: bytes) -> os.stat_result | None:
         """Copies content and times: whether a file is newer than the index tells git whether to look into it."""
         try:
             number = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
-        except OSError:
-            return False
+        except (FileNotFoundError, NotADirectoryError):
+            return None
         with open(number, "rb") as source:
             status = os.fstat(number)
             if not stat.S_ISREG(status.st_mode):
-                return False
+                return None
             with open(self.path(name), "wb") as copy:
                 shutil.copyfileobj(source, copy)
         os.utime(self.path(name), ns=(status.st_atime_ns, status.st_mtime_ns))
-        return True
+        return status
 
     def _write(self, name: bytes, content: bytes) -> None:
         with open(self.path(name), "wb") as file:

@@ -1,20 +1,21 @@
 """A repository's whole history as one stream that every git reads: gitformat-bundle(5), and how it is ordered here.
 
-git keeps differences between files, and chooses them anew at every repack: the same history, packed again, has hardly a
-byte in common with itself. So here each object is whole, and all versions of a path lie together, the oldest first: what
-is new stands at the end of its path, the rest stays as it was, and the repository's own compression finds what versions
-share. `tests/benchmarks/git_bundles.py` measures it.
+git keeps differences between files, and chooses them anew at every repack: the same history, packed again, has hardly
+a byte in common with itself. So here each object is whole, and all versions of a path lie together, the oldest first:
+what is new stands at the end of its path, the rest stays as it was, and the repository's own compression finds what
+versions share. `tests/benchmarks/git_bundles.py` measures what that is worth.
 """
 
 from __future__ import annotations
 
-import os
+import re
+from contextlib import closing
 from typing import NamedTuple
 
 from tasks.errors import Damaged
 from tasks.item import Entry, Reading, Stream, Unreadable
-from tasks.sources.git import Git, GitFailed, Input, Output
-from tasks.sources.git_reflection import Reflection
+from tasks.sources.git.command import Git, GitFailed, Output
+from tasks.sources.git.reflection import Reflection
 
 CUT = "c64"
 WHOLE_LIMIT = 4 << 30
@@ -22,8 +23,9 @@ WHOLE_LIMIT = 4 << 30
 
 _HEADS = {"sha1": b"# v2 git bundle\n", "sha256": b"# v3 git bundle\n@object-format=sha256\n"}
 _PACK = ("pack-objects", "--stdout", "-q", "--threads=1", "--window=0", "--compression=0", "--no-use-bitmap-index")
+_LIST = ("rev-list", "--objects", "--missing=allow-promisor")
 _BUFFER = 1 << 20
-_LONGEST_LINE = 1 << 16
+_LONGEST_HEAD = 1 << 28
 
 
 class BundleHead(NamedTuple):
@@ -46,7 +48,7 @@ class BundleStream:
         self._start = memoryview(b"".join([_HEADS[head.object_format], *lines, b"\n"]))
         try:
             self._pack = _packing(reflection, tips, limit)
-        except GitFailed as error:
+        except (GitFailed, OSError) as error:
             raise Unreadable(str(error)) from error
 
     def readinto(self, buffer: memoryview, /) -> int:
@@ -75,7 +77,7 @@ def count_objects(reflection: Reflection, tips: list[bytes]) -> int:
 
 
 def _packing(reflection: Reflection, tips: list[bytes], limit: int) -> Output:
-    git, given = reflection.git, reflection.path(b"objects")
+    git, given = reflection.git, reflection.path(b"write-order")
     whole = _write_order(git, tips, given, limit)
     if not whole:
         with open(given, "wb") as file:
@@ -87,22 +89,25 @@ def _packing(reflection: Reflection, tips: list[bytes], limit: int) -> Output:
 
 def _write_order(git: Git, tips: list[bytes], into: bytes, limit: int) -> bool:
     """Writes the name of every object in the order in which they are to be packed; False if they are too much."""
-    paths: dict[bytes, list[bytes]] = {}
-    total = 0
+    paths: dict[bytes, bytearray] = {}
+    total, width = 0, len(tips[0]) // 2
     with open(into, "wb") as file:
         file.write(_lines(tips))
     with open(into, "rb") as file:
         listed = git.start(*_LIST, "--stdin", given=file)
     objects = git.start("cat-file", "--batch-check=%(objectname) %(objectsize) %(rest)", given=listed)
-    for line in objects.records(b"\n"):
-        name, size, path = line.split(b" ", 2)
-        total += int(size)
-        if total > limit:
-            return False
-        paths.setdefault(path, []).append(bytes.fromhex(name.decode()))
+    with closing(objects.records(b"\n")) as lines:
+        for line in lines:
+            name, size, path = line.split(b" ", 2)
+            total += int(size)
+            if total > limit:
+                return False
+            paths.setdefault(path, bytearray()).extend(bytes.fromhex(name.decode()))
     with open(into, "wb") as file:
         for path in sorted(paths):
-            file.writelines(name.hex().encode() + b"\n" for name in reversed(paths[path]))
+            names = paths[path]
+            starts = range(len(names) - width, -1, -width)
+            file.writelines(names[at : at + width].hex().encode() + b"\n" for at in starts)
     return True
 
 
@@ -112,6 +117,39 @@ def _lines(tips: list[bytes]) -> bytes:
 
 def unpack(stream: Stream, into: Git, *, partial: bool) -> BundleHead:
     """Puts a bundle's objects into a repository, and tells its references. Raises `Damaged`, `GitFailed`."""
-    buffer = memoryview(bytearray(_BUFFER))
-    filled = 0
-    while b"\n\n" not in bytes(buffer[:filled]):
+    buffer, start = memoryview(bytearray(_BUFFER)), bytearray()
+    end = -1
+    while end < 0:
+        count = stream.readinto(buffer)
+        if not count or len(start) > _LONGEST_HEAD:
+            raise Damaged("the bundle of a repository has no end of its head: it is not one, or damaged")
+        before = max(len(start) - 1, 0)
+        start += buffer[:count]
+        end = start.find(b"\n\n", before)
+    head = _head(bytes(start[:end]))
+    packed = into.feed("index-pack", "--stdin", *(["--promisor"] if partial else []))
+    try:
+        packed.write(memoryview(start)[end + 2 :])
+        while count := stream.readinto(buffer):
+            packed.write(buffer[:count])
+        packed.finish()
+    finally:
+        packed.stop()
+    return head
+
+
+def _head(text: bytes) -> BundleHead:
+    first, *lines = text.split(b"\n")
+    object_format = "sha1"
+    named = {}
+    for line in lines:
+        key, _, value = line.partition(b" ")
+        if line.startswith(b"@object-format="):
+            object_format = line.partition(b"=")[2].decode("ascii", "replace")
+        elif re.fullmatch(rb"[0-9a-f]{40,64}", key):
+            named[value] = key
+        else:
+            raise Damaged("the bundle of a repository needs something that it does not hold")
+    if not re.fullmatch(rb"# v[23] git bundle", first):
+        raise Damaged("what should be the bundle of a repository is not one")
+    return BundleHead(object_format, named)

@@ -1,4 +1,4 @@
-"""Where a repository has its parts, and what it names: references, HEAD, stash, and what an unfinished merge holds on to."""
+"""Where a repository has its parts, and what it names: references, HEAD, stash, what an unfinished merge holds."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from pathlib import Path
 from blake3 import blake3
 
 from tasks.errors import SourceError
-from tasks.sources.git import Git
+from tasks.sources.git.command import Git, GitFailed
 
 _LIMIT = 1 << 24
 _HOLDING = (
@@ -20,7 +20,7 @@ _HOLDING = (
 )
 """Files of a git directory that hold on to commits (gitrepository-layout(5), and git's own sequencer.c)."""
 _ID = re.compile(rb"(?:[0-9a-f]{40}|[0-9a-f]{64})")
-_SETTINGS = "filemode|autocrlf|eol|symlinks|ignorecase|precomposeunicode|trustctime|checkstat|sparsecheckout(cone)?"
+SETTINGS = "filemode|autocrlf|eol|symlinks|ignorecase|precomposeunicode|trustctime|checkstat|sparsecheckout(cone)?"
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,8 +52,9 @@ class StashEntry:
 
 @dataclass(frozen=True, slots=True)
 class References:
-    """All that a repository names. `head` is the branch that is checked out, or a commit. `held` are commits that only
-    a stash, another working tree or an unfinished merge names. `missing` are references to what is not there."""
+    """All that a repository names. `head` is the branch that is checked out, or a commit. `held` are commits that the
+    stash and an unfinished merge name, `elsewhere` those that are checked out in other working trees. `missing` are
+    references to what is not there."""
 
     object_format: str
     named: dict[bytes, bytes]
@@ -61,6 +62,7 @@ class References:
     head: bytes
     stash: tuple[StashEntry, ...]
     held: tuple[bytes, ...]
+    elsewhere: tuple[bytes, ...]
     missing: tuple[bytes, ...]
     shallow: bytes
     partial: bool
@@ -114,7 +116,17 @@ def _whole(path: Path, folder: bytes, tree: bytes | None) -> Repository:
                 f"`{path}` is not a git repository: `{os.fsdecode(part)}` is missing; mend it, or take it out of"
                 " `repositories`"
             )
+    if folder == common and _says_bare(folder):
+        tree = None
     return Repository(os.path.realpath(os.fsencode(path)), folder, common, tree)
+
+
+def _says_bare(folder: bytes) -> bool:
+    """Whether the configuration says that there is no working tree, although the folder's name is `.git`."""
+    try:
+        return Git(folder).run("config", "--type=bool", "core.bare", allowed=(0, 1)).strip() == b"true"
+    except GitFailed:
+        return False  # what is wrong shows as soon as something is read
 
 
 def references(repository: Repository) -> References:
@@ -129,9 +141,10 @@ def references(repository: Repository) -> References:
             symbolic[name] = target
     head = git.run("symbolic-ref", "-q", "HEAD", allowed=(0, 1)).strip() or git.run("rev-parse", "HEAD").strip()
     stash = _stash(git) if b"refs/stash" in named else ()
-    held = {entry.commit for entry in stash} | _held(repository, git)
-    there = _there(git, {*named.values(), *held})
-    settings = git.run("config", "--null", "--get-regexp", rf"^core\.({_SETTINGS})$", allowed=(0, 1)).decode()
+    held = {entry.commit for entry in stash} | _held(repository)
+    elsewhere = set(working_trees(git).values())
+    there = present(git, {*named.values(), *held, *elsewhere})
+    settings = git.run("config", "--null", "--get-regexp", rf"^core\.({SETTINGS})$", allowed=(0, 1)).decode()
     return References(
         object_format=git.run("rev-parse", "--show-object-format").decode().strip(),
         named={name: value for name, value in named.items() if value in there},
@@ -139,6 +152,7 @@ def references(repository: Repository) -> References:
         head=head,
         stash=tuple(entry for entry in stash if entry.commit in there),
         held=tuple(sorted(held & there)),
+        elsewhere=tuple(sorted(elsewhere & there)),
         missing=(
             *(name for name, value in named.items() if value not in there),
             *(line.rpartition(b" ")[2] for line in warnings if b"ignoring broken ref" in line),
@@ -169,23 +183,20 @@ def working_trees(git: Git) -> dict[bytes, bytes]:
 
 def _stash(git: Git) -> tuple[StashEntry, ...]:
     """All entries, the newest first; only the newest is a reference, the others are its history."""
-    wanted = "--format=%H%x00%gn <%ge> %gd%x00%gs"
-    lines = git.run("rev-list", "--walk-reflogs", "--date=raw", wanted, "refs/stash").splitlines()
+    form = ("--date=raw", "--format=%H%x00%gn <%ge>%x00%gd%x00%gs", "--no-patch", "--no-show-signature", "--no-color")
     found = []
-    for line in lines:
-        if b"\0" in line:
-            commit, who, message = line.split(b"\0")
-            name, _, at = who.rpartition(b" refs/stash@{")
-            found.append(StashEntry(commit, name + b" " + at.rstrip(b"}"), message))
+    for line in git.run("log", "--walk-reflogs", *form, "refs/stash", "--").splitlines():
+        commit, who, when, message = line.split(b"\0")
+        found.append(StashEntry(commit, who + b" " + when.partition(b"@{")[2].rstrip(b"}"), message))
     return tuple(found)
 
 
-def _held(repository: Repository, git: Git) -> set[bytes]:
+def _held(repository: Repository) -> set[bytes]:
     files = b"\n".join(_content(os.path.join(repository.folder, os.fsencode(name))) for name in _HOLDING)
-    return {word for word in files.split() if _ID.fullmatch(word)} | set(working_trees(git).values())
+    return {word for word in files.split() if _ID.fullmatch(word)}
 
 
-def _there(git: Git, ids: set[bytes]) -> set[bytes]:
+def present(git: Git, ids: set[bytes]) -> set[bytes]:
     given = b"".join(name + b"\n" for name in sorted(ids))
     return {
         line for line in git.run("cat-file", "--batch-check=%(objectname)", given=given).splitlines() if line in ids

@@ -1,0 +1,1 @@
+"""Git repositories: asked by the git executable, captured as items, and put back."""

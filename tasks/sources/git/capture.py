@@ -1,0 +1,218 @@
+"""One repository, as items: `git/` (its own files but objects and references), `repository.bundle` (the history),
+`repository.json` (what a bundle can't say) and `working-tree/` (what is not committed)."""
+
+from __future__ import annotations
+
+import heapq
+import os
+from collections.abc import Iterator
+from functools import partial
+
+from blake3 import blake3
+
+from tasks.item import FILE, Entry, Facts, Flaw, Item, Reading, Stored, Unreadable
+from tasks.sources.file_entry import OwnerNames, file_entry, other_entry
+from tasks.sources.file_facts import FileFacts
+from tasks.sources.git.bundle import CUT, BundleHead, BundleStream
+from tasks.sources.git.command import GitFailed
+from tasks.sources.git.document import Document
+from tasks.sources.git.facts import repository_facts
+from tasks.sources.git.picked import Picked
+from tasks.sources.git.repository import Repository
+from tasks.sources.git.view import Manner, View, look
+from tasks.sources.manner import Manner as WalkManner
+from tasks.sources.path_text import path_text
+from tasks.sources.selection import Selection
+from tasks.sources.walk import Walk
+
+BUNDLE, DOCUMENT, OWN, TREE = b"repository.bundle", b"repository.json", b"git", b"working-tree"
+_NOT_KEPT = (
+    # Told by the bundle and by `repository.json`:
+    *("/objects/", "/refs/", "/packed-refs", "/reftable/", "/HEAD", "/index", "/sharedindex.*"),
+    # Of use only to other repositories, to this machine, or for a moment:
+    *("/modules/", "/worktrees/", "/commondir", "/gitdir", "/locked", "/logs/", "/FETCH_HEAD", "/ORIG_HEAD"),
+    *("*.lock", "/gc.pid", "/gc.log", "/fsmonitor--daemon*", "/lfs/tmp/", "/lfs/incomplete/"),
+)
+_SHARED = ("/config", "/description", "/hooks/", "/info/", "/lfs/objects/")
+"""What a linked working tree takes from the repository that it belongs to."""
+_NOT_COUNTED = (DOCUMENT, OWN + b"/config", OWN + b"/index", OWN + b"/sharedindex.")
+"""What need not be the same byte for byte in a copy: a configuration may name a place, and an index holds times."""
+_LATEST = (1 << 63) - 1
+
+
+class RepositoryCapture:
+    """One pass over one repository. `folder` must stay until everything was read. A git that fails is a flaw, as other
+    repositories may be well; a file that fails is one too."""
+
+    def __init__(self, label: bytes, repository: Repository, manner: Manner, folder: bytes) -> None:
+        self.flaws: list[Flaw] = []
+        self.whole = True
+        """Whether everything that the repository names was stored."""
+        self._label = label
+        self._repository = repository
+        self._manner = manner
+        self._folder = folder
+        self._view: View | None = None
+        self._owners = OwnerNames()
+        self._files = FileFacts()
+
+    def __iter__(self) -> Iterator[Item]:
+        try:
+            view = self._view = look(self._repository, self._manner, self._folder)
+            newest = _newest(view)
+        except GitFailed as error:
+            self._flaw("unreadable", str(error))
+            return
+        for name in view.named.missing:
+            self._flaw("partial", f"{path_text(name)} names an object that is not there: see `git fsck`")
+        yield Item(other_entry(self._label, os.lstat(self._repository.path), self._owners))
+        yield from self._own_files(view)
+        if view.tips:
+            self.whole = False  # until it is stored
+            entry = self._entry(BUNDLE, size=-1, mtime_ns=newest, version=_version(view))
+            yield Item(entry, partial(self._bundle, view, entry), CUT)
+        document = _document(view, self._manner)
+        entry = self._entry(DOCUMENT, size=len(document), mtime_ns=newest)
+        yield Item(entry, partial(_InMemory, document, entry))
+        yield from self._changed_files(view)
+
+    def stored(self, item: Stored) -> None:
+        name = item.entry.path[len(self._label) + 1 :]
+        if name == BUNDLE:
+            self.whole = not any(flaw.path == item.entry.path for flaw in self.flaws)
+        elif not name.startswith(_NOT_COUNTED):
+            self._files.add(item.entry)
+
+    def facts(self) -> Facts:
+        """Once everything was `stored`."""
+        if self._view is None:
+            return {"whole": False}
+        return repository_facts(self._view, self._manner, whole=self.whole) | {"files": self._files.facts()}
+
+    def is_connected(self) -> bool:
+        """Whether git finds all that is named, by its own means."""
+        try:
+            self._repository.git().run("fsck", "--connectivity-only", "--no-dangling", "--no-progress")
+        except GitFailed:
+            return False
+        return self._view is not None and not self._view.named.missing
+
+    def _own_files(self, view: View) -> Iterator[Item]:
+        folder, common = self._repository.folder, self._repository.common
+        left_out = _NOT_KEPT if self._manner.lfs else (*_NOT_KEPT, "/lfs/")
+        parts = [self._walk(folder, Selection(exclude=left_out)), self._indexes(view)]
+        if common != folder:
+            parts.append(self._walk(common, Selection(_SHARED, left_out)))
+        last = b""
+        for item in heapq.merge(*parts, key=lambda item: item.entry.path.split(b"/")):
+            if item.entry.path != last:
+                yield item
+            last = item.entry.path
+
+    def _walk(self, folder: bytes, selection: Selection, name: bytes = OWN) -> Iterator[Item]:
+        walk = Walk({self._path(name): folder}, selection, WalkManner())
+        yield from walk
+        self.flaws += walk.flaws
+
+    def _indexes(self, view: View) -> Iterator[Item]:
+        for name, status in view.reflection.indexes.items():
+            entry = file_entry(self._path(OWN + b"/" + name), status, self._owners)
+            yield Item(entry, partial(_Copied, view.reflection.path(name), entry), want_digest=True)
+
+    def _changed_files(self, view: View) -> Iterator[Item]:
+        changes = view.changes
+        if self._repository.tree is None or not (changes.taken or changes.nested):
+            return
+        picked = Picked(changes.taken, changes.nested, self._manner.exclude)
+        yield from self._walk(self._repository.tree, picked, TREE)
+        for path in sorted(picked.left):
+            self.flaws.append(
+                Flaw(self._path(TREE + b"/" + path), "vanished", "it was listed, and gone a moment later")
+            )
+
+    def _bundle(self, view: View, entry: Entry) -> BundleStream:
+        named, head = dict(view.named.named), view.named.head_commit
+        if head:
+            named[b"HEAD"] = head
+        tips = sorted({*view.tips, *view.named.elsewhere})
+        return BundleStream(view.reflection, entry, BundleHead(view.named.object_format, named), tips)
+
+    def _path(self, name: bytes) -> bytes:
+        return self._label + b"/" + name
+
+    def _flaw(self, what: str, why: str) -> None:
+        self.whole = False
+        self.flaws.append(Flaw(self._path(BUNDLE), what, why))
+
+    def _entry(self, name: bytes, *, size: int, mtime_ns: int, version: tuple[int, int] = (0, 0)) -> Entry:
+        status = os.stat(self._repository.folder)
+        user, group = status.st_uid, status.st_gid
+        owner = (user, group, self._owners.user(user), self._owners.group(group))
+        return Entry(self._path(name), FILE, 0o600, *owner, mtime_ns=mtime_ns, size=size, version=version)
+
+
+def _newest(view: View) -> int:
+    """The time of the newest commit, in nanoseconds: it stays until something happens."""
+    given = b"".join(tip + b"\n" for tip in view.named.tips)
+    line = view.reflection.git.run("rev-list", "--no-walk=sorted", "-1", "--timestamp", "--stdin", given=given)
+    return min(int(line.split()[0]) * 1_000_000_000, _LATEST) if given and line else 0
+
+
+def _version(view: View) -> tuple[int, int]:
+    digest = blake3(view.named.digest())
+    for tip in sorted({*view.tips, *view.named.elsewhere}):
+        digest.update(tip)
+    value = digest.digest(16)
+    first, second = (int.from_bytes(half) >> 1 for half in (value[:8], value[8:]))
+    return first or 1, second or 1
+
+
+def _document(view: View, manner: Manner) -> bytes:
+    named, tree = view.named, view.repository.tree
+    return Document(
+        bare=tree is None,
+        object_format=named.object_format,
+        head=named.head,
+        symbolic=named.symbolic,
+        stash=named.stash,
+        partial=named.partial,
+        settings=named.settings,
+        uncommitted=manner.uncommitted,
+        deleted=tuple(sorted(view.changes.deleted)),
+        bundle=bool(view.tips),
+    ).to_bytes()
+
+
+class _InMemory:
+    """A `Stream` of bytes that are there."""
+
+    def __init__(self, content: bytes, entry: Entry) -> None:
+        self._rest = memoryview(content)
+        self._entry = entry
+
+    def readinto(self, buffer: memoryview, /) -> int:
+        count = min(len(buffer), len(self._rest))
+        buffer[:count] = self._rest[:count]
+        self._rest = self._rest[count:]
+        return count
+
+    def close(self) -> Reading:
+        return Reading(self._entry)
+
+
+class _Copied:
+    """A `Stream` of a file of our own, with the entry of what it is a copy of."""
+
+    def __init__(self, path: bytes, entry: Entry) -> None:
+        try:
+            self._file = open(path, "rb", buffering=0)  # noqa: SIM115, `close` does
+        except OSError as error:
+            raise Unreadable(str(error.strerror)) from error
+        self._entry = entry
+
+    def readinto(self, buffer: memoryview, /) -> int:
+        return self._file.readinto(buffer) or 0
+
+    def close(self) -> Reading:
+        self._file.close()
+        return Reading(self._entry)

@@ -1,0 +1,96 @@
+"""What would go wrong with a repository tonight, or be missing from its backup, found without changing anything."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections.abc import Collection, Iterator
+
+from tasks.sources.git.command import GitFailed
+from tasks.sources.git.repository import Repository, working_trees
+from tasks.sources.git.view import Manner, View, look
+from tasks.sources.path_text import path_text
+from tasks.sources.source import Problem
+
+_SAMPLES = 5
+
+
+def repository_problems(repository: Repository, manner: Manner, kept: Collection[bytes]) -> Iterator[Problem]:
+    """`kept` are the working trees and git directories of all repositories of the source."""
+    name = path_text(repository.path)
+    with tempfile.TemporaryDirectory(prefix="geometra-backup-") as scratch:
+        try:
+            view = look(repository, manner, os.path.join(os.fsencode(scratch), b"reflection"))
+            view.count_objects()
+            others = working_trees(repository.git())
+        except GitFailed as error:
+            yield Problem(f"`{name}` can't be read: {error}", "see `git fsck` there, or restore it from a good copy")
+            return
+        yield from _in_itself(view, name)
+        yield from _around(view, name, [tree for tree in others if os.path.realpath(tree) not in kept], kept)
+        yield from _large_files(view, manner, name)
+
+
+def _in_itself(view: View, name: str) -> Iterator[Problem]:
+    for reference in view.named.missing[:_SAMPLES]:
+        yield Problem(
+            f"`{name}`: `{path_text(reference)}` names an object that is not there",
+            "see `git fsck`, then delete the reference or fetch the object; each snapshot is incomplete until then",
+        )
+    if view.named.shallow:
+        yield Problem(
+            f"`{name}` is a shallow clone: its older history is not here, so it is not kept",
+            "fetch the rest with `git fetch --unshallow`, or keep the repository that it was cloned from",
+            fatal=False,
+        )
+    if view.named.partial:
+        yield Problem(
+            f"`{name}` is a partial clone: what was never fetched is not kept, and a copy needs its remote as well",
+            "clone it without `--filter`, or keep the repository that it was cloned from",
+            fatal=False,
+        )
+
+
+def _around(view: View, name: str, trees: list[bytes], kept: Collection[bytes]) -> Iterator[Problem]:
+    """Other repositories that a person may expect to be kept with this one."""
+    top = view.repository.tree or view.repository.path
+    inside = [os.path.join(top, path) for path in view.index.submodules]
+    groups = (
+        ("the submodule", "its commit is noted, its history is not kept", inside),
+        ("the linked working tree", "its commits are kept, what is not committed there is not", trees),
+    )
+    for what, why, folders in groups:
+        unnamed = [path for path in sorted(folders) if _is_there(path) and os.path.realpath(path) not in kept]
+        for path in unnamed[:_SAMPLES]:
+            yield Problem(
+                f"`{name}`: {what} `{path_text(path)}` is not among `repositories`: {why}",
+                "name it there too, unless it is kept elsewhere",
+                fatal=False,
+            )
+    for path in sorted(view.changes.nested)[:_SAMPLES]:
+        yield Problem(
+            f"`{name}` holds the repository `{path_text(path)}`, which it does not track: it is kept file by file",
+            "name it among `repositories` and in `exclude`, so that it is kept as a repository",
+            fatal=False,
+        )
+
+
+def _large_files(view: View, manner: Manner, name: str) -> Iterator[Problem]:
+    missing = [each for each in view.pointers if not os.path.exists(each.object_in(view.repository.common))]
+    if missing and manner.lfs:
+        yield Problem(
+            f"`{name}`: {len(missing)} large files of Git LFS were never fetched, so only their pointers are kept; the"
+            f" first is `{path_text(missing[0].path)}`",
+            "fetch them with `git lfs fetch`, or keep the LFS server",
+            fatal=False,
+        )
+    if view.pointers and not manner.lfs:
+        yield Problem(
+            f"`{name}`: the large files of Git LFS are not kept, as `lfs = false` says",
+            "keep the LFS server, or remove that line",
+            fatal=False,
+        )
+
+
+def _is_there(folder: bytes) -> bool:
+    return os.path.lexists(os.path.join(folder, b".git"))

@@ -1,0 +1,159 @@
+"""Source code: git repositories, with all their history, and what is not committed."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+import weakref
+from collections.abc import Iterable, Iterator
+from itertools import groupby
+from pathlib import Path
+from typing import ClassVar
+
+from pydantic import Field
+
+from tasks.errors import SourceError
+from tasks.item import Facts, Flaw, Item, Stored, StoredItems
+from tasks.settings import SourceSettings
+from tasks.sources.file_facts import with_digest
+from tasks.sources.filetree import NamedPath, PatternLines
+from tasks.sources.git.capture import BUNDLE, DOCUMENT, RepositoryCapture
+from tasks.sources.git.check import repository_problems
+from tasks.sources.git.repository import Repository, find
+from tasks.sources.git.restore import RepositoryRestore
+from tasks.sources.git.view import Manner
+from tasks.sources.path_text import path_text
+from tasks.sources.patterns import Patterns
+from tasks.sources.source import Problem, Restoring
+
+
+class SourceCodeSettings(SourceSettings):
+    """Git repositories: all branches, tags, other references and stashes, and what is not committed."""
+
+    repositories: tuple[Path | NamedPath, ...] = Field(min_length=1)
+    """The folders of working trees, or bare repositories. Each appears in the snapshot under its own name; where two
+    have the same name, write one as `{ path = "/srv/b/site", name = "site-b" }`. Submodules are repositories of their
+    own: name those that are to be kept too."""
+
+    uncommitted: bool = True
+    """Keep also the index, and files that are modified or untracked; never what .gitignore leaves out."""
+
+    exclude: PatternLines = ()
+    """Patterns, as in .gitignore, of modified and untracked files to leave out nevertheless."""
+
+    lfs: bool = True
+    """Keep also the large files that Git LFS has fetched."""
+
+
+class SourceCode:
+    """A `Source` of git repositories."""
+
+    kind: ClassVar[str] = "source_code"
+    Settings: ClassVar[type[SourceSettings]] = SourceCodeSettings
+
+    def __init__(self, name: str, settings: SourceCodeSettings) -> None:
+        self.name = name
+        self.settings = settings
+        self.not_restored: list[str] = []
+        """What the last `restore` could not give back although the item is there, a line each."""
+
+    def roots(self) -> dict[str, str]:
+        """Each name at the top of a snapshot, and the absolute path of its repository. Raises `SourceError` where two
+        would have one name."""
+        roots: dict[str, str] = {}
+        for entry in self.settings.repositories:
+            path = os.path.abspath(entry.path if isinstance(entry, NamedPath) else entry)
+            name = entry.name if isinstance(entry, NamedPath) else os.path.basename(path)
+            if name == ".git":
+                name = os.path.basename(os.path.dirname(path))
+            if not name:
+                raise SourceError(f'`{path}` has no name of its own; write it as {{ path = "{path}", name = "root" }}')
+            if name in roots:
+                raise SourceError(
+                    f"`{roots[name]}` and `{path}` would both be `{name}` in the snapshot; write one of them as"
+                    f' {{ path = "{path}", name = "{name}-2" }}'
+                )
+            roots[name] = path
+        return roots
+
+    def check(self) -> list[Problem]:
+        problems: list[Problem] = []
+        found: list[Repository] = []
+        try:
+            roots = self.roots()
+        except SourceError as error:
+            return [Problem(str(error), "mend `repositories` in backup.toml")]
+        for path in roots.values():
+            try:
+                found.append(find(Path(path)))
+            except SourceError as error:
+                problems.append(Problem(str(error), "mend `repositories` in backup.toml"))
+        kept = {folder for each in found for folder in (each.path, each.folder)}
+        try:
+            for repository in found:
+                problems += repository_problems(repository, self._manner(), kept)
+        except SourceError as error:
+            problems.append(Problem(str(error), "install git 2.38 or newer"))
+        return problems
+
+    def capture(self) -> SourceCodeCapture:
+        repositories = {os.fsencode(label): find(Path(path)) for label, path in self.roots().items()}
+        return SourceCodeCapture(repositories, self._manner())
+
+    def restore(self, items: StoredItems, chosen: Iterable[Stored], into: Path, how: Restoring) -> None:
+        """Each repository that is chosen as a whole is put back as a repository, ready to work in; of others, the
+        chosen items as files. A repository is only ever put where nothing is: raises `Occupied` even with
+        `how.overwrite`."""
+        self.not_restored = []
+        for label, group in groupby(chosen, key=lambda item: item.entry.path.partition(b"/")[0]):
+            self.not_restored += RepositoryRestore(items, label, group).into(into, how)
+
+    def examine(self, scratch: Path) -> Facts:
+        """Raises `SourceError` where a repository was not put back."""
+        repositories = {os.fsencode(label): find(scratch / label) for label in self.roots()}
+        capture = SourceCodeCapture(repositories, self._manner())
+        capture.examine()
+        return capture.facts()
+
+    def _manner(self) -> Manner:
+        settings = self.settings
+        return Manner(settings.uncommitted, settings.lfs, Patterns(settings.exclude))
+
+
+class SourceCodeCapture:
+    """A `Capture` of git repositories."""
+
+    def __init__(self, repositories: dict[bytes, Repository], manner: Manner) -> None:
+        scratch = tempfile.mkdtemp(prefix="geometra-backup-")
+        self._clean = weakref.finalize(self, shutil.rmtree, scratch, ignore_errors=True)
+        top = os.fsencode(scratch)
+        self._captures = {
+            label: RepositoryCapture(label, repository, manner, os.path.join(top, label))
+            for label, repository in sorted(repositories.items())
+        }
+
+    def __iter__(self) -> Iterator[Item]:
+        for capture in self._captures.values():
+            yield from capture
+
+    def stored(self, item: Stored) -> None:
+        self._captures[item.entry.path.partition(b"/")[0]].stored(item)
+
+    def flaws(self) -> Iterable[Flaw]:
+        for capture in self._captures.values():
+            yield from capture.flaws
+
+    def facts(self) -> Facts:
+        repositories = {path_text(label): capture.facts() for label, capture in self._captures.items()}
+        self._clean()
+        return {"repositories": repositories}
+
+    def examine(self) -> None:
+        """Reads everything but the histories, which git itself checks."""
+        for item in self:
+            name = item.entry.path.split(b"/")[1:2]
+            if name not in ([BUNDLE], [DOCUMENT]):
+                self.stored(Stored(with_digest(item.open()) if item.open else item.entry))
+        for capture in self._captures.values():
+            capture.whole = capture.is_connected()

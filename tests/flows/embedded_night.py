@@ -1,0 +1,39 @@
+"""A command as a person would start it: `embedded`, one night, its report on standard output. A child of flows."""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+from tests.flows import kinds
+
+kinds.register()
+
+from tasks.configuration import load  # noqa: E402
+from tasks.installation import Installation  # noqa: E402
+from tasks.plan import begin  # noqa: E402
+from workers.embedded import embedded  # noqa: E402
+
+
+def main(file: Path) -> None:
+    began = time.monotonic()
+    installation = Installation(load(file))
+    with embedded(installation.settings, file):
+        ready = time.monotonic() - began
+        run = begin(installation)
+        tell(run=run.id, ready_seconds=ready)
+        while (report := installation.record.report(run.id)) is None:
+            time.sleep(0.05)
+    tell(state=report["state"], failures=report["failures"])
+
+
+def tell(**what: Any) -> None:
+    sys.stdout.write(json.dumps(what) + "\n")
+    sys.stdout.flush()
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]))

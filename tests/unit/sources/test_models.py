@@ -1,0 +1,29 @@
+"""The facts of models: a digest each, shared content once."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from blake3 import blake3
+
+from tasks.sources.models import Models, ModelsSettings
+from tests.contracts.memory_items import Saved
+
+
+def test_each_content_has_its_digest_and_further_names_refer_to_the_first(tmp_path: Path) -> None:
+    folder = tmp_path / "models"
+    (folder / "b").mkdir(parents=True)
+    (folder / "a.bin").write_bytes(b"weights" * 1000)
+    (folder / "b" / "copy.bin").write_bytes(b"weights" * 1000)
+    (folder / "c.bin").write_bytes(b"other")
+    (folder / "empty").touch()
+    os.link(folder / "c.bin", folder / "d.bin")
+    (folder / "link").symlink_to("a.bin")
+    facts = Saved(Models("models", ModelsSettings(kind="models", paths=(folder,))).capture()).facts
+    assert facts["models"] == {
+        "models/a.bin": blake3(b"weights" * 1000).hexdigest(),
+        "models/c.bin": blake3(b"other").hexdigest(),
+    }
+    assert facts["shared"] == {"models/b/copy.bin": "models/a.bin", "models/d.bin": "models/c.bin"}
+    assert facts["content_bytes"] == 14_005

@@ -1,0 +1,92 @@
+"""Patterns in gitignore style, compared with what git itself says."""
+
+from __future__ import annotations
+
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from tasks.sources.patterns import Patterns
+
+LINES = [
+    ["*.pyc"],
+    ["*.pyc", "!keep.pyc"],
+    ["/top"],
+    ["build/"],
+    ["a/b"],
+    ["a/**/z"],
+    ["**/cache"],
+    ["data/*.csv", "!data/one.csv"],
+    ["# comment", "", "x y"],
+    ["[ab].txt"],
+    ["\\#name", "\\!name"],
+    ["*"],
+    ["*", "!*.py", "!*/"],
+    ["ä*"],
+    ["trailing  "],
+]
+FILES = [
+    *(
+        "a.pyc",
+        "keep.pyc",
+        "top",
+        "sub/top",
+        "build",
+        "sub/build",
+        "a/b",
+        "c/a/b",
+        "a/z",
+        "a/b/c/z",
+        "cache",
+        "x/cache",
+    ),
+    *("data/one.csv", "data/two.csv", "x y", "a.txt", "c.txt", "#name", "!name", "main.py", "ähnlich", "trailing"),
+]
+
+
+@pytest.mark.needs("git")
+@pytest.mark.parametrize("lines", LINES, ids=" ".join)
+def test_files_are_matched_as_git_matches_them(tmp_path: Path, lines: list[str]) -> None:
+    subprocess.run(["git", "init", "-q", str(tmp_path)], check=True)
+    (tmp_path / ".gitignore").write_text("\n".join(lines) + "\n", encoding="utf-8")
+    command = ["git", "check-ignore", "--no-index", "--stdin", "-z"]
+    tried = subprocess.run(command, cwd=tmp_path, input="\0".join(FILES).encode(), capture_output=True, check=False)
+    ignored = {name.decode() for name in tried.stdout.split(b"\0") if name}
+    patterns = Patterns(lines)
+    assert {name for name in FILES if patterns.match(name.encode())} == ignored
+
+
+def test_a_slash_at_the_end_is_for_folders_only() -> None:
+    patterns = Patterns(["build/"])
+    assert patterns.match(b"build", folder=True)
+    assert patterns.match(b"sub/build", folder=True)
+    assert not patterns.match(b"build")
+
+
+@pytest.mark.parametrize("name", [b"\xff\xfe.pyc", b"new\nline.pyc", b"folder\n/x.pyc", b"\xf0\x9f\x98\x80.pyc"])
+def test_names_of_any_bytes_are_matched(name: bytes) -> None:
+    assert Patterns(["*.pyc"]).match(name)
+    assert not Patterns(["*.txt"]).match(name)
+
+
+def test_a_newline_at_the_end_of_a_name_is_part_of_the_name() -> None:
+    assert not Patterns(["*.pyc"]).match(b"a.pyc\n")
+
+
+def test_the_deciding_line_is_the_last_that_matches() -> None:
+    patterns = Patterns(["*.pyc", "", "# comment", "!keep.pyc"])
+    assert patterns.deciding_line(b"a.pyc") == "*.pyc"
+    assert patterns.deciding_line(b"keep.pyc") == "!keep.pyc"
+    assert patterns.deciding_line(b"a.py") is None
+
+
+@pytest.mark.parametrize("line", ["!", "\\"])
+def test_a_line_that_is_no_pattern_is_refused_by_name(line: str) -> None:
+    with pytest.raises(ValueError, match="is no pattern in gitignore style"):
+        Patterns(["*.pyc", line])
+
+
+def test_no_lines_match_nothing() -> None:
+    assert not Patterns([])
+    assert not Patterns([]).match(b"a")

@@ -1,0 +1,142 @@
+"""The private broker: started once, kept over kills, private, gone with its last user."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+
+from tasks.broker import connect, socket_path
+from tasks.errors import SettingsError, Unavailable
+from tasks.settings import Settings
+from workers.private_broker import find_server, private_broker
+
+
+@pytest.fixture(autouse=True)
+def _no_broker_in_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("GEOMETRA_BACKUP_BROKER", raising=False)
+
+
+@pytest.fixture
+def settings(tmp_path: Path) -> Iterator[Settings]:
+    settings = Settings(state=tmp_path / "state", destinations={}, sources={})
+    yield settings
+    assert not socket_path(settings).exists()
+    shutil.rmtree(socket_path(settings).parent, ignore_errors=True)
+
+
+def server_of(url: str) -> int:
+    with closing(connect(url)) as client:
+        return int(client.info("server")["process_id"])
+
+
+def runs(process: int) -> bool:
+    try:
+        return "Z" not in Path(f"/proc/{process}/stat").read_text().rsplit(")", 1)[1].split()[0]
+    except FileNotFoundError:
+        return False
+
+
+def test_it_runs_while_it_is_used_and_not_a_moment_longer(settings: Settings) -> None:
+    with private_broker(settings) as url:
+        process = server_of(url)
+        assert runs(process)
+    assert not runs(process)
+
+
+def test_what_it_knew_is_there_the_next_time(settings: Settings) -> None:
+    with private_broker(settings) as url, closing(connect(url)) as client:
+        client.set("kept", "yes")
+    with private_broker(settings) as url, closing(connect(url)) as client:
+        assert client.get("kept") == "yes"
+        client.waitaof(1, 0, 5000)
+        os.kill(server_of(url), signal.SIGKILL)
+    with private_broker(settings) as url, closing(connect(url)) as client:
+        assert client.get("kept") == "yes"
+
+
+def test_users_share_it_and_the_last_one_stops_it(settings: Settings) -> None:
+    with private_broker(settings) as url:
+        process = server_of(url)
+        with private_broker(settings) as same:
+            assert server_of(same) == process
+        assert runs(process)
+    assert not runs(process)
+
+
+def test_one_whose_user_was_killed_is_taken_over_and_stopped(settings: Settings) -> None:
+    code = (
+        "import pathlib, sys, time\n"
+        "from tasks.settings import Settings\n"
+        "from workers.private_broker import private_broker\n"
+        "settings = Settings(state=pathlib.Path(sys.argv[1]), destinations={}, sources={})\n"
+        "with private_broker(settings) as url:\n"
+        "    print(url, flush=True)\n"
+        "    time.sleep(60)\n"
+    )
+    command = [sys.executable, "-c", code, str(settings.state)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as child:
+        assert child.stdout
+        process = server_of(child.stdout.readline().strip())
+        child.kill()
+    assert runs(process)
+    with private_broker(settings) as url:
+        assert server_of(url) == process
+    assert not runs(process)
+
+
+def test_only_this_user_can_reach_it(settings: Settings) -> None:
+    with private_broker(settings) as url:
+        path = socket_path(settings)
+        assert path.parent.stat().st_mode & 0o777 == 0o700
+        assert path.stat().st_mode & 0o077 == 0
+        listening = subprocess.run(
+            ["cat", "/proc/net/tcp", "/proc/net/tcp6"], capture_output=True, text=True, check=True
+        )
+        assert ":18EB " not in listening.stdout
+
+
+def test_a_state_folder_with_a_long_path_works_too(tmp_path: Path) -> None:
+    settings = Settings(state=tmp_path / ("long" * 30) / "state", destinations={}, sources={})
+    with private_broker(settings) as url, closing(connect(url)) as client:
+        assert client.ping()
+    shutil.rmtree(socket_path(settings).parent)
+
+
+def test_a_short_folder_that_somebody_else_made_first_is_refused(tmp_path: Path) -> None:
+    settings = Settings(state=tmp_path / ("long" * 30) / "state", destinations={}, sources={})
+    (tmp_path / "theirs").mkdir()
+    folder = socket_path(settings).parent
+    folder.symlink_to(tmp_path / "theirs")
+    try:
+        with pytest.raises(SettingsError, match="of this user alone"), private_broker(settings):
+            pass
+    finally:
+        folder.unlink()
+
+
+def test_a_server_that_does_not_start_is_unavailable_and_says_where_to_look(
+    settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "bin").mkdir()
+    (tmp_path / "bin/valkey-server").write_text("#!/bin/sh\nexit 1\n")
+    (tmp_path / "bin/valkey-server").chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path / 'bin'}:{os.environ['PATH']}")
+    with pytest.raises(Unavailable, match=r"broker\.log"), private_broker(settings):
+        pass
+
+
+def test_without_a_server_on_the_path_the_one_of_the_wheel_is_used(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PATH", "/nowhere")
+    assert find_server().name == "valkey-server"
+    with private_broker(settings) as url, closing(connect(url)) as client:
+        assert client.ping()
