@@ -93,9 +93,13 @@ def report(installation: Installation, run: str) -> dict[str, Any]:
         if about is None:
             raise NotFound(f"there is no run `{run}` in the record")
         outcomes = {step: Outcome.from_json(data) for step, data in record.outcomes(run).items()}
-        composed = record.keep_report(run, compose(about, outcomes, datetime.now(UTC)))
+        composed = compose(about, outcomes, datetime.now(UTC))
+    # The file first: who sees the report in the record may end this worker.
     write(installation.reports, composed)
-    return composed
+    kept = record.keep_report(run, composed)
+    if kept != composed:
+        write(installation.reports, kept)
+    return kept
 
 
 def write(folder: Path, composed: Mapping[str, Any]) -> Path:

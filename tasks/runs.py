@@ -32,16 +32,19 @@ def join(record: Record, run: str) -> bool:
 
 
 def close(record: Record, run: str, steps: Sequence[str], message: str) -> None:
-    """Record that steps will never be done: the first that has no outcome was lost, those after it are skipped."""
-    lost = True
+    """Record that steps will never be done: in each branch the first without an outcome was lost, those after it are
+    skipped. `steps` come in the run's order."""
+    broken: set[tuple[str, str]] = set()
     for step in steps:
-        if record.outcome(run, step) is None:
-            verb, source, destination = (*step.split("/"), "", "")[:3]
-            state = Outcome(verb, source, destination, run, state="skipped")
-            if lost:
-                state = Outcome(verb, source, destination, run, state="failed", failure=Failure("Lost", message))
-            record.settle(run, step, state.to_json())
-            lost = False
+        verb, source, destination = (*step.split("/"), "", "")[:3]
+        known = record.outcome(run, step)
+        if known is None:
+            lost = Outcome(verb, source, destination, run, state="failed", failure=Failure("Lost", message))
+            skipped = Outcome(verb, source, destination, run, state="skipped")
+            after = broken & {(source, ""), (source, destination)}
+            record.settle(run, step, (skipped if after else lost).to_json())
+        if known is None or not Outcome.from_json(known).usable:
+            broken.add((source, destination))
     join(record, run)
 
 
@@ -53,18 +56,9 @@ def close_overdue(record: Record, now: datetime, silence: timedelta = OVERDUE) -
         if record.report(run.id) is None and now - alive > silence:
             hours = silence.total_seconds() / 3600
             message = f"no sign of life for {hours:.0f} h: is a worker running for its pool, and is its host up?"
-            for steps in _by_source(run.steps):
-                close(record, run.id, steps, message)
-            join(record, run.id)
+            close(record, run.id, run.steps, message)
             closed.append(run.id)
     return closed
-
-
-def _by_source(steps: Sequence[str]) -> list[list[str]]:
-    sources: dict[str, list[str]] = {}
-    for step in steps:
-        sources.setdefault(step.split("/")[1], []).append(step)
-    return list(sources.values())
 
 
 @shared_task(name="runs.join", bind=True, max_retries=20)

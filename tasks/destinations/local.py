@@ -12,6 +12,8 @@ from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import ClassVar, Literal
 
+from pydantic import Field
+
 from tasks.destinations.destination import Data, Listed, check_name, check_prefix, check_range, is_name
 from tasks.destinations.file_errors import explained
 from tasks.destinations.folder import closing, make_below, open_below, open_root, open_step, sync_folder
@@ -35,7 +37,7 @@ class LocalSettings(DestinationSettings):
     """The folder. It has to be there: a backup never makes it, or a disk that is not mounted would quietly be replaced
     by an empty folder on the disk below."""
 
-    mounted: Path | None = None
+    mounted: Path | None = Field(default=None, examples=["/mnt/disk"])
     """A mount point, such as `/mnt/disk`, that `path` lies on. While nothing is mounted there the destination counts as
     unavailable. Set it wherever `path` is a mount point itself, for that folder is there without its disk too."""
 
@@ -99,7 +101,13 @@ class Local:
 
     def path_of(self, name: str) -> Path | None:
         path = self._root / check_name(name)
-        return path if path.is_file() and not path.is_symlink() else None
+        *folders, last = name.split("/")
+        with explained("read", path), self._open() as root:
+            try:
+                with open_below(root, folders) as folder:
+                    return path if stat.S_ISREG(os.lstat(last, dir_fd=folder).st_mode) else None
+            except (FileNotFoundError, NotADirectoryError):
+                return None
 
     def list(self, prefix: str = "") -> Iterator[Listed]:
         return self._list(check_prefix(prefix))
@@ -240,7 +248,8 @@ def _link(source: int, path: Path, folder: int, last: str) -> bool | None:
     """Give a file a second name. False: the name is taken; None: the file has to be copied."""
     found, named = os.fstat(source), os.lstat(path)
     private = stat.S_IMODE(found.st_mode) == 0o600 and found.st_uid == os.geteuid()
-    if not private or not os.path.samestat(found, named):
+    # Not one that was linked before: two destinations on one disk must not share the bytes that one of them may lose.
+    if not private or found.st_nlink > 1 or not os.path.samestat(found, named):
         return None
     os.fsync(source)
     try:

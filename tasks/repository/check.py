@@ -7,7 +7,7 @@ from collections import deque
 from collections.abc import Callable, Iterable
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
 
 from blake3 import blake3
 
@@ -17,13 +17,11 @@ from tasks.repository import index as indexes
 from tasks.repository.blocks import Blocks
 from tasks.repository.condemned import sentence, sentence_names
 from tasks.repository.index import Index
+from tasks.repository.inventory import Inventory
 from tasks.repository.pack import LISTS, NAME, PackCipher, SealedPack, footer_of, object_name
 from tasks.repository.references import References
 from tasks.repository.sealing import unseal
 from tasks.repository.snapshot import Snapshot
-
-if TYPE_CHECKING:
-    from tasks.repository.repository import Repository
 
 Depth = Literal["listing", "items", "content"]
 
@@ -76,7 +74,7 @@ class CheckReport:
 
 
 def check(
-    repository: Repository,
+    repository: Inventory,
     depth: Depth = "items",
     scope: Scope | None = None,
     progress: Callable[[dict[str, float]], None] | None = None,
@@ -111,14 +109,14 @@ def check(
     return report
 
 
-def _check_keyring(repository: Repository, report: CheckReport) -> None:
+def _check_keyring(repository: Inventory, report: CheckReport) -> None:
     try:
         repository.check_key_document()
     except (Damaged, NewerFormat) as error:
         report.find(f"keys/{repository.writer.keyring}", str(error))
 
 
-def _check_condemned(repository: Repository, report: CheckReport) -> frozenset[bytes]:
+def _check_condemned(repository: Inventory, report: CheckReport) -> frozenset[bytes]:
     """Packs that are condemned, or known to be damaged."""
     found: set[bytes] = set()
     for name in sentence_names(repository.destination):
@@ -132,7 +130,7 @@ def _check_condemned(repository: Repository, report: CheckReport) -> frozenset[b
     return frozenset(found)
 
 
-def _check_index(repository: Repository, report: CheckReport) -> list[tuple[SealedPack, str]]:
+def _check_index(repository: Inventory, report: CheckReport) -> list[tuple[SealedPack, str]]:
     for _ in range(_TRIES):
         packs, damage = [], []
         try:
@@ -150,7 +148,7 @@ def _check_index(repository: Repository, report: CheckReport) -> list[tuple[Seal
     raise Unavailable(f"the index of `{repository.source}` changes faster than it can be read: is a prune in a loop?")
 
 
-def _check_listing(repository: Repository, index: Index, report: CheckReport) -> int:
+def _check_listing(repository: Inventory, index: Index, report: CheckReport) -> int:
     """Whether all indexed packs are there. Returns how many packs no index names."""
     listed = {entry.name: entry.size for entry in repository.destination.list("packs/")}
     wrong = {pack.name: listed.get(object_name(pack.name)) for pack in index.packs}
@@ -169,7 +167,7 @@ def _check_listing(repository: Repository, index: Index, report: CheckReport) ->
     return orphans
 
 
-def _check_snapshots(repository: Repository, report: CheckReport) -> list[Snapshot]:
+def _check_snapshots(repository: Inventory, report: CheckReport) -> list[Snapshot]:
     found = []
     for snapshot_id in repository.snapshot_ids():
         try:
@@ -201,7 +199,7 @@ def _name_the_suffering(
 
 
 def _check_contents(
-    repository: Repository,
+    repository: Inventory,
     packs: list[SealedPack],
     report: CheckReport,
     progress: Callable[[dict[str, float]], None] | None,
@@ -226,7 +224,7 @@ def _check_contents(
     report.figures |= {"read_packs": len(packs), "read_bytes": done, "chunks": chunks}
 
 
-def check_pack(repository: Repository, pack: SealedPack) -> int:
+def check_pack(repository: Inventory, pack: SealedPack) -> int:
     """Read a pack whole and check all of it against its index. Returns the chunks. Raises `Damaged`, `Missing`."""
     name = object_name(pack.name)
     data = memoryview(repository.destination.get(name))

@@ -11,6 +11,7 @@ from typing import NamedTuple
 
 import numpy
 import zstandard
+from numpy.typing import NDArray
 
 RAW, ZSTD, PLANES_2, PLANES_4, PLANES_8 = range(5)
 WIDTH = {PLANES_2: 2, PLANES_4: 4, PLANES_8: 8}
@@ -20,6 +21,9 @@ GREATEST_BLOCK = 4 << 20
 
 _SAMPLE, _SPOTS = 16 << 10, 4
 _TRY_PLANES, _KEEP_RAW, _STRONG_PAYS, _PLANES_PAY = 0.55, 0.98, 0.985, 0.97
+
+
+_Bytes = NDArray[numpy.uint8]
 
 
 class Way(NamedTuple):
@@ -124,16 +128,45 @@ def _split(data: memoryview, method: int) -> list[bytes]:
 def _to_planes(data: memoryview | bytes, width: int) -> memoryview:
     source = numpy.frombuffer(data, dtype=numpy.uint8)
     count = len(source) // width
+    body = count * width
     planes = numpy.empty(len(source), dtype=numpy.uint8)
-    planes[: count * width].reshape(width, count)[:] = source[: count * width].reshape(count, width).T
-    planes[count * width :] = source[count * width :]
+    _part(source[:body], [planes[at * count : (at + 1) * count] for at in range(width)])
+    planes[body:] = source[body:]
     return planes.data
 
 
 def _from_planes(planes: bytes, width: int) -> memoryview:
     source = numpy.frombuffer(planes, dtype=numpy.uint8)
     count = len(source) // width
+    body = count * width
     plain = numpy.empty(len(source), dtype=numpy.uint8)
-    plain[: count * width].reshape(count, width)[:] = source[: count * width].reshape(width, count).T
-    plain[count * width :] = source[count * width :]
+    _join([source[at * count : (at + 1) * count] for at in range(width)], plain[:body])
+    plain[body:] = source[body:]
     return plain.data
+
+
+def _part(data: _Bytes, planes: list[_Bytes]) -> None:
+    """Bytes at even and at odd places, and each half again: as arithmetic on whole 16-bit words, which compilers turn
+    into vector instructions, some eight times faster than copying every second byte."""
+    words = data.view("<u2")
+    if len(planes) == 2:
+        numpy.copyto(planes[0], words, casting="unsafe")
+        numpy.right_shift(words, 8, out=planes[1], casting="unsafe")
+        return
+    even, odd = numpy.empty(len(words), numpy.uint8), numpy.empty(len(words), numpy.uint8)
+    _part(data, [even, odd])
+    _part(even, planes[0::2])
+    _part(odd, planes[1::2])
+
+
+def _join(planes: list[_Bytes], data: _Bytes) -> None:
+    """The reverse of `_part`."""
+    if len(planes) > 2:
+        even, odd = numpy.empty(len(data) // 2, numpy.uint8), numpy.empty(len(data) // 2, numpy.uint8)
+        _join(planes[0::2], even)
+        _join(planes[1::2], odd)
+        planes = [even, odd]
+    words = data.view("<u2")
+    numpy.copyto(words, planes[1])
+    numpy.left_shift(words, 8, out=words)
+    numpy.bitwise_or(words, planes[0], out=words)

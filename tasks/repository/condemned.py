@@ -7,7 +7,7 @@ import os
 from collections.abc import Collection
 from contextlib import suppress
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 from tasks.destinations.destination import Destination
 from tasks.errors import Damaged, Missing, NewerFormat, Unavailable
@@ -16,24 +16,33 @@ from tasks.repository.sealing import seal, unseal
 
 _FOLDER = "condemned/"
 _TRIES = 5
+_MARGIN = timedelta(hours=1)
 
 
 @dataclass(frozen=True, slots=True)
 class Sentence:
     """One list: `packs` that nothing refers to, `orphans` that no index names (perhaps not yet), and `damaged` packs,
-    which a verify found: nothing new may rely on them, so the next capture stores their chunks again."""
+    which a verify found: nothing new may rely on them, so the next capture stores their chunks again. None of them is
+    deleted before `until`."""
 
     name: str
     at: datetime
+    until: datetime
     packs: frozenset[bytes]
     orphans: frozenset[bytes]
     damaged: frozenset[bytes]
+
+    @property
+    def due(self) -> datetime:
+        """When it is too late to rely on these packs: clocks differ, and the last steps of a copy take time."""
+        return self.until - min(_MARGIN, (self.until - self.at) / 4)
 
 
 def put_sentence(
     destination: Destination,
     keys: RepositoryKeys,
     at: datetime,
+    until: datetime,
     *,
     packs: Collection[bytes] = (),
     orphans: Collection[bytes] = (),
@@ -42,6 +51,7 @@ def put_sentence(
     name = f"{_FOLDER}{at.astimezone(UTC):%Y%m%dT%H%M%SZ}-{os.urandom(4).hex()}"
     payload = {
         "at": at.isoformat(),
+        "until": until.isoformat(),
         "condemned": sorted(pack.hex() for pack in packs),
         "orphans": sorted(pack.hex() for pack in orphans),
         "damaged": sorted(pack.hex() for pack in damaged),
@@ -71,7 +81,8 @@ def sentence(destination: Destination, keys: RepositoryKeys, name: str) -> Sente
         packs, orphans, damaged = (
             frozenset(map(bytes.fromhex, data[part])) for part in ("condemned", "orphans", "damaged")
         )
-        return Sentence(name, datetime.fromisoformat(data["at"]), packs, orphans, damaged)
+        at, until = datetime.fromisoformat(data["at"]), datetime.fromisoformat(data["until"])
+        return Sentence(name, at, until, packs, orphans, damaged)
     except (Damaged, ValueError, KeyError, TypeError):
         # No prune deletes a pack while a list can't be read, and without the list its packs get a new one first.
         raise Damaged(
@@ -80,8 +91,19 @@ def sentence(destination: Destination, keys: RepositoryKeys, name: str) -> Sente
 
 
 def condemned_packs(destination: Destination, keys: RepositoryKeys) -> frozenset[bytes]:
-    """Packs that nothing new may rely on. Raises `Damaged` as `sentences` does."""
+    """Packs that a capture does not rely on. Raises `Damaged` as `sentences` does."""
     return frozenset().union(*(each.packs | each.damaged for each in sentences(destination, keys)))
+
+
+def doomed_packs(
+    destination: Destination, keys: RepositoryKeys, now: datetime
+) -> tuple[frozenset[bytes], frozenset[bytes]]:
+    """Packs that nothing may rely on that is listed `now`: the condemned that may be deleted soon, and the orphans that
+    may. Those condemned more lately are safe: whoever would delete them looks at the snapshots again before."""
+    terms = sentences(destination, keys)
+    due = [each for each in terms if now >= each.due]
+    packs = frozenset().union(*(each.packs for each in due), *(each.damaged for each in terms))
+    return packs, frozenset().union(*(each.orphans for each in due))
 
 
 def doubtful_packs(destination: Destination, keys: RepositoryKeys) -> frozenset[bytes]:
@@ -107,6 +129,6 @@ def lift(destination: Destination, keys: RepositoryKeys, packs: Collection[bytes
             continue
         rest = {"packs": term.packs - gone, "orphans": term.orphans - gone, "damaged": term.damaged - gone}
         if any(rest.values()):
-            put_sentence(destination, keys, term.at, **rest)
+            put_sentence(destination, keys, term.at, term.until, **rest)
         with suppress(Missing):
             destination.delete(term.name)

@@ -7,44 +7,42 @@ import os
 from collections.abc import Callable, Iterable
 from contextlib import suppress
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy
 from blake3 import blake3
 
 from tasks.destinations.destination import Data, whole
 from tasks.destinations.file_errors import explained
-from tasks.errors import Condemned, Damaged, Exists, Missing, Refused
+from tasks.errors import Condemned, Damaged, Exists, Missing, Refused, Unavailable
 from tasks.repository.blocks import Blocks
-from tasks.repository.condemned import condemned_packs, damaged_packs, lift
+from tasks.repository.condemned import damaged_packs, doomed_packs, lift
 from tasks.repository.index import Index, IndexedPack
+from tasks.repository.inventory import Inventory
 from tasks.repository.pack import NAME, SealedPack, footer_of, object_name
 from tasks.repository.packing import put_index
 from tasks.repository.references import References
 
-if TYPE_CHECKING:
-    from tasks.repository.repository import Repository
-
 
 def copy(
-    here: Repository,
+    here: Inventory,
     snapshot_id: str,
-    to: Repository,
+    to: Inventory,
     progress: Callable[[dict[str, float]], None] | None = None,
 ) -> dict[str, float]:
-    """Idempotent: what is there is not sent again. Returns `packs`, `sent_bytes`. Raises `Condemned` where chunks are
-    only in packs that a prune has condemned: the source must be captured again. Raises `Damaged`, `Unavailable`.
-    What a verify found damaged over there is replaced as far as it is whole here."""
+    """Idempotent: what is there is not sent again. Returns `packs`, `sent_bytes`. What a verify found damaged over
+    there is replaced as far as it is whole here. Raises `Condemned` where chunks are only in packs that a prune may
+    delete soon: the source must be captured again. Raises `Damaged`, `Unavailable`."""
     name = f"snapshots/{snapshot_id}"
     if snapshot_id in to.snapshot_ids():
         return {"packs": 0, "sent_bytes": 0}
     snapshot = here.snapshot(snapshot_id)
-    index = here.index(refresh=True)
+    index = here.sound_index()
     references = References(Blocks(here.destination, index, here.keys)).follow([snapshot])
     if references.findings:
-        raise Condemned(f"snapshot `{snapshot_id}` relies on chunks that were condemned or lost; back up again")
-    heal(here, to)
-    there = to.index(refresh=True)
+        raise Condemned(f"snapshot `{snapshot_id}` relies on chunks that were lost meanwhile; back up again")
+    heal(here, to, index)
+    doomed, left_before = doomed_packs(to.destination, to.keys, to.clock())
+    there = to.sound_index(without=doomed)
     wanted, relied = _sort_out(index, there, references)
     objects = _index_objects(here, {index.pack(pack).origin for pack in wanted})
     total = sum(index.pack(pack).size for pack in wanted)
@@ -60,9 +58,14 @@ def copy(
             _put_same(to, origin, here.destination.get(origin))
         else:
             put_index(to.destination, to.keys, chosen)
-    # The last look: a pack that is condemned from now on is condemned by a prune that will see this snapshot.
-    if condemned_packs(to.destination, to.keys) & (relied | wanted):
-        raise Condemned(f"a prune condemned packs that snapshot `{snapshot_id}` relies on; back up again")
+    # The last look: whoever condemns a pack from now on, or comes to delete one that was condemned lately, will see
+    # this snapshot.
+    doomed, orphans = doomed_packs(to.destination, to.keys, to.clock())
+    if doomed & (relied | wanted):
+        raise Condemned(f"a prune condemned packs that snapshot `{snapshot_id}` relies on; prune, and back up again")
+    if (orphans | left_before) & wanted or not to.listed_packs().keys() >= relied | wanted:
+        # They have an index now, so that a prune that begins from now on leaves them alone.
+        raise Unavailable(f"a prune may be deleting what an earlier copy of `{snapshot_id}` had left; try again")
     _put_same(to, name, here.destination.get(name))
     return {"packs": len(wanted), "sent_bytes": sent}
 
@@ -76,15 +79,17 @@ def _sort_out(index: Index, there: Index, references: References) -> tuple[set[b
     return missing, relied
 
 
-def _index_objects(here: Repository, origins: Iterable[str]) -> dict[str, list[SealedPack]]:
+def _index_objects(here: Inventory, origins: Iterable[str]) -> dict[str, list[SealedPack]]:
     return {origin: here.index_object(origin) for origin in origins}
 
 
-def heal(here: Repository, to: Repository) -> int:
-    """Replace packs that a verify found damaged at `to` by those that are here. Returns how many."""
-    index = here.index()
+def heal(here: Inventory, to: Inventory, index: Index) -> int:
+    """Replace packs that a verify found damaged at `to` by those that `index` names here, and also those of a wrong
+    size. Returns how many."""
     healed = set()
-    for pack in damaged_packs(to.destination, to.keys):
+    sizes = to.listed_packs()
+    resized = {pack.name for pack in index.packs if sizes.get(pack.name, pack.size) != pack.size}
+    for pack in damaged_packs(to.destination, to.keys) | resized:
         if pack not in index:
             continue
         try:
@@ -105,14 +110,14 @@ def heal(here: Repository, to: Repository) -> int:
     return len(healed)
 
 
-def _put_pack(pack: IndexedPack, here: Repository, to: Repository) -> None:
+def _put_pack(pack: IndexedPack, here: Inventory, to: Inventory) -> None:
     data = _whole_pack(pack, here)
     # Where it is there: sent by an earlier try. Its name is the hash of its footer, and an object is whole or absent.
     with suppress(Exists):
         to.destination.put(object_name(pack.name), data)
 
 
-def _whole_pack(pack: IndexedPack, here: Repository) -> Data:
+def _whole_pack(pack: IndexedPack, here: Inventory) -> Data:
     """All of it, as far as that can be told without the private key. Raises `Damaged`, `Missing`."""
     name = object_name(pack.name)
     data = whole(here.destination, name)
@@ -130,7 +135,7 @@ def _whole_pack(pack: IndexedPack, here: Repository) -> Data:
     return data
 
 
-def _put_same(to: Repository, name: str, data: bytes) -> None:
+def _put_same(to: Inventory, name: str, data: bytes) -> None:
     try:
         to.destination.put(name, data)
     except Exists:

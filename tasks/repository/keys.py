@@ -76,7 +76,7 @@ class WriterKey:
         """Whether `text` was signed for the object `name` by a holder of the private key."""
         try:
             VerifyKey(self.verify).verify(name.encode() + b"\0" + text, signature)
-        except (BadSignatureError, ValueError):
+        except (BadSignatureError, TypeError, ValueError):
             return False
         return True
 

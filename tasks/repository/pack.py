@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import struct
 from array import array
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
@@ -39,6 +40,14 @@ def header_size(kind: str) -> int:
 def object_name(pack: bytes) -> str:
     text = pack.hex()
     return f"packs/{text[:2]}/{text}"
+
+
+def pack_named(name: str) -> bytes | None:
+    """The pack whose object has this name; None for what is no pack's."""
+    with suppress(ValueError):
+        pack = bytes.fromhex(name.rpartition("/")[2])
+        return pack if object_name(pack) == name else None
+    return None
 
 
 class Block(NamedTuple):

@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 import msgpack
 
 from tasks.destinations.destination import Destination
-from tasks.errors import Damaged
+from tasks.errors import Damaged, Missing, NewerFormat
 from tasks.repository.keys import RepositoryKeys
 from tasks.repository.sealing import seal, unseal
 
@@ -49,7 +49,7 @@ def proofs(destination: Destination, keys: RepositoryKeys) -> dict[str, list[Pro
             data = json.loads(text)
             when, findings = datetime.fromisoformat(data["when"]), tuple(data["findings"])
             proof = Proof(**{**data, "when": when, "findings": findings})
-        except (Damaged, ValueError, KeyError, TypeError):
+        except (Damaged, Missing, NewerFormat, ValueError, KeyError, TypeError, msgpack.UnpackException):
             continue
         if keys.writer.verified(listed.name, text, signature) and listed.name.startswith(f"{_FOLDER}{proof.snapshot}/"):
             found.setdefault(proof.snapshot, []).append(proof)

@@ -7,7 +7,6 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import TYPE_CHECKING
 
 from tasks.errors import Damaged, Missing
 from tasks.repository.block import TARGET, Draft, Profile
@@ -16,13 +15,11 @@ from tasks.repository.buffers import Buffers
 from tasks.repository.compression import STRONG
 from tasks.repository.condemned import Sentence, lift, put_sentence, sentences
 from tasks.repository.index import Index
+from tasks.repository.inventory import Inventory
 from tasks.repository.pack import CONTENT, LISTS, SealedPack, object_name
 from tasks.repository.packing import Packing, put_index
 from tasks.repository.proof import delete_proofs
 from tasks.repository.references import References
-
-if TYPE_CHECKING:
-    from tasks.repository.repository import Repository
 
 REPACK_BELOW = 0.5
 """A pack of whose decoded bytes less than this part is used is rewritten."""
@@ -35,15 +32,17 @@ class PrunePlan:
     """What a prune would do. `figures`: `forget` (snapshots), `condemn`, `delete`, `pardon`, `repack` (packs) and
     `condemned_bytes`, `freed_bytes` (as stored)."""
 
-    repository: Repository
+    repository: Inventory
     references: References = field(repr=False)
     index: Index = field(repr=False)
     now: datetime
+    until: datetime
     forget: tuple[str, ...]
     condemn: frozenset[bytes]
     orphans: frozenset[bytes]
     delete: frozenset[bytes]
     pardon: frozenset[bytes]
+    gone: frozenset[bytes]
     repack: tuple[bytes, ...]
     figures: dict[str, float] = field(default_factory=dict)
 
@@ -57,74 +56,82 @@ class PrunePlan:
             _repack(self, progress)
         condemn = set(self.condemn) | set(self.repack)
         if condemn or self.orphans:
-            put_sentence(repository.destination, repository.keys, self.now, packs=condemn, orphans=self.orphans)
+            put_sentence(
+                repository.destination, repository.keys, self.now, self.until, packs=condemn, orphans=self.orphans
+            )
         _rewrite_indexes(repository, self.delete)
         for pack in sorted(self.delete):
             _delete(repository, object_name(pack))
-        lift(repository.destination, repository.keys, self.delete | self.pardon)
+        lift(repository.destination, repository.keys, self.delete | self.pardon | self.gone)
         return dict(self.figures)
 
 
-def plan_prune(repository: Repository, forget: Collection[str], now: datetime, grace: timedelta) -> PrunePlan:
+def plan_prune(repository: Inventory, forget: Collection[str], now: datetime, grace: timedelta) -> PrunePlan:
     """Look, and change nothing. Raises `Damaged` where a kept snapshot can't be followed: then nothing may go."""
-    listed = {entry.name: entry.size for entry in repository.destination.list("packs/")}
+    # In this order: whatever a snapshot that is seen relies on is seen too.
+    kept = [snapshot for snapshot in repository.snapshots() if snapshot.id not in set(forget)]
     terms = sentences(repository.destination, repository.keys)
     index = repository.whole_index(strict=True)
-    kept = [snapshot for snapshot in repository.snapshots() if snapshot.id not in set(forget)]
-    blocks = Blocks(repository.destination, index, repository.keys)
-    references = References(blocks).follow(kept)
+    listed = repository.listed_packs()
+    references = References(Blocks(repository.destination, index, repository.keys)).follow(kept)
     for snapshot, findings in references.findings.items():
         raise Damaged(f"nothing is pruned while snapshot `{snapshot}` is damaged ({findings[0]}): run `verify` first")
-    since = _condemned_since(terms)
     damaged = frozenset().union(*(term.damaged for term in terms))
-    used = index.used_bytes(references.used)
-    raw = index.raw_bytes()
+    used, raw = index.used_bytes(references.used), index.raw_bytes()
+    since = _last_day(terms, grace, orphans=False)
     condemn, delete, pardon, repack = set(), set(), set(), []
     for number, pack in enumerate(index.packs):
         if used[number] == 0:
+            # A former orphan counts anew: since it has an index, captures rely on it.
             if pack.name not in since:
                 condemn.add(pack.name)
-            elif now - since[pack.name] >= grace:
+            elif now >= since[pack.name]:
                 delete.add(pack.name)
-        elif pack.name in since:
-            if pack.name not in damaged:
-                pardon.add(pack.name)
+        elif pack.name in damaged:
+            continue
+        elif listed.get(pack.name) != pack.size:
+            raise Damaged(f"nothing is pruned while `{object_name(pack.name)}` is not whole: run `verify` first")
+        elif any(pack.name in term.packs | term.orphans for term in terms):
+            pardon.add(pack.name)
         elif used[number] < REPACK_BELOW * raw[number]:
             repack.append(pack.name)
-    unnamed = {bytes.fromhex(name.rpartition("/")[2]) for name in listed} - {pack.name for pack in index.packs}
-    orphans = {pack for pack in unnamed if pack not in since}
-    delete |= {pack for pack in unnamed if pack in since and now - since[pack] >= grace}
-    sizes = {bytes.fromhex(name.rpartition("/")[2]): size for name, size in listed.items()}
+    unnamed = listed.keys() - {pack.name for pack in index.packs}
+    since = _last_day(terms, grace, orphans=True)
+    delete |= {pack for pack in unnamed if pack in since and now >= since[pack]}
     figures = {
         "forget": len(set(forget)),
         "condemn": len(condemn) + len(repack),
         "pardon": len(pardon),
         "repack": len(repack),
         "delete": len(delete),
-        "condemned_bytes": sum(sizes.get(pack, 0) for pack in condemn),
-        "freed_bytes": sum(sizes.get(pack, 0) for pack in delete),
+        "condemned_bytes": sum(listed.get(pack, 0) for pack in condemn),
+        "freed_bytes": sum(listed.get(pack, 0) for pack in delete),
     }
     return PrunePlan(
-        repository,
-        references,
-        index,
-        now,
-        tuple(sorted(forget)),
-        frozenset(condemn),
-        frozenset(orphans),
-        frozenset(delete),
-        frozenset(pardon),
-        tuple(repack),
-        {name: float(value) for name, value in figures.items()},
+        repository=repository,
+        references=references,
+        index=index,
+        now=now,
+        until=now + grace,
+        forget=tuple(sorted(forget)),
+        condemn=frozenset(condemn),
+        orphans=frozenset(unnamed - since.keys()),
+        delete=frozenset(delete),
+        pardon=frozenset(pardon),
+        gone=frozenset(since.keys() - listed.keys() - {pack.name for pack in index.packs}),
+        repack=tuple(repack),
+        figures={name: float(value) for name, value in figures.items()},
     )
 
 
-def _condemned_since(terms: list[Sentence]) -> dict[bytes, datetime]:
-    since: dict[bytes, datetime] = {}
+def _last_day(terms: list[Sentence], grace: timedelta, *, orphans: bool) -> dict[bytes, datetime]:
+    """From when on each condemned pack may be deleted: what its list promised, and not before `grace` is over."""
+    days: dict[bytes, datetime] = {}
     for term in terms:
-        for pack in term.packs | term.orphans | term.damaged:
-            since[pack] = min(since.get(pack, term.at), term.at)
-    return since
+        day = max(term.until, term.at + grace)
+        for pack in term.packs | term.damaged | (term.orphans if orphans else frozenset()):
+            days[pack] = max(days.get(pack, day), day)
+    return days
 
 
 def _repack(plan: PrunePlan, progress: Callable[[dict[str, float]], None] | None) -> None:
@@ -156,7 +163,7 @@ def _repack(plan: PrunePlan, progress: Callable[[dict[str, float]], None] | None
             packing.finish()
 
 
-def _rewrite_indexes(repository: Repository, gone: frozenset[bytes]) -> None:
+def _rewrite_indexes(repository: Inventory, gone: frozenset[bytes]) -> None:
     """Drop packs from the index, and merge many small index objects. New ones first, then the old ones go."""
     objects = {origin: repository.index_object(origin) for origin in repository.index_names()}
     many = len(objects) > _MOST_INDEXES
@@ -172,7 +179,7 @@ def _rewrite_indexes(repository: Repository, gone: frozenset[bytes]) -> None:
         _delete(repository, origin)
 
 
-def _delete(repository: Repository, name: str) -> None:
+def _delete(repository: Inventory, name: str) -> None:
     try:
         repository.destination.delete(name)
     except Missing:

@@ -2,19 +2,15 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from tasks.errors import Damaged, Missing, NewerFormat
+from tasks.repository.inventory import Inventory
 from tasks.repository.pack import PackCipher, SealedPack, footer_of, object_name
 from tasks.repository.packing import put_index
-
-if TYPE_CHECKING:
-    from tasks.repository.repository import Repository
 
 _PACKS_AN_INDEX = 1024
 
 
-def rebuild_index(repository: Repository) -> int:
+def rebuild_index(repository: Inventory) -> int:
     """Needs the private key. Returns how many packs are indexed again; what can't be read of a damaged pack is left
     out. Index objects that can't be read are deleted once their packs are indexed anew."""
     repository.writer.as_reader()
@@ -25,8 +21,7 @@ def rebuild_index(repository: Repository) -> int:
         except (Damaged, NewerFormat):
             broken.append(origin)
     found: list[SealedPack] = []
-    for listed in list(repository.destination.list("packs/")):
-        pack = bytes.fromhex(listed.name.rpartition("/")[2])
+    for pack in repository.listed_packs():
         if pack not in named:
             try:
                 found.append(_read(repository, pack))
@@ -39,7 +34,7 @@ def rebuild_index(repository: Repository) -> int:
     return len(found)
 
 
-def _read(repository: Repository, pack: bytes) -> SealedPack:
+def _read(repository: Inventory, pack: bytes) -> SealedPack:
     data = repository.destination.get(object_name(pack))
     cipher = PackCipher(pack, data[:128], repository.keys)
     listed = cipher.open_footer(pack, footer_of(pack, memoryview(data)))

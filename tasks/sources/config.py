@@ -22,7 +22,7 @@ SECRETS = (
     *(".ssh/", ".gnupg/", ".aws/", ".azure/", ".netrc", ".pgpass", ".my.cnf", ".htpasswd", ".git-credentials"),
     *(".npmrc", ".pypirc", ".dockercfg", "*secret*", "*credential*", "*password*", "*token*", "*.tfvars", "*.tfstate*"),
 )
-"""What `leave_out_secrets` leaves out; capital letters are names of their own, as everywhere in these patterns."""
+"""What `leave_out_secrets` leaves out, in capital letters too."""
 
 
 class ConfigSettings(FileTreeSettings):
@@ -36,7 +36,7 @@ class ConfigSettings(FileTreeSettings):
     such. How many and which were left out is noted in each snapshot. They must be kept elsewhere then."""
 
     secret_patterns: PatternLines = ()
-    """More patterns of secrets to leave out; `!` before one takes it nevertheless."""
+    """More patterns of secrets to leave out, in capital letters too; `!` before one takes it nevertheless."""
 
 
 class Config(FileTree):

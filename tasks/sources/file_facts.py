@@ -34,7 +34,7 @@ class FileFacts:
             return
         self._counts[entry.type] += 1
         if entry.type == FILE:
-            self._bytes += entry.size
+            self._bytes += entry.content_size
         # An ACL's numbers and the owner's attributes travel with the file; the machine's own do not.
         attributes = [pair for pair in entry.xattrs if pair[0].startswith(_PORTABLE)] if entry.xattrs else ()
         mode = entry.mode & ~_GIVEN_BY_OWNERS

@@ -6,21 +6,20 @@ import errno
 import os
 import secrets
 import stat
-from bisect import bisect_right
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from contextlib import suppress
-from itertools import accumulate
 from pathlib import Path
 from threading import Lock
 from types import TracebackType
 
-from tasks.errors import BackupError, Damaged, NoSpace, Occupied, Refused, UnsafePath
-from tasks.item import Entry, Stored
+from tasks.errors import BackupError, NoSpace, Occupied, Refused, UnsafePath
+from tasks.item import Stored
 from tasks.sources.metadata import Metadata
 from tasks.sources.not_restored import NotRestored
 from tasks.sources.open_folders import Descriptor, OpenFolders
 from tasks.sources.path_text import path_text
 from tasks.sources.source import Restoring
+from tasks.sources.target_file import TargetFile, identity
 
 _OPEN_TARGET = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
 _CREATE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
@@ -29,33 +28,6 @@ _OPEN_PIPE = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 _IN_THE_WAY = frozenset({errno.ELOOP, errno.ENOTDIR})
 _FULL = frozenset({errno.ENOSPC, errno.EDQUOT})
 _OPEN_FILES = 64
-
-
-class _Target:
-    """A file that is being written, under `name`; `made` tells it from another that takes its place."""
-
-    __slots__ = ("extents", "made", "name", "starts")
-
-    def __init__(self, entry: Entry, name: bytes, made: tuple[int, int]) -> None:
-        self.name = name
-        self.made = made
-        self.extents = entry.extents
-        # Where each stretch of data begins in the stream.
-        self.starts = [0, *accumulate(length for _, length in entry.extents or ())]
-
-    def places(self, offset: int, data: memoryview) -> Iterator[tuple[int, memoryview]]:
-        """Where in the file a run of the stream belongs."""
-        if self.extents is None:
-            yield offset, data
-            return
-        while data:
-            index = bisect_right(self.starts, offset) - 1
-            start, length = self.extents[index]
-            within = offset - self.starts[index]
-            part = data[: length - within]
-            yield start + within, part
-            data = data[len(part) :]
-            offset += len(part)
 
 
 class FolderWriter:
@@ -73,7 +45,7 @@ class FolderWriter:
         self._overwrite = how.overwrite
         self._metadata = Metadata(how.owners, self.missed)
         self._lock = Lock()
-        self._targets: dict[bytes, _Target] = {}
+        self._targets: dict[bytes, TargetFile] = {}
         self._open: dict[bytes, Descriptor] = {}
         self._were_there: set[bytes] = set()
         try:
@@ -92,7 +64,7 @@ class FolderWriter:
         for path, target in self._targets.items():
             try:
                 folder = self._folders.at(path.rpartition(b"/")[0])
-                if _identity(os.stat(target.name, dir_fd=folder.number, follow_symlinks=False)) == target.made:
+                if identity(os.stat(target.name, dir_fd=folder.number, follow_symlinks=False)) == target.made:
                     os.unlink(target.name, dir_fd=folder.number)
             except OSError:
                 continue  # the error that ended the restore matters more
@@ -219,7 +191,7 @@ class FolderWriter:
             raise _translated(error, path) from error
         return parent, name
 
-    def _file(self, item: Stored) -> tuple[_Target, Descriptor]:
+    def _file(self, item: Stored) -> tuple[TargetFile, Descriptor]:
         """The file of an item: made the first time, opened again when it had to make room for others."""
         path = item.entry.path
         with self._lock:
@@ -227,15 +199,14 @@ class FolderWriter:
             descriptor = self._open.pop(path, None)
             if target is None:
                 parent, name = self._place(path)
-                _check_extents(item.entry)
-                beside = _temporary_name() if self._overwrite else name
-                descriptor = Descriptor(os.open(beside, _CREATE, 0o600, dir_fd=parent.number))
-                target = _Target(item.entry, beside, _identity(os.fstat(descriptor.number)))
+                target = TargetFile(item.entry, _temporary_name() if self._overwrite else name)
+                descriptor = Descriptor(os.open(target.name, _CREATE, 0o600, dir_fd=parent.number))
+                target.made = identity(os.fstat(descriptor.number))
                 self._targets[path] = target
             elif descriptor is None:
                 parent, _ = self._place(path)
                 descriptor = Descriptor(os.open(target.name, _REOPEN, dir_fd=parent.number))
-                if _identity(os.fstat(descriptor.number)) != target.made:
+                if identity(os.fstat(descriptor.number)) != target.made:
                     raise UnsafePath(f"someone put something else in the place of `{path_text(path)}`")
             self._open[path] = descriptor
             if len(self._open) > _OPEN_FILES:
@@ -269,20 +240,6 @@ def check_path(path: bytes) -> None:
         raise UnsafePath(
             f"the snapshot names the path `{path_text(path)}`, which leads out of the folder to restore to"
         )
-
-
-def _check_extents(entry: Entry) -> None:
-    end = 0
-    for start, length in entry.extents or ():
-        if start < end or length <= 0:
-            raise Damaged(f"`{path_text(entry.path)}`: its map of holes makes no sense")
-        end = start + length
-    if end > entry.size:
-        raise Damaged(f"`{path_text(entry.path)}`: its map of holes makes no sense")
-
-
-def _identity(status: os.stat_result) -> tuple[int, int]:
-    return status.st_dev, status.st_ino
 
 
 def _temporary_name() -> bytes:

@@ -15,13 +15,13 @@ class Selection:
     """Decides by path, relative to its root. `exclude` and `secrets` leave out a file, or a folder and all it holds;
     of the rest, `include` takes files, or a folder and all it holds; without `include` everything is taken.
 
-    A name that `secrets` leaves out is counted, and the first hundred are kept.
+    A name that `secrets` leaves out, whatever its case, is counted, and the first hundred are kept.
     """
 
     def __init__(self, include: Iterable[str] = (), exclude: Iterable[str] = (), secrets: Iterable[str] = ()) -> None:
         self._include = Patterns(include)
         self._exclude = Patterns(exclude)
-        self._secrets = Patterns(secrets)
+        self._secrets = Patterns(line.lower() for line in secrets)
         self.everything = not (self._include or self._exclude or self._secrets)
         self.takes_all = not self._include
         self._count = 0
@@ -31,7 +31,7 @@ class Selection:
         """True if the name and whatever is below it are left out. `shown` is how a left-out secret is named."""
         if self._exclude and self._exclude.match(path, folder):
             return True
-        if self._secrets and self._secrets.match(path, folder):
+        if self._secrets and self._secrets.match(path.lower(), folder):
             self._count += 1
             if len(self._names) < _NAMED:
                 self._names.append(path_text(shown) + "/" * folder)

@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import os
-import shutil
-import tempfile
-import weakref
 from collections.abc import Iterable, Iterator
 from itertools import groupby
 from pathlib import Path
@@ -125,12 +122,8 @@ class SourceCodeCapture:
     """A `Capture` of git repositories."""
 
     def __init__(self, repositories: dict[bytes, Repository], manner: Manner) -> None:
-        scratch = tempfile.mkdtemp(prefix="geometra-backup-")
-        self._clean = weakref.finalize(self, shutil.rmtree, scratch, ignore_errors=True)
-        top = os.fsencode(scratch)
         self._captures = {
-            label: RepositoryCapture(label, repository, manner, os.path.join(top, label))
-            for label, repository in sorted(repositories.items())
+            label: RepositoryCapture(label, repository, manner) for label, repository in sorted(repositories.items())
         }
 
     def __iter__(self) -> Iterator[Item]:
@@ -145,9 +138,7 @@ class SourceCodeCapture:
             yield from capture.flaws
 
     def facts(self) -> Facts:
-        repositories = {path_text(label): capture.facts() for label, capture in self._captures.items()}
-        self._clean()
-        return {"repositories": repositories}
+        return {"repositories": {path_text(label): each.facts() for label, each in self._captures.items()}}
 
     def examine(self) -> None:
         """Reads everything but the histories, which git itself checks."""

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import signal
 import sys
 import tempfile
 from contextlib import ExitStack
@@ -28,6 +29,8 @@ _TMPFS = Path("/dev/shm")  # noqa: S108 - a private folder is made in it
 
 def main() -> int:
     asked = _arguments()
+    for ending in (signal.SIGINT, signal.SIGTERM):  # SIGINT too: a shell's background jobs start with it ignored
+        signal.signal(ending, lambda number, _: sys.exit(128 + number))
     programs = [PROGRAMS[name] for name in asked.program]
     for program in list(programs):
         if why := program.missing():

@@ -43,7 +43,12 @@ def run(command: Sequence[str | Path], *, cwd: Path, environment: Mapping[str, s
             command, cwd=cwd, env=environment, stdin=subprocess.DEVNULL, stdout=output, stderr=subprocess.STDOUT
         )
         with _Sampler() as sampler:
-            _, status, usage = os.wait4(process.pid, 0)
+            try:
+                _, status, usage = os.wait4(process.pid, 0)
+            except BaseException:
+                process.terminate()
+                _reap(patience=1.0)
+                raise
             wall = time.perf_counter() - started
             cpu = usage.ru_utime + usage.ru_stime + _reap()
         process.returncode = os.waitstatus_to_exitcode(status)

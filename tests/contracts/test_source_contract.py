@@ -13,7 +13,8 @@ from tasks.sources.filetree import FileTree, FileTreeSettings
 from tasks.sources.logs import Logs
 from tasks.sources.models import Models
 from tasks.sources.test_data import TestData
-from tests.contracts.file_source_contract import FileSourceContract, Make
+from tests.contracts.file_source import Make
+from tests.contracts.file_source_contract import FileSourceContract
 
 
 def maker(kind: type[FileTree]) -> Make:

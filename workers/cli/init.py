@@ -39,8 +39,8 @@ def command(
         raise Occupied(f"`{recovery_sheet}` is there already: the recovery sheet needs a new file")
     found = discover(folder)
     own = keys / "passphrase"
-    reference = passphrase or f"file:{own}"
-    secret = Secret(reference=reference).read() if passphrase else secrets.token_urlsafe(24)
+    reference = passphrase or f"file:{keys.name}/{own.name}"
+    secret = Secret.at(passphrase).read() if passphrase else secrets.token_urlsafe(24)
     document, writer, sheet = create_keys(secret)
     text = render(found, destination=destination, passphrase=reference)
     with explained("write", keys):

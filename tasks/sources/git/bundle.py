@@ -39,15 +39,14 @@ class BundleStream:
     """A `Stream` of a bundle with the references `named`, and all that `tips` reach. Raises `Unreadable` wherever git
     fails, so it never ends early."""
 
-    def __init__(
-        self, reflection: Reflection, entry: Entry, head: BundleHead, tips: list[bytes], *, limit: int = WHOLE_LIMIT
-    ) -> None:
+    def __init__(self, reflection: Reflection, entry: Entry, head: BundleHead, tips: list[bytes]) -> None:
         self._entry = entry
+        self._reflection = reflection
         self._size = 0
         lines = [b"%s %s\n" % (value, name) for name, value in sorted(head.named.items())]
         self._start = memoryview(b"".join([_HEADS[head.object_format], *lines, b"\n"]))
         try:
-            self._pack = _packing(reflection, tips, limit)
+            self._pack = _packing(reflection, tips)
         except (GitFailed, OSError) as error:
             raise Unreadable(str(error)) from error
 
@@ -76,9 +75,9 @@ def count_objects(reflection: Reflection, tips: list[bytes]) -> int:
     return int(reflection.git.run(*_LIST, "--count", "--stdin", given=_lines(tips)))
 
 
-def _packing(reflection: Reflection, tips: list[bytes], limit: int) -> Output:
+def _packing(reflection: Reflection, tips: list[bytes]) -> Output:
     git, given = reflection.git, reflection.path(b"write-order")
-    whole = _write_order(git, tips, given, limit)
+    whole = _write_order(git, tips, given)
     if not whole:
         with open(given, "wb") as file:
             file.write(_lines(tips))
@@ -87,7 +86,7 @@ def _packing(reflection: Reflection, tips: list[bytes], limit: int) -> Output:
         return git.start(*_PACK, *options, given=file)
 
 
-def _write_order(git: Git, tips: list[bytes], into: bytes, limit: int) -> bool:
+def _write_order(git: Git, tips: list[bytes], into: bytes) -> bool:
     """Writes the name of every object in the order in which they are to be packed; False if they are too much."""
     paths: dict[bytes, bytearray] = {}
     total, width = 0, len(tips[0]) // 2
@@ -100,7 +99,7 @@ def _write_order(git: Git, tips: list[bytes], into: bytes, limit: int) -> bool:
         for line in lines:
             name, size, path = line.split(b" ", 2)
             total += int(size)
-            if total > limit:
+            if total > WHOLE_LIMIT:
                 return False
             paths.setdefault(path, bytearray()).extend(bytes.fromhex(name.decode()))
     with open(into, "wb") as file:

@@ -36,29 +36,28 @@ _NOT_KEPT = (
 _SHARED = ("/config", "/description", "/hooks/", "/info/", "/lfs/objects/")
 """What a linked working tree takes from the repository that it belongs to."""
 _NOT_COUNTED = (DOCUMENT, OWN + b"/config", OWN + b"/index", OWN + b"/sharedindex.")
-"""What need not be the same byte for byte in a copy: a configuration may name a place, and an index holds times."""
+"""What need not be the same byte for byte in a copy: a configuration may name a place, and an index holds times. Nor
+need the time of the git directory itself, which any command may change."""
 _LATEST = (1 << 63) - 1
 
 
 class RepositoryCapture:
-    """One pass over one repository. `folder` must stay until everything was read. A git that fails is a flaw, as other
-    repositories may be well; a file that fails is one too."""
+    """One pass over one repository. A git that fails is a flaw, as other repositories may be well."""
 
-    def __init__(self, label: bytes, repository: Repository, manner: Manner, folder: bytes) -> None:
+    def __init__(self, label: bytes, repository: Repository, manner: Manner) -> None:
         self.flaws: list[Flaw] = []
         self.whole = True
         """Whether everything that the repository names was stored."""
         self._label = label
         self._repository = repository
         self._manner = manner
-        self._folder = folder
         self._view: View | None = None
         self._owners = OwnerNames()
         self._files = FileFacts()
 
     def __iter__(self) -> Iterator[Item]:
         try:
-            view = self._view = look(self._repository, self._manner, self._folder)
+            view = self._view = look(self._repository, self._manner)
             newest = _newest(view)
         except GitFailed as error:
             self._flaw("unreadable", str(error))
@@ -80,7 +79,7 @@ class RepositoryCapture:
         name = item.entry.path[len(self._label) + 1 :]
         if name == BUNDLE:
             self.whole = not any(flaw.path == item.entry.path for flaw in self.flaws)
-        elif not name.startswith(_NOT_COUNTED):
+        elif name != OWN and not name.startswith(_NOT_COUNTED):
             self._files.add(item.entry)
 
     def facts(self) -> Facts:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import tempfile
 from collections.abc import Collection, Iterator
 
 from tasks.sources.git.command import GitFailed
@@ -18,17 +17,16 @@ _SAMPLES = 5
 def repository_problems(repository: Repository, manner: Manner, kept: Collection[bytes]) -> Iterator[Problem]:
     """`kept` are the working trees and git directories of all repositories of the source."""
     name = path_text(repository.path)
-    with tempfile.TemporaryDirectory(prefix="geometra-backup-") as scratch:
-        try:
-            view = look(repository, manner, os.path.join(os.fsencode(scratch), b"reflection"))
-            view.count_objects()
-            others = working_trees(repository.git())
-        except GitFailed as error:
-            yield Problem(f"`{name}` can't be read: {error}", "see `git fsck` there, or restore it from a good copy")
-            return
-        yield from _in_itself(view, name)
-        yield from _around(view, name, [tree for tree in others if os.path.realpath(tree) not in kept], kept)
-        yield from _large_files(view, manner, name)
+    try:
+        view = look(repository, manner)
+        view.count_objects()
+        trees = [tree for tree in working_trees(repository.git()) if os.path.realpath(tree) != repository.path]
+    except GitFailed as error:
+        yield Problem(f"`{name}` can't be read: {error}", "see `git fsck` there, or restore it from a good copy")
+        return
+    yield from _in_itself(view, name)
+    yield from _around(view, name, trees, kept)
+    yield from _large_files(view, manner, name)
 
 
 def _in_itself(view: View, name: str) -> Iterator[Problem]:

@@ -8,6 +8,8 @@ from __future__ import annotations
 import os
 import shutil
 import stat
+import tempfile
+import weakref
 
 from tasks.sources.git.command import Git
 from tasks.sources.git.empty_folder import make_git_folder
@@ -17,11 +19,13 @@ _COPIED = (b"info/exclude", b"info/attributes", b"info/sparse-checkout")
 
 
 class Reflection:
-    """Made in `folder`, which is our own and not there yet. `indexes` are its copies of the index and of what that is
-    split into, by name, each with the status of what it is a copy of; none without `with_index`."""
+    """Lies in a temporary folder as long as it is used. `indexes` are its copies of the index and of what that is split
+    into, by name, each with the status of what it is a copy of; none without `with_index`. Raises `OSError`."""
 
-    def __init__(self, repository: Repository, named: References, folder: bytes, *, with_index: bool = True) -> None:
-        self.folder = folder
+    def __init__(self, repository: Repository, named: References, *, with_index: bool) -> None:
+        temporary = tempfile.mkdtemp(prefix="geometra-backup-")
+        weakref.finalize(self, shutil.rmtree, temporary, ignore_errors=True)
+        folder = self.folder = os.fsencode(temporary)
         self.indexes: dict[bytes, os.stat_result] = {}
         make_git_folder(folder, named.object_format, partial=named.partial)
         if named.shallow:

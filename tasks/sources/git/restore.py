@@ -19,7 +19,7 @@ from tasks.errors import BackupError, Damaged, NoSpace, Occupied, Refused, Unsaf
 from tasks.item import FOLDER, HARDLINK, Entry, Stored, StoredItems, Stream
 from tasks.sources.file_restore import restore_files
 from tasks.sources.folder_writer import check_path
-from tasks.sources.git.bundle import BundleHead, unpack
+from tasks.sources.git.bundle import WHOLE_LIMIT, BundleHead, unpack
 from tasks.sources.git.capture import BUNDLE, DOCUMENT, OWN, TREE
 from tasks.sources.git.command import Git, GitFailed
 from tasks.sources.git.document import Document, is_reference
@@ -93,6 +93,7 @@ class _Building:
             if head.object_format != document.object_format:
                 raise Damaged(f"`{path_text(BUNDLE)}` and `{path_text(DOCUMENT)}` are not of one repository")
             self._name_objects(head)
+            self._compact()
         self._set_head()
         if not document.bare:
             self._check_out()
@@ -147,6 +148,12 @@ class _Building:
         self._git.run("pack-refs", "--all")
         if self._document.stash:
             self._write_stash()
+
+    def _compact(self) -> None:
+        """Whole objects take ten times the room that git needs, and `git gc` alone would leave them so."""
+        if self._chosen[BUNDLE].entry.size <= 2 * WHOLE_LIMIT:
+            with suppress(GitFailed):  # it is all there as it is
+                self._git.run("repack", "-a", "-d", "-f", "-n", "--keep-unreachable", "--window-memory=64m", "--quiet")
 
     def _write_stash(self) -> None:
         """The older entries are nothing but lines of the stash's history."""

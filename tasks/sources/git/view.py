@@ -39,12 +39,12 @@ class View:
         return count_objects(self.reflection, self.tips)
 
 
-def look(repository: Repository, manner: Manner, folder: bytes) -> View:
-    """`folder` is to be ours, is not there yet, and must stay as long as the view is used. Raises `GitFailed`."""
+def look(repository: Repository, manner: Manner) -> View:
+    """Raises `GitFailed`."""
     named = references(repository)
     uncommitted = manner.uncommitted and repository.tree is not None
     try:
-        reflection = Reflection(repository, named, folder, with_index=uncommitted)
+        reflection = Reflection(repository, named, with_index=uncommitted)
     except OSError as error:
         raise GitFailed(f"its index can't be copied: {error.strerror}") from error
     if not uncommitted and named.head_commit:

@@ -48,6 +48,15 @@ class TestAFileOfTheSpool:
         assert (root / "packs/one").samefile(finished)
         assert not (root / ".tmp").exists()
 
+    def test_never_becomes_one_file_of_two_destinations(self, local: Local, root: Path, finished: Path) -> None:
+        (root.parent / "other").mkdir()
+        other = Local(LocalSettings(path=root.parent / "other"))
+        local.put("packs/one", finished)
+        other.put("packs/one", finished)
+        assert not (root.parent / "other/packs/one").samefile(root / "packs/one")
+        (root / "packs/one").write_bytes(b"damaged")
+        assert other.get("packs/one") == b"content"
+
     def test_that_others_may_read_is_copied_and_keeps_its_mode(self, local: Local, root: Path, finished: Path) -> None:
         finished.chmod(0o644)
         local.put("packs/one", finished)
@@ -109,6 +118,7 @@ class TestAFileOfTheSpool:
                 local.put("packs/one", path)
         assert list(local.list()) == []
 
+    @pytest.mark.skipif(not Path("/proc/version").is_file(), reason="needs Linux for a file that belies its size")
     def test_that_is_not_as_long_as_it_says_is_not_stored(self, local: Local, root: Path) -> None:
         with pytest.raises(Damaged, match="/proc/version"):
             local.put("packs/one", Path("/proc/version"))
@@ -178,6 +188,7 @@ def test_storing_takes_no_memory_for_what_is_stored(local: Local, tmp_path: Path
     assert peak < 6 * MIB
 
 
+@pytest.mark.skipif(not Path("/proc/self/fd").is_dir(), reason="needs Linux to count them")
 def test_no_descriptor_is_left_open(local: Local, root: Path, finished: Path) -> None:
     local.put("a/one", b"x")
     os.mkfifo(root / "pipe")

@@ -11,6 +11,8 @@ import pytest
 from tasks.destinations import Local
 from tasks.errors import Exists
 
+pytestmark = pytest.mark.skipif(not Path("/proc/self/fd").is_dir(), reason="needs Linux to tell what was synced")
+
 Calls = list[tuple[str, str]]
 
 

@@ -184,6 +184,14 @@ def test_a_file_that_changed_within_the_clocks_tick_is_marked_to_be_read_again(t
     assert opened.close().entry.version[0] == file.stat().st_ctime_ns
 
 
+def test_a_file_that_was_listed_with_another_size_is_read_whole(file: Path) -> None:
+    # Both changes of one tick of the clock have the same times.
+    listed = file_entry(b"file", file.stat(), OWNERS)._replace(size=5)
+    opened = stream(file, listed=listed)
+    assert read_all(opened) == file.read_bytes()
+    assert opened.close().entry.size == 100_000
+
+
 def test_times_beyond_what_64_bits_hold_are_cut(tmp_path: Path) -> None:
     file = Path("/dev/shm") / f"far-{os.getpid()}"  # noqa: S108 - takes any time
     file.touch()

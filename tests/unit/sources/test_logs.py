@@ -6,8 +6,10 @@ from pathlib import Path
 
 import pytest
 
+from tasks.sources import file_reader
 from tasks.sources.logs import Logs, LogsSettings
-from tests.contracts.memory_items import Saved
+from tasks.sources.open_folders import Descriptor
+from tests.contracts.memory_items import Saved, read_all
 
 
 @pytest.fixture
@@ -55,6 +57,35 @@ def test_a_rotation_during_the_capture_loses_and_doubles_nothing(folder: Path) -
     after = Saved(logs.capture(), saved)
     assert after[b"log/app.log.3"].content == b"2\n" * 1000
     assert after[b"log/app.log"].content == b"new\n"
+
+
+def test_a_rotation_during_the_listing_loses_and_doubles_nothing(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    calm = file_reader.open_for_reading
+    rotations = 0
+
+    def rotating(within: Descriptor, name: bytes, *, own: bool) -> int:
+        nonlocal rotations
+        if name == b"app.log.1" and not rotations:
+            rotations += 1
+            rotate(folder)
+        return calm(within, name, own=own)
+
+    monkeypatch.setattr(file_reader, "open_for_reading", rotating)
+    saved = Saved(source(folder).capture())
+    assert rotations
+    assert [item.content[:2] for item in saved if item.content] == [b"ne", b"0\n", b"1\n", b"2\n", b"3\n"]
+
+
+def test_a_log_that_is_deleted_after_the_listing_is_captured(folder: Path) -> None:
+    capture = source(folder).capture()
+    kept = {}
+    for item in capture:
+        if item.entry.path == b"log/app.log":
+            (folder / "app.log.2").unlink()
+        if item.open:
+            kept[item.entry.path] = read_all(item.open())
+    assert kept[b"log/app.log.2"] == b"2\n" * 1000
+    assert list(capture.flaws()) == []
 
 
 def test_every_log_is_cut_the_same_way(folder: Path) -> None:

@@ -107,10 +107,8 @@ def test_a_new_commit_leaves_most_of_the_bundle_as_it_was(tmp_path: Path) -> Non
     before = Saved(made(site).capture())[BUNDLE].content
     commit(site, {"two.txt": "changed\n"})
     after = Saved(made(site).capture())[BUNDLE].content
-    same = len(os.path.commonprefix([before[100:], after[100:]]))
     pieces = {before[at : at + 512] for at in range(len(before) - 512)}
     found = sum(after[at : at + 512] in pieces for at in range(0, len(after) - 512, 512))
-    assert same < len(after) - 1024, "the change is not only at the end"
     assert found > 0.95 * len(after) / 512
 
 
@@ -182,8 +180,7 @@ def test_a_git_that_is_killed_in_the_middle_ends_the_stream_with_an_error(tmp_pa
         assert stream.readinto(buffer)
     stream._pack._process.kill()
     with pytest.raises(Unreadable):
-        while stream.readinto(buffer):
-            pass
+        read_all(stream)
     stream.close()
 
 
@@ -303,9 +300,9 @@ def test_a_repository_inside_another_that_does_not_track_it_is_kept_file_by_file
     saved = Saved(source.capture())
     assert facts(saved)["nested_repositories"] == ["vendor/inner"]
     source.restore(saved, saved, tmp_path / "copy", Restoring())
+    assert source.examine(tmp_path / "copy") == saved.facts
     assert git(tmp_path / "copy/site/vendor/inner", "rev-parse", "HEAD").decode().strip() == head
     assert git(tmp_path / "copy/site/vendor/inner", "status", "--porcelain") == b""
-    assert source.examine(tmp_path / "copy") == saved.facts
 
 
 def test_submodules_are_named_and_kept_when_they_are_named_as_repositories(tmp_path: Path) -> None:

@@ -40,9 +40,7 @@ def fires(schedule: LocalCrontab, since: datetime, until: datetime) -> list[date
 
 
 def test_a_plan_is_due_at_its_own_local_time() -> None:
-    sent = fires(
-        LocalCrontab("30 2 * * *", "Europe/Berlin"), datetime(2026, 7, 1, tzinfo=UTC), datetime(2026, 7, 4, tzinfo=UTC)
-    )
+    sent = fires(NIGHTLY, datetime(2026, 7, 1, tzinfo=UTC), datetime(2026, 7, 4, tzinfo=UTC))
     assert [f"{at:%d %H:%M}" for at in sent] == ["01 00:30", "02 00:30", "03 00:30"]
 
 

@@ -1,0 +1,240 @@
+"""What a repository holds, read afresh: its marker, keyring document, snapshots and index."""
+
+from __future__ import annotations
+
+import json
+import tempfile
+from collections.abc import Callable, Collection, Mapping
+from contextlib import suppress
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Self
+
+from blake3 import blake3
+
+from tasks.destinations.destination import Destination
+from tasks.errors import (
+    Damaged,
+    Exists,
+    Missing,
+    NewerFormat,
+    NotARepository,
+    NotFound,
+    Refused,
+    Unavailable,
+    WrongKey,
+)
+from tasks.repository import index as indexes
+from tasks.repository.condemned import condemned_packs, doubtful_packs, sentences
+from tasks.repository.index import Index
+from tasks.repository.keys import FORMAT, RepositoryKeys, WriterKey, check_document, keyring_of
+from tasks.repository.pack import SealedPack, pack_named
+from tasks.repository.sealing import unseal
+from tasks.repository.snapshot import Snapshot
+
+_MARKER = "repository"
+_INDEX_TRIES = 5
+
+
+class Inventory:
+    """The part of a repository that its verbs stand on. Holds nothing but what can be read again."""
+
+    def __init__(self, destination: Destination, source: str, writer: WriterKey, cache: Path | None = None) -> None:
+        """Use `open` or `create_or_open`. `cache` is a folder for copies of index objects; losing it loses nothing."""
+        self.destination, self.source, self.writer = destination, source, writer
+        self.keys: RepositoryKeys = writer.for_source(source)
+        self.clock: Callable[[], datetime] = _now
+        self._cache = cache
+        self._index: Index | None = None
+
+    @classmethod
+    def open(cls, destination: Destination, writer: WriterKey, cache: Path | None = None) -> Self:
+        """Raises `NotARepository`, `NewerFormat`, `WrongKey`."""
+        try:
+            marker = destination.get(_MARKER)
+        except Missing:
+            raise NotARepository("there is no repository at this destination: nothing was ever uploaded here") from None
+        try:
+            fields = json.loads(marker)
+            found, source, keyring = int(fields["format"]), str(fields["source"]), str(fields["keyring"])
+        except (ValueError, KeyError, TypeError):
+            raise Damaged("`repository` can't be read: the object that says what is stored here is damaged") from None
+        if found > FORMAT:
+            raise NewerFormat(f"the repository has format {found}; this version reads up to {FORMAT}: upgrade first")
+        repository = cls(destination, source, writer, cache)
+        if keyring != writer.keyring or fields["id"] != repository.keys.identity.hex():
+            raise WrongKey(f"the repository of `{source}` belongs to keyring {keyring}, not to {writer.keyring}")
+        return repository
+
+    @classmethod
+    def create_or_open(
+        cls, destination: Destination, source: str, writer: WriterKey, document: bytes, *, cache: Path | None = None
+    ) -> Self:
+        """Puts the keyring document and the marker where they are missing."""
+        name = f"keys/{keyring_of(document)}"
+        with suppress(NotARepository):
+            opened = cls.open(destination, writer, cache)
+            try:
+                destination.get(name, 0, 0)
+            except Missing:
+                _put_once(destination, name, document)
+            return opened
+        marker = {
+            "format": FORMAT,
+            "id": writer.for_source(source).identity.hex(),
+            "source": source,
+            "keyring": writer.keyring,
+            "document": blake3(document).hexdigest(),
+        }
+        _put_once(destination, name, document)
+        _put_once(destination, _MARKER, json.dumps(marker).encode())
+        return cls.open(destination, writer, cache)
+
+    @staticmethod
+    def key_document(destination: Destination) -> bytes:
+        """The keyring document that is stored beside the packs: with a passphrase, all that a restore needs."""
+        try:
+            name = f"keys/{json.loads(destination.get(_MARKER))['keyring']}"
+        except Missing:
+            raise NotARepository("there is no repository at this destination: nothing was ever uploaded here") from None
+        except (ValueError, KeyError, TypeError):
+            raise Damaged("`repository` can't be read: the object that says what is stored here is damaged") from None
+        try:
+            return destination.get(name)
+        except Missing:
+            raise Damaged(f"`{name}` is missing: put the keyring's `keyring.json` there under that name") from None
+
+    def check_key_document(self) -> None:
+        """Raises `Damaged` or `NewerFormat` where the keyring document that is stored here would open nothing."""
+        document = self.key_document(self.destination)
+        check_document(document, self.writer)
+        if json.loads(self.destination.get(_MARKER)).get("document") not in (None, blake3(document).hexdigest()):
+            raise Damaged(f"`keys/{self.writer.keyring}` is not what was stored: put `keyring.json` there in its place")
+
+    def snapshots(self) -> list[Snapshot]:
+        """All of them, oldest first. Raises `Damaged` naming one that can't be read."""
+        found = [self._snapshot(listed.name) for listed in self.destination.list("snapshots/")]
+        return sorted(found, key=lambda snapshot: (snapshot.started, snapshot.id))
+
+    def readable_snapshots(self) -> list[Snapshot]:
+        """Those that can be read, oldest first: one damaged object must stop neither a capture nor a restore."""
+        found = []
+        for name in self.snapshot_ids():
+            with suppress(Damaged, NewerFormat, NotFound):
+                found.append(self.snapshot(name))
+        return sorted(found, key=lambda snapshot: (snapshot.started, snapshot.id))
+
+    def snapshot_ids(self) -> list[str]:
+        """Without reading them; sorted by time."""
+        return [listed.name.removeprefix("snapshots/") for listed in self.destination.list("snapshots/")]
+
+    def snapshot(self, snapshot_id: str) -> Snapshot:
+        """Raises `NotFound`."""
+        try:
+            return self._snapshot(f"snapshots/{snapshot_id}")
+        except (Missing, Refused):
+            raise NotFound(
+                f"`{self.source}` has no snapshot `{snapshot_id}` here: `list` shows what there is"
+            ) from None
+
+    def _snapshot(self, name: str) -> Snapshot:
+        payload = unseal(self.keys.metadata, name, self.destination.get(name))
+        return Snapshot.from_bytes(name, payload)
+
+    def index(self, *, refresh: bool = False) -> Index:
+        """Where the chunks lie that may be relied on: all indexed packs that are there, but the condemned ones."""
+        if self._index is None or refresh:
+            without = condemned_packs(self.destination, self.keys)
+            self._index = self.load_index(without=without, present=self.listed_packs())
+        return self._index
+
+    def sound_index(self, *, without: Collection[bytes] = ()) -> Index:
+        """What can be read from: all indexed packs that are there, but the damaged ones; the condemned ones last."""
+        terms = sentences(self.destination, self.keys)
+        condemned: frozenset[bytes] = frozenset().union(*(term.packs for term in terms))
+        damaged: frozenset[bytes] = frozenset().union(*(term.damaged for term in terms))
+        return self.load_index(last=condemned, without=damaged.union(without), present=self.listed_packs())
+
+    def listed_packs(self) -> dict[bytes, int]:
+        """Sizes by name of the packs that are there, indexed or not."""
+        listed = self.destination.list("packs/")
+        return {pack: size for name, size in listed if (pack := pack_named(name))}
+
+    def whole_index(self, *, strict: bool = False) -> Index:
+        """The index with the condemned and the damaged packs too. Of a chunk that is stored twice, the place in a pack
+        that is neither is the one found. `strict`: raises `Damaged` where a part of it can't be read."""
+        doubtful = condemned_packs if strict else doubtful_packs
+        return self.load_index(last=doubtful(self.destination, self.keys), strict=strict)
+
+    def load_index(
+        self,
+        *,
+        last: Collection[bytes] = (),
+        without: Collection[bytes] = (),
+        present: Mapping[bytes, int] | None = None,
+        strict: bool = False,
+    ) -> Index:
+        """Some packs come last, so that of a chunk stored twice the other place is found; some are left out, and those
+        that are not `present` at their size. Unless `strict`, what a damaged index object names is unknown: it is
+        stored again, or missed when read."""
+        for _ in range(_INDEX_TRIES):
+            loaded = Index()
+            try:
+                late = []
+                for origin in self.index_names():
+                    for pack in self._packs_of(origin, strict):
+                        if pack.name in last:
+                            late.append((pack, origin))
+                        elif pack.name not in without and (present is None or present.get(pack.name) == pack.size):
+                            loaded.add(pack, origin)
+                for pack, origin in late:
+                    if present is None or present.get(pack.name) == pack.size:
+                        loaded.add(pack, origin)
+                return loaded
+            except Missing:
+                # A prune has put this object's packs into another one meanwhile: look again.
+                continue
+        raise Unavailable(f"the index of `{self.source}` changes faster than it can be read: is a prune in a loop?")
+
+    def _packs_of(self, name: str, strict: bool) -> list[SealedPack]:
+        try:
+            return self.index_object(name)
+        except (Damaged, NewerFormat):
+            if strict:
+                raise
+            return []
+
+    def index_names(self) -> list[str]:
+        return [listed.name for listed in self.destination.list("index/")]
+
+    def index_object(self, name: str) -> list[SealedPack]:
+        """Raises `Damaged`, `Missing`."""
+        return indexes.decode(name, self._index_payload(name))
+
+    def _index_payload(self, name: str) -> bytes:
+        copy_of = self._cache / self.keys.identity.hex() / name if self._cache else None
+        if copy_of and copy_of.exists():
+            try:
+                return unseal(self.keys.metadata, name, copy_of.read_bytes())
+            except Damaged:
+                copy_of.unlink(missing_ok=True)
+        data = self.destination.get(name)
+        payload = unseal(self.keys.metadata, name, data)
+        if copy_of:
+            copy_of.parent.mkdir(parents=True, exist_ok=True)
+            with tempfile.NamedTemporaryFile(dir=copy_of.parent, delete=False) as file:
+                file.write(data)
+            Path(file.name).replace(copy_of)
+        return payload
+
+
+def _now() -> datetime:
+    return datetime.now(UTC)
+
+
+def _put_once(destination: Destination, name: str, data: bytes) -> None:
+    try:
+        destination.put(name, data)
+    except Exists:
+        if destination.get(name) != data:
+            raise WrongKey(f"`{name}` is there already and is another: two installations share this place") from None
