@@ -5,6 +5,7 @@ setting, so each is imported with an underscore. What each line is for was found
 from __future__ import annotations
 
 import os as _os
+from datetime import timedelta as _timedelta
 
 from kombu import Exchange as _Exchange
 from kombu import Queue as _Queue
@@ -60,7 +61,7 @@ task_routes = (_pools.route,)
 
 timezone = "UTC"
 enable_utc = True
-beat_schedule = _schedule.beat_schedule(_settings)
+beat_schedule = _schedule.beat_schedule(_settings, every=_timedelta(seconds=_visibility / 2))
 beat_schedule_filename = str(_settings.state / "beat-schedule")
 # Or a killed beat forgets what it has sent, and sends it again.
 beat_sync_every = 1

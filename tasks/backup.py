@@ -24,7 +24,14 @@ class Rooted(Protocol):
     def roots(self) -> dict[str, str]: ...
 
 
-def capture(installation: Installation, source: str, run: Run, *, progress: Progress = unheard) -> Outcome:
+def capture(
+    installation: Installation,
+    source: str,
+    run: Run,
+    *,
+    now: datetime | None = None,
+    progress: Progress = unheard,
+) -> Outcome:
     """Capture a source into this host's spool, deduplicated against its first destination that can be reached.
 
     The run's id and start make the snapshot's id, so a capture for the same run is made once, and a second call
@@ -48,7 +55,7 @@ def capture(installation: Installation, source: str, run: Run, *, progress: Prog
         run=run.id,
         plan=run.plan,
         host=settings.host,
-        started=datetime.now(UTC),
+        started=now or datetime.now(UTC),
         allow_incomplete=settings.sources[source].allow_incomplete,
         roots=made.roots() if isinstance(made, Rooted) else {},
     )

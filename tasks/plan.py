@@ -21,7 +21,7 @@ from tasks.errors import BackupError, NotFound, Unavailable
 from tasks.installation import Installation, current
 from tasks.prune import prune_task
 from tasks.record import Run, step_name
-from tasks.runs import close_task, join_task
+from tasks.runs import close, close_task, join, join_task
 from tasks.settings import Settings
 from tasks.upload import upload_task
 from tasks.verify import verify_task
@@ -29,6 +29,9 @@ from tasks.verify import verify_task
 DUE = "due"
 """As a slot: the last time that the plan was due. So a message that comes twice, or a second beat, makes no second run,
 and a night missed three times is made up for once."""
+
+OVERDUE = timedelta(hours=6)
+"""When no run gave a sign of life for so long, the unfinished ones are closed: what has no outcome has failed."""
 
 _log = structlog.get_logger(__name__)
 
@@ -55,7 +58,7 @@ def begin(
     steps = [step for source in chosen for step in _steps(source, installation.destinations_of(source))]
     run = installation.record.begin(Run(name, plan, slot, now, tuple(steps)))
     if not installation.record.is_sent(run.id):
-        _send(installation, run.id, chosen)
+        _send(installation, run)
         installation.record.mark_sent(run.id)
     return run
 
@@ -99,16 +102,45 @@ def _steps(source: str, destinations: Sequence[str]) -> list[str]:
     return [step_name("backup", source), *after]
 
 
-def _send(installation: Installation, run: str, sources: Sequence[str]) -> None:
+def tend(installation: Installation, now: datetime, silence: timedelta) -> dict[str, str]:
+    """See to the runs that have no report. A run that gave no sign of life for `silence` gets its messages again, and
+    again after twice that time: a broker that was killed, or whose worker was killed in the moment between taking a
+    message and noting so, has lost some. For the steps that are done, or under way, that changes nothing.
+    Returns the runs that were *resumed* or *closed*.
+    """
+    record = installation.record
+    open_runs = [run for run in record.runs() if not record.has_report(run.id)]
+    signs = {run.id: record.alive(run.id) or run.started for run in open_runs}
+    seen_to: dict[str, str] = {}
+    for run in open_runs:
+        if now - max(signs.values()) > OVERDUE:
+            hours = OVERDUE.total_seconds() / 3600
+            close(record, run.id, run.steps, f"no sign of life for {hours:.0f} h: is there a worker for its pool?")
+            seen_to[run.id] = "closed"
+        elif now - signs[run.id] >= silence * 2 ** record.resumed(run.id):
+            record.count_resumption(run.id)
+            _send(installation, run)
+            seen_to[run.id] = "resumed"
+    return seen_to
+
+
+def _send(installation: Installation, run: Run) -> None:
+    """The messages of what has no outcome yet; without any such, of the report."""
+    record = installation.record
+    sources = dict.fromkeys(step.split("/")[1] for step in record.missing(run))
     for source in sources:
-        _canvas(installation, run, source).apply_async()
+        try:
+            _canvas(installation, run.id, source).apply_async()
+        except NotFound as error:  # the configuration has changed since the run began
+            close(record, run.id, [step for step in run.steps if step.split("/")[1] == source], str(error))
     if not sources:
-        join_task.si(run=run).apply_async()
+        join(record, run.id)
 
 
 def _canvas(installation: Installation, run: str, source: str) -> Signature[Any]:
     """backup → upload → verify → prune → join, the part from upload on once for each destination of the source."""
-    kind, destinations = installation.settings.sources[source].kind, installation.destinations_of(source)
+    destinations = installation.destinations_of(source)
+    kind = installation.settings.sources[source].kind
     branches = [_branch(run, source, destination) for destination in destinations]
     lost = close_task.si(run=run, steps=_steps(source, destinations))
     backup = BACKUPS[kind].si(source=source, run=run).on_error(lost)
@@ -134,3 +166,10 @@ def start(self: Task[Any, Any], *, plan: str = "", slot: str = "", sources: Sequ
         raise self.retry(countdown=5, exc=error) from error
     _log.info("run started", run=run.id, plan=run.plan, slot=run.slot, steps=len(run.steps))
     return run.to_json()
+
+
+@shared_task(name="plan.tend", bind=True, max_retries=0)
+def tend_task(self: Task[Any, Any]) -> None:
+    visibility = float(self.app.conf.broker_transport_options["visibility_timeout"])
+    for run, how in tend(current(), datetime.now(UTC), timedelta(seconds=2 * visibility)).items():
+        _log.warning(f"run {how}", run=run)

@@ -128,6 +128,15 @@ class Record:
             stamp = self._redis.hget(self._key("run", check_run(run)), "alive")
         return datetime.fromtimestamp(float(stamp), UTC) if stamp else None
 
+    def resumed(self, run: str) -> int:
+        """How often the run's messages were sent again."""
+        with _reaching():
+            return int(self._redis.hget(self._key("run", check_run(run)), "resumed") or 0)
+
+    def count_resumption(self, run: str) -> None:
+        with _reaching():
+            self._redis.hincrby(self._key("run", check_run(run)), "resumed", 1)
+
     # Outcomes, as the JSON that crosses the broker
 
     def settle(self, run: str, step: str, outcome: dict[str, Any]) -> dict[str, Any]:
@@ -185,6 +194,10 @@ class Record:
             text = self._redis.get(self._key("report", check_run(run)))
         return dict(json.loads(text)) if text else None
 
+    def has_report(self, run: str) -> bool:
+        with _reaching():
+            return bool(self._redis.exists(self._key("report", check_run(run))))
+
     # Leases: who works on a step. tasks/lease.py keeps one alive
 
     def take(self, run: str, step: str, token: str, seconds: float) -> int | None:
@@ -192,7 +205,9 @@ class Record:
         with _reaching():
             if not self._redis.set(self._lease(run, step), token, nx=True, px=int(seconds * 1000)):
                 return None
-            return self._count(run, step + " lost") - 1
+            lost = self._count(run, step + " lost") - 1
+        self.touch(run)
+        return lost
 
     def renew(self, run: str, step: str, token: str, seconds: float) -> bool:
         """False: the lease ran out meanwhile and is someone else's."""

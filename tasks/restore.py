@@ -7,7 +7,7 @@ import time
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, Protocol, runtime_checkable
+from typing import Any
 
 from celery import Task, shared_task
 
@@ -33,19 +33,20 @@ class Wanted:
 
 def restore_from(
     repository: Repository, snapshot: Snapshot, source: Source, wanted: Wanted, *, progress: Progress = unheard
-) -> dict[str, float]:
+) -> tuple[dict[str, float], list[str]]:
     """Put back from a repository that is open with the private key. Needs no configuration and no cache. Returns
-    figures. Raises `NotFound`, `Occupied`, `UnsafePath`, `Damaged`; what was put back before an error stays."""
+    figures, and a line for each thing that could not be given back, such as an owner. Raises `NotFound`, `Occupied`,
+    `UnsafePath`, `Damaged`; what was put back before an error stays."""
     began = time.monotonic()
     items = repository.read(snapshot)
     if wanted.patterns or wanted.paths:
         chosen = Chosen(items, wanted.patterns, wanted.paths)
         count, size = chosen.count, chosen.content_bytes
-        source.restore(_Watched(items, size, progress), chosen, wanted.into, wanted.how)
+        missed = source.restore(_Watched(items, size, progress), chosen, wanted.into, wanted.how)
     else:
         count, size = int(snapshot.figures.get("items", 0)), int(snapshot.figures.get("content_bytes", 0))
-        source.restore(_Watched(items, size, progress), items, wanted.into, wanted.how)
-    return {"items": count, "restored_bytes": size, "seconds": time.monotonic() - began}
+        missed = source.restore(_Watched(items, size, progress), items, wanted.into, wanted.how)
+    return {"items": count, "restored_bytes": size, "seconds": time.monotonic() - began}, missed
 
 
 def restore(
@@ -62,20 +63,11 @@ def restore(
     made = installation.source(source)
     repository = installation.repository(source, destination, reader=True)
     chosen = chosen_snapshot(repository, snapshot, destination)
-    figures = restore_from(repository, chosen, made, wanted, progress=progress)
-    flaws = not_restored(made)
-    state: State = "incomplete" if flaws else "done"
-    return Outcome("restore", source, destination, snapshot=chosen.id, state=state, figures=figures, flaws=flaws)
-
-
-@runtime_checkable
-class _Telling(Protocol):
-    not_restored: list[str]
-
-
-def not_restored(source: Source) -> tuple[str, ...]:
-    """What the source's last restore could not give back, a line each."""
-    return tuple(source.not_restored) if isinstance(source, _Telling) else ()
+    figures, missed = restore_from(repository, chosen, made, wanted, progress=progress)
+    state: State = "incomplete" if missed else "done"
+    return Outcome(
+        "restore", source, destination, snapshot=chosen.id, state=state, figures=figures, flaws=tuple(missed)
+    )
 
 
 class _Watched:

@@ -7,7 +7,6 @@ branch of a night ends in `runs.join`, which asks the record, and the last one t
 from __future__ import annotations
 
 from collections.abc import Sequence
-from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from celery import Task, shared_task
@@ -17,9 +16,6 @@ from tasks.installation import current
 from tasks.outcome import Failure, Outcome
 from tasks.record import Record
 from tasks.report import report_task
-
-OVERDUE = timedelta(hours=6)
-"""A run that gave no sign of life for so long is closed: its steps without an outcome have failed."""
 
 
 def join(record: Record, run: str) -> bool:
@@ -48,19 +44,6 @@ def close(record: Record, run: str, steps: Sequence[str], message: str) -> None:
     join(record, run)
 
 
-def close_overdue(record: Record, now: datetime, silence: timedelta = OVERDUE) -> list[str]:
-    """Close the runs that nobody works on any more, so that their reports come; their ids."""
-    closed = []
-    for run in record.runs():
-        alive = record.alive(run.id) or run.started
-        if record.report(run.id) is None and now - alive > silence:
-            hours = silence.total_seconds() / 3600
-            message = f"no sign of life for {hours:.0f} h: is a worker running for its pool, and is its host up?"
-            close(record, run.id, run.steps, message)
-            closed.append(run.id)
-    return closed
-
-
 @shared_task(name="runs.join", bind=True, max_retries=20)
 def join_task(self: Task[Any, Any], *, run: str) -> bool:
     try:
@@ -76,8 +59,3 @@ def close_task(self: Task[Any, Any], *, run: str, steps: Sequence[str]) -> None:
         close(current().record, run, steps, "its task was lost; the worker's log says more")
     except Unavailable as error:
         raise self.retry(countdown=5, exc=error) from error
-
-
-@shared_task(name="runs.close_overdue", bind=True, max_retries=0)
-def close_overdue_task(self: Task[Any, Any]) -> list[str]:
-    return close_overdue(current().record, datetime.now(UTC))

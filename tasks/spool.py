@@ -64,6 +64,8 @@ class Spool:
                 raise
             except Exception:
                 self.discard(folder)
+                with suppress(OSError):  # not empty: there is another attempt
+                    folder.parent.rmdir()
                 raise
 
     def _adopted(self, source: str, run: str) -> tuple[Path, IO[str]] | None:

@@ -7,6 +7,8 @@ import subprocess
 from collections.abc import Mapping
 from pathlib import Path
 
+from tasks.sources.source_code import SourceCode
+
 ENVIRONMENT = {
     "PATH": os.environ["PATH"],
     "LC_ALL": "C",
@@ -107,3 +109,9 @@ def uncommitted(folder: Path) -> None:
     (folder / "untracked" / "link").symlink_to("../kept.py")
     (folder / "ignored.pyc").write_bytes(b"\0")
     (folder / "other.swp").write_bytes(b"\0")
+
+
+def made(*repositories: object, **options: object) -> SourceCode:
+    """A source of these repositories, as backup.toml would name them."""
+    settings = {"kind": SourceCode.kind, "repositories": repositories, **options}
+    return SourceCode("code", SourceCode.Settings.model_validate(settings))  # type: ignore[arg-type]  # its own class

@@ -146,4 +146,3 @@ def _is_other(file: File | bytes) -> bool:
 
 def changed(file: File | bytes, content: bytes) -> File:
     return replace(File(file) if isinstance(file, bytes) else file, content=content)
-

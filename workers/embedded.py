@@ -6,6 +6,7 @@ import os
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -14,13 +15,15 @@ from celery import Celery
 from tasks.broker import is_embedded
 from tasks.configuration import VARIABLE
 from tasks.errors import Unavailable
-from tasks.installation import PASSPHRASE
+from tasks.installation import PASSPHRASE, Installation
 from tasks.settings import Settings
 from workers.child import Child
 from workers.pools import queues
 from workers.private_broker import hand_back, private_broker
 
 _READY_SECONDS = 60.0
+_ABANDONED = timedelta(minutes=1)
+"""After this silence a run that another command began, and that was killed, is taken up."""
 _PATIENCE = 24 * 3600.0
 """Seconds that a task under way may take when the command ends by itself."""
 
@@ -53,8 +56,10 @@ def embedded(
         def revive() -> None:
             if private:
                 hand_back(settings)
+            tend(Installation(settings), datetime.now(UTC), timedelta())
 
-        revive()
+        if private:
+            hand_back(settings)
         console = settings.state / "logs" / "console.log"
         name = f"{settings.host}-{os.getpid()}@{settings.host}"
         command = ["worker", "--hostname", name, "--queues", ",".join(queues(settings.host, pools))]
@@ -64,8 +69,11 @@ def embedded(
             beating = ["beat", "--loglevel", "INFO", "--pidfile", ""]
             stack.enter_context(_running(Child(beating, environment, console, lambda: None))).keep_alive()
         # Only now: it takes a second, in which the worker starts too.
+        from tasks.plan import tend
         from workers.celery import app
 
+        if private:
+            tend(Installation(settings), datetime.now(UTC), _ABANDONED)
         _await_ready(app, name, worker, console)
         worker.keep_alive()
         yield app

@@ -13,7 +13,6 @@ from tasks.settings import Settings
 
 EXPIRES = timedelta(hours=20)
 """A start that no worker took for so long is dropped: the next one makes up for it."""
-REAP_EVERY = timedelta(minutes=10)
 
 
 class LocalCrontab(crontab):
@@ -42,8 +41,8 @@ class LocalCrontab(crontab):
         return hash((self.fields, self.zone))
 
 
-def beat_schedule(settings: Settings) -> dict[str, dict[str, Any]]:
-    """An entry for each plan with a schedule, and the one that closes overdue runs."""
+def beat_schedule(settings: Settings, every: timedelta) -> dict[str, dict[str, Any]]:
+    """An entry for each plan with a schedule, and one that sees to unfinished runs `every` so often."""
     entries: dict[str, dict[str, Any]] = {
         f"plan {name}": {
             "task": "plan.start",
@@ -54,9 +53,5 @@ def beat_schedule(settings: Settings) -> dict[str, dict[str, Any]]:
         for name, plan in settings.plans.items()
         if plan.schedule
     }
-    entries["close overdue runs"] = {
-        "task": "runs.close_overdue",
-        "schedule": REAP_EVERY,
-        "options": {"expires": REAP_EVERY.total_seconds()},
-    }
+    entries["tend runs"] = {"task": "plan.tend", "schedule": every, "options": {"expires": every.total_seconds()}}
     return entries

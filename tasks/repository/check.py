@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Literal
@@ -86,13 +86,16 @@ def check(
     `WrongKey`."""
     report = CheckReport()
     _check_keyring(repository, report)
+    # Snapshots first: whatever one that is seen relies on is seen too.
+    snapshots = _check_snapshots(repository, report)
     doubtful = _check_condemned(repository, report)
     packs = _check_index(repository, report)
+    sizes = repository.listed_packs()
     index = Index()
-    for pack, origin in sorted(packs, key=lambda each: each[0].name in doubtful):
+    for pack, origin in sorted(packs, key=lambda each: _is_last(each[0], sizes, doubtful)):
         index.add(pack, origin)
-    orphans = _check_listing(repository, index, report)
-    snapshots = _check_snapshots(repository, report)
+    _check_listing(repository, index, sizes, report)
+    orphans = sum(pack not in index for pack in sizes)
     report.figures |= {"snapshots": len(snapshots), "packs": len(index.packs), "orphan_packs": orphans}
     if depth == "listing":
         return report
@@ -148,12 +151,14 @@ def _check_index(repository: Inventory, report: CheckReport) -> list[tuple[Seale
     raise Unavailable(f"the index of `{repository.source}` changes faster than it can be read: is a prune in a loop?")
 
 
-def _check_listing(repository: Inventory, index: Index, report: CheckReport) -> int:
-    """Whether all indexed packs are there. Returns how many packs no index names."""
-    listed = {entry.name: entry.size for entry in repository.destination.list("packs/")}
-    wrong = {pack.name: listed.get(object_name(pack.name)) for pack in index.packs}
-    orphans = len(listed.keys() - {object_name(pack) for pack in wrong})
-    wrong = {name: size for name, size in wrong.items() if size != index.pack(name).size}
+def _is_last(pack: SealedPack, sizes: Mapping[bytes, int], doubtful: Collection[bytes]) -> bool:
+    """Whether another place is better, where a chunk has several: as `Inventory.whole_index` does it."""
+    return pack.name in doubtful or sizes.get(pack.name) != pack.size
+
+
+def _check_listing(repository: Inventory, index: Index, sizes: Mapping[bytes, int], report: CheckReport) -> None:
+    """Whether all indexed packs are there."""
+    wrong = {pack.name: sizes.get(pack.name) for pack in index.packs if sizes.get(pack.name) != pack.size}
     if wrong:
         # A prune may have deleted them since the index was read, and dropped them from it before.
         wrong = {
@@ -164,7 +169,6 @@ def _check_listing(repository: Inventory, index: Index, report: CheckReport) -> 
             report.find_pack(name, "is missing: an index names it, and it is not there")
         else:
             report.find_pack(name, f"has {size} bytes instead of {index.pack(name).size}")
-    return orphans
 
 
 def _check_snapshots(repository: Inventory, report: CheckReport) -> list[Snapshot]:

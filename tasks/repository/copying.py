@@ -101,7 +101,7 @@ def heal(here: Inventory, to: Inventory, index: Index) -> int:
                 to.destination.delete(object_name(pack))
         except Refused:
             # A writer that may not delete: what was damaged is stored again under other names instead.
-            return 0
+            break
         with suppress(Exists):
             to.destination.put(object_name(pack), data)
         healed.add(pack)

@@ -94,6 +94,15 @@ class Index:
         self.packs.append(IndexedPack(pack.name, pack.size, pack.kind, origin, self._block_count, len(words)))
         self._block_count += len(words)
 
+    def copy(self) -> Index:
+        """One that can be added to without changing this one; what both know is held once."""
+        again = Index()
+        again.packs, again._numbers = self.packs.copy(), self._numbers.copy()
+        again._pieces, again._block_pieces = self._pieces.copy(), self._block_pieces.copy()
+        again._block_count, again._names = self._block_count, self._names
+        again._places, again._blocks = self._places.copy(), self._blocks
+        return again
+
     def find(self, name: bytes) -> Place | None:
         self._sort()
         row = self._names.row(name)

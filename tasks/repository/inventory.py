@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import tempfile
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection
 from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
@@ -45,7 +45,6 @@ class Inventory:
         self.keys: RepositoryKeys = writer.for_source(source)
         self.clock: Callable[[], datetime] = _now
         self._cache = cache
-        self._index: Index | None = None
 
     @classmethod
     def open(cls, destination: Destination, writer: WriterKey, cache: Path | None = None) -> Self:
@@ -141,59 +140,61 @@ class Inventory:
         payload = unseal(self.keys.metadata, name, self.destination.get(name))
         return Snapshot.from_bytes(name, payload)
 
-    def index(self, *, refresh: bool = False) -> Index:
-        """Where the chunks lie that may be relied on: all indexed packs that are there, but the condemned ones."""
-        if self._index is None or refresh:
-            without = condemned_packs(self.destination, self.keys)
-            self._index = self.load_index(without=without, present=self.listed_packs())
-        return self._index
+    def reliable_index(self) -> Index:
+        """What a capture may rely on: all indexed packs that are there and not condemned."""
+        condemned, there = condemned_packs(self.destination, self.keys), self._presence()
+        return self._load_index(without=lambda pack: pack.name in condemned or not there(pack))
 
     def sound_index(self, *, without: Collection[bytes] = ()) -> Index:
         """What can be read from: all indexed packs that are there, but the damaged ones; the condemned ones last."""
-        terms = sentences(self.destination, self.keys)
+        terms, there = sentences(self.destination, self.keys), self._presence()
         condemned: frozenset[bytes] = frozenset().union(*(term.packs for term in terms))
-        damaged: frozenset[bytes] = frozenset().union(*(term.damaged for term in terms))
-        return self.load_index(last=condemned, without=damaged.union(without), present=self.listed_packs())
+        damaged: frozenset[bytes] = frozenset().union(without, *(term.damaged for term in terms))
+        return self._load_index(
+            last=lambda pack: pack.name in condemned, without=lambda pack: pack.name in damaged or not there(pack)
+        )
+
+    def whole_index(self, *, strict: bool = False) -> Index:
+        """The index with all that is condemned, damaged or lost too. Of a chunk that is stored twice, the place in a
+        pack that is none of these is the one found. `strict`: raises `Damaged` where a part of it can't be read."""
+        doubtful = (condemned_packs if strict else doubtful_packs)(self.destination, self.keys)
+        there = self._presence()
+        return self._load_index(last=lambda pack: pack.name in doubtful or not there(pack), strict=strict)
 
     def listed_packs(self) -> dict[bytes, int]:
         """Sizes by name of the packs that are there, indexed or not."""
         listed = self.destination.list("packs/")
         return {pack: size for name, size in listed if (pack := pack_named(name))}
 
-    def whole_index(self, *, strict: bool = False) -> Index:
-        """The index with the condemned and the damaged packs too. Of a chunk that is stored twice, the place in a pack
-        that is neither is the one found. `strict`: raises `Damaged` where a part of it can't be read."""
-        doubtful = condemned_packs if strict else doubtful_packs
-        return self.load_index(last=doubtful(self.destination, self.keys), strict=strict)
+    def _presence(self) -> Callable[[SealedPack], bool]:
+        sizes = self.listed_packs()
+        return lambda pack: sizes.get(pack.name) == pack.size
 
-    def load_index(
+    def _load_index(
         self,
         *,
-        last: Collection[bytes] = (),
-        without: Collection[bytes] = (),
-        present: Mapping[bytes, int] | None = None,
+        last: Callable[[SealedPack], bool] = lambda _: False,
+        without: Callable[[SealedPack], bool] = lambda _: False,
         strict: bool = False,
     ) -> Index:
-        """Some packs come last, so that of a chunk stored twice the other place is found; some are left out, and those
-        that are not `present` at their size. Unless `strict`, what a damaged index object names is unknown: it is
-        stored again, or missed when read."""
+        """Some packs come last, so that of a chunk stored twice the other place is found; some are left out. Unless
+        `strict`, what a damaged index object names is unknown: it is stored again, or missed when read."""
         for _ in range(_INDEX_TRIES):
             loaded = Index()
+            late: list[tuple[SealedPack, str]] = []
             try:
-                late = []
                 for origin in self.index_names():
                     for pack in self._packs_of(origin, strict):
-                        if pack.name in last:
+                        if last(pack) and not without(pack):
                             late.append((pack, origin))
-                        elif pack.name not in without and (present is None or present.get(pack.name) == pack.size):
+                        elif not without(pack):
                             loaded.add(pack, origin)
-                for pack, origin in late:
-                    if present is None or present.get(pack.name) == pack.size:
-                        loaded.add(pack, origin)
-                return loaded
             except Missing:
                 # A prune has put this object's packs into another one meanwhile: look again.
                 continue
+            for pack, origin in late:
+                loaded.add(pack, origin)
+            return loaded
         raise Unavailable(f"the index of `{self.source}` changes faster than it can be read: is a prune in a loop?")
 
     def _packs_of(self, name: str, strict: bool) -> list[SealedPack]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 
@@ -58,4 +59,5 @@ def proofs(destination: Destination, keys: RepositoryKeys) -> dict[str, list[Pro
 
 def delete_proofs(destination: Destination, snapshot: str) -> None:
     for listed in list(destination.list(f"{_FOLDER}{snapshot}/")):
-        destination.delete(listed.name)
+        with suppress(Missing):
+            destination.delete(listed.name)

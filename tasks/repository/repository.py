@@ -23,7 +23,7 @@ from tasks.repository import proof as proving
 from tasks.repository.blocks import Blocks
 from tasks.repository.buffers import Buffers
 from tasks.repository.check import CheckReport, Depth, Scope, check
-from tasks.repository.condemned import condemned_packs, damaged_packs, doomed_packs, put_sentence
+from tasks.repository.condemned import damaged_packs, doomed_packs, put_sentence
 from tasks.repository.copying import copy
 from tasks.repository.index import Index
 from tasks.repository.inventory import Inventory
@@ -81,11 +81,11 @@ class Repository(Inventory):
         existing = next((listed for listed in into.list(name) if listed.name == name), None)
         if existing:
             return Snapshot.from_bytes(name, unseal(self.keys.metadata, name, into.get(name)))
-        index = self.index(refresh=True)
+        index = self.reliable_index()
         known = index
         if into is not self.destination:
             # A second index for looking up only: blocks are read from here, not from `into`.
-            known = self.load_index(without=condemned_packs(self.destination, self.keys))
+            known = index.copy()
             waiting = Repository(into, self.source, self.writer)
             for origin in waiting.index_names():
                 for pack in waiting.index_object(origin):

@@ -1,4 +1,4 @@
-"""Configuration: text and structured settings, picked by pattern, on request without the secrets among them."""
+"""Configuration: text and structured settings, by pattern, on request without the secrets among them."""
 
 from __future__ import annotations
 
@@ -7,14 +7,6 @@ from typing import ClassVar
 from tasks.settings import SourceSettings
 from tasks.sources.filetree import FileTree, FileTreeSettings, PatternLines
 from tasks.sources.selection import Selection
-
-CONFIGURATION = (
-    *("*.toml", "*.yaml", "*.yml", "*.json", "*.jsonc", "*.json5", "*.xml", "*.ini", "*.cfg", "*.cnf", "*.conf"),
-    *("*.config", "*.properties", "*.env", ".env", ".env.*", "*.hcl", "*.tf", "*.tfvars", "*.service", "*.timer"),
-    *("*.socket", "*.rules", "*.list", "*.repo", "*.pem", "*.crt", "*.key", "*.sh", "*.sql", "*.md", "*.txt", "*.j2"),
-    *("*.tmpl", "*.template", "*.example", "*rc", "Dockerfile*", "Makefile", "Caddyfile", "crontab", "hosts"),
-)
-"""What counts as configuration unless `include` says otherwise."""
 
 SECRETS = (
     *(".env", ".env.*", "*.env", "!*.example", "!*.sample", "!*.template", "*.pem", "*.key", "*.p12", "*.pfx", "*.jks"),
@@ -26,10 +18,8 @@ SECRETS = (
 
 
 class ConfigSettings(FileTreeSettings):
-    """Text and structured configuration."""
-
-    include: PatternLines = CONFIGURATION
-    """Patterns of the files to take; the usual names of configuration if left out. ["*"] takes everything."""
+    """Text and structured configuration: all of the paths, or what `include` picks. Nothing is left out by guess: a
+    file that one service calls `mime.types` is as much configuration as another's `app.toml`."""
 
     leave_out_secrets: bool = False
     """Leave out what looks like a secret by its name: .env, *.pem, *.key, id_rsa*, *secret*, *credential*, *token* and

@@ -69,31 +69,20 @@ def _opened(item: Item) -> list[Flaw]:
 
 
 def _patterns(walk: Walk, settings: PatternSettings) -> Iterator[Problem]:
-    """The person's patterns that match nothing, and what the kind's own patterns do not take."""
-    usual = Patterns(() if "include" in settings.model_fields_set else settings.include)
-    exclude = Patterns(settings.exclude)
+    """The patterns that match nothing."""
     unused = {
         (option, line): Patterns((line.removeprefix("!"),))
         for option in ("include", "exclude")
         for line in getattr(settings, option)
         if option in settings.model_fields_set and line.strip("! ") and not line.startswith("#")
     }
-    if not usual and not unused:
+    if not unused:
         return
-    count, untaken = 0, list[bytes]()
+    count = 0
     for item in islice(walk, _MOST_ITEMS):
         count += 1
         path, folder = item.entry.path.partition(b"/")[2], item.entry.type == FOLDER
         if path:
             unused = {key: patterns for key, patterns in unused.items() if not patterns.match(path, folder)}
-            if usual and item.entry.type == FILE and not usual.match(path) and not exclude.match(path):
-                untaken.append(item.entry.path)
-    if untaken:
-        yield Problem(
-            f"{len(untaken)} files are not taken, as they do not look like this kind; the first is"
-            f" `{path_text(untaken[0])}`",
-            'take all with `include = ["*"]`, or name them there, or in `exclude` to agree',
-            fatal=False,
-        )
     for option, line in unused if count < _MOST_ITEMS else ():
         yield Problem(f"the pattern `{line}` of `{option}` matches nothing", "correct it, or remove it", fatal=False)

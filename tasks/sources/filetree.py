@@ -79,8 +79,6 @@ class FileTree:
     def __init__(self, name: str, settings: FileTreeSettings) -> None:
         self.name = name
         self.settings = settings
-        self.not_restored: list[str] = []
-        """What the last `restore` could not give back although the item is there, a line each."""
 
     def roots(self) -> dict[str, str]:
         """Each name at the top of a snapshot, and the absolute path it is taken from. Raises `SourceError` where two
@@ -127,8 +125,8 @@ class FileTree:
         selection = self.selection()
         return FileCapture(self.walk(selection), selection, self.counting())
 
-    def restore(self, items: StoredItems, chosen: Iterable[Stored], into: Path, how: Restoring) -> None:
-        self.not_restored = restore_files(items, chosen, into, how)
+    def restore(self, items: StoredItems, chosen: Iterable[Stored], into: Path, how: Restoring) -> list[str]:
+        return restore_files(items, chosen, into, how)
 
     def examine(self, scratch: Path) -> Facts:
         facts = self.counting()

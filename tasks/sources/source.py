@@ -61,8 +61,9 @@ class Source(Protocol):
         """Start a pass. Raises `SourceError` where nothing can be captured at all."""
         ...
 
-    def restore(self, items: StoredItems, chosen: Iterable[Stored], into: Path, how: Restoring) -> None:
-        """Put the chosen items back. Never writes outside `into`. Raises `Occupied`, `UnsafePath`, `Damaged`."""
+    def restore(self, items: StoredItems, chosen: Iterable[Stored], into: Path, how: Restoring) -> list[str]:
+        """Put the chosen items back. Never writes outside `into`. Returns what could not be given back although the
+        item is there, such as an owner, a line each. Raises `Occupied`, `UnsafePath`, `Damaged`."""
         ...
 
     def examine(self, scratch: Path) -> Facts:

@@ -52,8 +52,6 @@ class SourceCode:
     def __init__(self, name: str, settings: SourceCodeSettings) -> None:
         self.name = name
         self.settings = settings
-        self.not_restored: list[str] = []
-        """What the last `restore` could not give back although the item is there, a line each."""
 
     def roots(self) -> dict[str, str]:
         """Each name at the top of a snapshot, and the absolute path of its repository. Raises `SourceError` where two
@@ -91,20 +89,21 @@ class SourceCode:
             for repository in found:
                 problems += repository_problems(repository, self._manner(), kept)
         except SourceError as error:
-            problems.append(Problem(str(error), "install git 2.38 or newer"))
+            problems.append(Problem(str(error), "install git 2.32 or newer"))
         return problems
 
     def capture(self) -> SourceCodeCapture:
         repositories = {os.fsencode(label): find(Path(path)) for label, path in self.roots().items()}
         return SourceCodeCapture(repositories, self._manner())
 
-    def restore(self, items: StoredItems, chosen: Iterable[Stored], into: Path, how: Restoring) -> None:
+    def restore(self, items: StoredItems, chosen: Iterable[Stored], into: Path, how: Restoring) -> list[str]:
         """Each repository that is chosen as a whole is put back as a repository, ready to work in; of others, the
         chosen items as files. A repository is only ever put where nothing is: raises `Occupied` even with
         `how.overwrite`."""
-        self.not_restored = []
+        missed: list[str] = []
         for label, group in groupby(chosen, key=lambda item: item.entry.path.partition(b"/")[0]):
-            self.not_restored += RepositoryRestore(items, label, group).into(into, how)
+            missed += RepositoryRestore(items, label, group).into(into, how)
+        return missed
 
     def examine(self, scratch: Path) -> Facts:
         """Raises `SourceError` where a repository was not put back."""

@@ -15,11 +15,6 @@ from tests.contracts.source_contract import SourceContract
 pytestmark = pytest.mark.needs("git")
 
 
-def made(*repositories: Path | dict[str, object], **options: object) -> SourceCode:
-    settings = {"kind": SourceCode.kind, "repositories": repositories, **options}
-    return SourceCode("code", SourceCode.Settings.model_validate(settings))  # type: ignore[arg-type]  # its own class
-
-
 class SourceCodeContract(SourceContract):
     @pytest.fixture
     def repository(self, tmp_path: Path) -> Path:
@@ -27,11 +22,11 @@ class SourceCodeContract(SourceContract):
 
     @pytest.fixture
     def source(self, repository: Path) -> SourceCode:
-        return made(repository)
+        return git_sample.made(repository)
 
     @pytest.fixture
     def absent(self, tmp_path: Path) -> SourceCode:
-        return made(tmp_path / "nowhere")
+        return git_sample.made(tmp_path / "nowhere")
 
 
 class TestWorkingTree(SourceCodeContract):

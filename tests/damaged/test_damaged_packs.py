@@ -126,9 +126,7 @@ def test_two_packs_that_changed_places_are_both_found(history: History, kind: st
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_pack_of_another_history_under_this_name_is_found(history: History, kind: str) -> None:
     name = history.pack_of(1, kind)
-    foreign = next(
-        each.name for each in stranger().list("packs/") if stranger().get(each.name, 4, 1) == kind.encode()
-    )
+    foreign = next(each.name for each in stranger().list("packs/") if stranger().get(each.name, 4, 1) == kind.encode())
     history.replace(name, stranger().get(foreign))
     report = history.assert_never_wrong()
     assert {object_name(pack) for pack in report.damaged_packs} == {name}
@@ -158,6 +156,22 @@ def test_what_was_damaged_is_stored_again_by_the_next_night(history: History, ki
     report = history.assert_never_wrong()
     assert report.good, "and what the source still has is whole again in older snapshots too"
     assert restored(history.reopened(), history.snapshots[2]) == contents_of(2)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("how", ["lost", "emptied", "twice"])
+def test_what_is_lost_or_of_another_size_is_stored_again_without_any_verify(
+    history: History, kind: str, how: str
+) -> None:
+    name = history.pack_of(2, kind)
+    if how == "lost":
+        history.destination.delete(name)
+    else:
+        history.alter(name, RESIZED[how])
+    snapshot = history.next_night()
+    assert restored(history.reopened(), snapshot) == contents_of(2)
+    assert restored(history.reopened(), history.snapshots[2]) == contents_of(2), "the older one finds the new place"
+    assert not history.hurt(history.assert_never_wrong())
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -204,4 +218,3 @@ def test_all_damage_at_once_is_all_named(history: History, fast_path: Path) -> N
     report = history.assert_never_wrong()
     assert {object_name(pack) for pack in report.damaged_packs} == {content, lists}
     assert history.hurt(report) >= {history.snapshots[0].id, history.snapshots[1].id}
-

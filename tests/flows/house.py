@@ -155,6 +155,12 @@ class House:
             time.sleep(0.05)
         return found
 
+    def forget_messages(self) -> None:
+        """As a broker does that was killed too soon, but keeps the record: what waits and what is held is gone."""
+        for key in self._client.keys("*"):
+            if not str(key).startswith("geometra:") and not str(key).startswith("_kombu.binding"):
+                self._client.delete(key)
+
     def log(self) -> list[dict[str, Any]]:
         """Every line of the dated log files."""
         files = sorted((self.folder / "state/logs").glob("geometra-backup-*.log"))

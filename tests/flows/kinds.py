@@ -71,6 +71,15 @@ class DeadlySource(FileTree):
         os.kill(os.getpid(), signal.SIGKILL)
 
 
+class FaultySource(FileTree):
+    """Has a mistake in its code, in whose message there is a secret."""
+
+    kind: ClassVar[str] = "faulty"
+
+    def capture(self) -> Any:
+        raise RuntimeError("could not log in as admin:hunter2")
+
+
 class GatedDestinationSettings(LocalSettings):
     kind: Literal["gated"] = "gated"  # type: ignore[assignment]
     gate: Path
@@ -96,6 +105,7 @@ class GatedDestination(Local):
 def register() -> None:
     SOURCES["gated"] = GatedSource
     SOURCES["deadly"] = DeadlySource
+    SOURCES["faulty"] = FaultySource
     DESTINATIONS["gated"] = GatedDestination
 
 
@@ -103,7 +113,7 @@ def register_tasks() -> None:
     """In a worker, whose own were made before these kinds were known."""
     from tasks.backup import BACKUPS, task_of
 
-    BACKUPS.update({kind: task_of(kind) for kind in ("gated", "deadly") if kind not in BACKUPS})
+    BACKUPS.update({kind: task_of(kind) for kind in ("gated", "deadly", "faulty") if kind not in BACKUPS})
 
 
 @contextmanager

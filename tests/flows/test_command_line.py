@@ -7,6 +7,7 @@ import os
 import shutil
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -23,9 +24,11 @@ class Terminal:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
 
-    def run(self, *arguments: str | Path, code: int = 0, **environment: str) -> subprocess.CompletedProcess[str]:
+    def run(
+        self, *arguments: str | Path, code: int = 0, prefix: Sequence[str] = (), **environment: str
+    ) -> subprocess.CompletedProcess[str]:
         done = subprocess.run(
-            [sys.executable, "-m", "workers.cli.main", *map(str, arguments)],
+            [*prefix, sys.executable, "-m", "workers.cli.main", *map(str, arguments)],
             cwd=self.folder,
             env=os.environ | {"PYTHONPATH": str(ROOT)} | environment,
             stdin=subprocess.DEVNULL,
@@ -38,8 +41,8 @@ class Terminal:
         assert "Traceback" not in done.stderr + done.stdout
         return done
 
-    def json(self, *arguments: str | Path, code: int = 0) -> Any:
-        return json.loads(self.run(*arguments, "--json", code=code).stdout)
+    def json(self, *arguments: str | Path, code: int = 0, prefix: Sequence[str] = ()) -> Any:
+        return json.loads(self.run(*arguments, "--json", code=code, prefix=prefix).stdout)
 
     def complaint(self, *arguments: str | Path, code: int, **environment: str) -> str:
         """The one line that a failure is."""
@@ -73,9 +76,7 @@ def copied(lived: Terminal, tmp_path: Path) -> Terminal:
     """The same installation, to be spoilt."""
     folder = tmp_path / "home"
     shutil.copytree(lived.folder, folder, symlinks=True, ignore=shutil.ignore_patterns("*.sock"))
-    terminal = Terminal(folder)
-    terminal.edit(f"file:{lived.folder}", f"file:{folder}")
-    return terminal
+    return Terminal(folder)
 
 
 def test_a_night_is_captured_proven_and_restored_byte_for_byte_without_any_cache(lived: Terminal) -> None:
@@ -217,6 +218,42 @@ def test_a_missing_folder_fails_its_source_alone(copied: Terminal) -> None:
     assert str(copied.folder / "config") in report["failures"][0]["message"]
     assert report["steps"]["verify/docs/local"]["state"] == "done"
     assert [f["what"] for f in copied.json("check", code=1) if f["state"] == "bad"] == ["source config"]
+
+
+def test_a_folder_that_is_no_git_repository(copied: Terminal) -> None:
+    with (copied.folder / "backup.toml").open("a") as file:
+        file.write('\n[sources.code]\nkind = "source_code"\nrepositories = ["docs"]\n')
+    report = copied.json("run", "--source", "code", code=1)
+    assert "git repository" in report["failures"][0]["message"]
+    assert len(report["failures"][0]["message"].splitlines()) == 1
+    assert [f["what"] for f in copied.json("check", code=1) if f["state"] == "bad"] == ["source code"]
+
+
+@pytest.mark.needs("prlimit")
+def test_a_full_disk_fails_the_source_clearly_and_leaves_the_repository_whole(copied: Terminal) -> None:
+    (copied.folder / "docs" / "noise.bin").write_bytes(os.urandom(6_000_000))
+    report = copied.json("run", "--source", "docs", code=1, prefix=["prlimit", "--fsize=1500000"])
+    assert report["failures"][0]["kind"] == "NoSpace"
+    assert "free" in report["failures"][0]["message"]
+    assert copied.json("verify", "docs", "--everything")[0]["state"] == "done"
+    assert copied.json("run", "--source", "docs")["state"] == "done"
+
+
+@pytest.mark.needs("setpriv")
+def test_a_file_that_may_not_be_read_makes_the_snapshot_incomplete_unless_allowed(copied: Terminal) -> None:
+    if os.geteuid() != 0:
+        pytest.skip("only root can give a file to another user")
+    private = copied.folder / "docs" / "private.md"
+    private.write_text("mine")
+    private.chmod(0o600)
+    os.chown(private, 65534, 65534)
+    humble = ["setpriv", "--bounding-set=-dac_override,-dac_read_search"]
+    report = copied.json("run", "--source", "docs", code=3, prefix=humble)
+    assert report["steps"]["backup/docs"]["state"] == "incomplete"
+    assert "docs/private.md" in report["steps"]["backup/docs"]["flaws"][0]
+    assert copied.json("status", code=1)["good"] is False
+    copied.edit("[sources.docs]", '[sources.docs]\nallow_incomplete = ["private.md"]')
+    assert copied.json("run", "--source", "docs", prefix=humble)["state"] == "done"
 
 
 def test_a_wrong_passphrase(copied: Terminal) -> None:

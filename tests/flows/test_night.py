@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 from pathlib import Path
 from typing import Any
@@ -65,6 +66,17 @@ def test_a_night_of_every_kind_of_files_brings_back_destroyed_originals(house: H
     assert list((house.folder / "state/spool").glob("*/*")) == []
 
 
+def test_a_night_over_a_worker_for_each_pool_ends_where_its_spool_lies(house: House) -> None:
+    house.configure(
+        {"docs": tree(house, "docs", "docs"), "models": tree(house, "models", "models")}, {"here": local(house)}
+    )
+    for queues in ("files,control", "models", "transfer", "proof"):
+        house.worker(concurrency=1, queues=queues)
+    report = house.night()
+    assert report["state"] == "done", report["failures"]
+    assert_restores(house, originals_of(house, "docs", "models"))
+
+
 def test_a_second_night_stores_only_what_is_new(house: House) -> None:
     house.configure({"models": tree(house, "models", "models", large=9_000_000)}, {"here": local(house)})
     house.worker()
@@ -105,6 +117,21 @@ def test_a_source_that_fails_stops_no_other_and_the_report_tells(house: House) -
     assert not report["recovery_point"]["whole"]
     assert list(report["recovery_point"]["sources"]) == ["docs"]
     assert_restores(house, originals_of(house, "docs"))
+
+
+def test_a_mistake_in_the_code_fails_its_source_alone_and_its_text_stays_in_the_log(house: House) -> None:
+    sources = {"docs": tree(house, "docs", "docs"), "faulty": tree(house, "faulty", "faulty", files=1)}
+    house.configure(sources, {"here": local(house)})
+    house.worker()
+    report = house.night()
+    assert [(failure["step"], failure["kind"]) for failure in report["failures"]] == [("backup/faulty", "Unexpected")]
+    assert re.fullmatch(
+        r"RuntimeError in kinds\.py, line \d+; the worker's log says more", report["failures"][0]["message"]
+    )
+    assert "hunter2" not in str(report)
+    assert report["recovery_point"]["sources"]["docs"]["proven"] == ["here"]
+    (logged,) = [line for line in house.log() if line["event"] == "unexpected error"]
+    assert "Traceback" in logged["exception"]
 
 
 def test_a_destination_that_comes_back_gets_its_upload_after_all(house: House) -> None:

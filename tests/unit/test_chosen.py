@@ -10,7 +10,9 @@ from tasks.item import FILE, FOLDER, HARDLINK, Entry, Stored
 
 
 def item(path: str, kind: str = FILE, link: str = "", size: int = 10) -> Stored:
-    return Stored(Entry(path.encode(), kind, size=size if kind == FILE else 0, link=link.encode()), content=path.encode())
+    return Stored(
+        Entry(path.encode(), kind, size=size if kind == FILE else 0, link=link.encode()), content=path.encode()
+    )
 
 
 ITEMS = [

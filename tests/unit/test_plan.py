@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import closing
-from datetime import UTC, datetime
-from pathlib import Path
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
@@ -15,9 +14,9 @@ from celery import Celery
 from tasks.errors import NotFound
 from tasks.installation import Installation
 from tasks.outcome import Outcome
-from tasks.plan import DUE, begin, last_due
+from tasks.plan import DUE, begin, last_due, tend
 from tasks.record import Record, Run
-from tasks.runs import close, close_overdue, join
+from tasks.runs import close, join
 from tasks.settings import DestinationSettings, PlanSettings, Settings, SourceSettings
 from tests.redis_process import RedisProcess, redis_process
 
@@ -162,23 +161,68 @@ def test_closing_lost_steps_fails_the_first_and_skips_those_after_it(
     assert list(states(record, run).values()) == ["done", "failed", "skipped", "skipped"]
 
 
-def test_only_silent_runs_are_overdue_and_each_branch_fails_for_itself(
-    installed: Installation, client: redis.Redis, tmp_path: Path
+SILENCE = timedelta(minutes=8)
+
+
+def test_a_silent_run_gets_the_messages_of_what_is_missing_again_and_each_time_later(
+    installed: Installation, client: redis.Redis
+) -> None:
+    run, record = begin(installed, now=NOW), installed.record
+    settle(record, run.id, *(step for step in run.steps if "docs" in step))
+    client.delete("waiting")
+    sent = []
+    for minutes in range(0, 40, 2):
+        record.touch(run.id, NOW)
+        before = client.llen("waiting")
+        tend(installed, NOW + timedelta(minutes=minutes), SILENCE)
+        if client.llen("waiting") > before:
+            sent.append(minutes)
+    assert sent == [8, 16, 32]
+    assert client.llen("waiting") == 3  # one for models, none for docs
+
+
+def test_a_living_run_is_left_alone(installed: Installation, client: redis.Redis) -> None:
+    run, record = begin(installed, now=NOW), installed.record
+    client.delete("waiting")
+    record.touch(run.id, NOW + timedelta(minutes=5))
+    tend(installed, NOW + timedelta(minutes=10), SILENCE)
+    assert client.llen("waiting") == 0
+
+
+def test_a_run_whose_report_was_lost_gets_only_that_again(installed: Installation, client: redis.Redis) -> None:
+    run, record = begin(installed, now=NOW), installed.record
+    settle(record, run.id, *run.steps)
+    client.delete("waiting")
+    record.touch(run.id, NOW)
+    tend(installed, NOW + SILENCE, SILENCE)
+    assert client.llen("waiting") == 1
+    record.keep_report(run.id, {})
+    tend(installed, NOW + timedelta(hours=50), SILENCE)
+    assert client.llen("waiting") == 1
+
+
+def test_a_run_of_a_source_that_is_no_longer_configured_is_closed(installed: Installation, client: redis.Redis) -> None:
+    run, record = begin(installed, now=NOW), installed.record
+    del installed.settings.sources["models"]
+    record.touch(run.id, NOW)
+    tend(installed, NOW + SILENCE, SILENCE)
+    assert record.missing(run) == tuple(step for step in run.steps if "docs" in step)
+    found = record.outcome(run.id, "backup/models")
+    assert found
+    assert "there is no source `models`" in found["failure"]["message"]
+
+
+def test_runs_are_closed_only_when_nothing_at_all_is_alive_and_each_branch_fails_for_itself(
+    installed: Installation, client: redis.Redis
 ) -> None:
     record = installed.record
     silent, living = begin(installed, now=NOW), begin(installed, now=NOW.replace(minute=1))
     settle(record, silent.id, "backup/docs", "upload/docs/here")
-    for run in (silent, living):
-        record.touch(run.id, NOW)
+    record.touch(silent.id, NOW)
     record.touch(living.id, NOW.replace(hour=17))
-    assert close_overdue(record, NOW.replace(hour=19)) == [silent.id]
-    assert [step for step, state in states(record, silent).items() if state == "failed"] == [
-        "verify/docs/here",
-        "upload/docs/offsite",
-        "backup/models",
-    ]
-    record.touch(silent.id, NOW)
-    assert close_overdue(record, NOW.replace(hour=19)) == [silent.id]  # until its report has been written
-    record.touch(silent.id, NOW)
-    record.keep_report(silent.id, {})
-    assert close_overdue(record, NOW.replace(hour=19)) == []
+    tend(installed, NOW.replace(hour=19), SILENCE)  # it may wait for a worker that is busy with the other
+    assert len(record.missing(silent)) > 0
+    tend(installed, NOW.replace(hour=23, minute=30), SILENCE)
+    assert record.missing(silent) == record.missing(living) == ()
+    failed = [step for step, state in states(record, silent).items() if state == "failed"]
+    assert failed == ["verify/docs/here", "upload/docs/offsite", "backup/models"]

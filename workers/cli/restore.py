@@ -69,15 +69,17 @@ def command(
     wanted = Wanted(into, patterns, tuple(map(os.fsencode, paths)), Restoring(overwrite, owners=not no_owners))
     made = _source(session, found, repository.source, configured=folder is None)
     with watching(f"restoring {source}", session.as_json) as progress:
-        figures = restore_from(repository, found, made, wanted, progress=progress)
+        figures, missed = restore_from(repository, found, made, wanted, progress=progress)
     if session.as_json:
-        screen.print_json({"snapshot": found.id, "into": into, "figures": figures})
+        screen.print_json({"snapshot": found.id, "into": into, "figures": figures, "not_restored": missed})
         return
     screen.console.print(
         f"Restored {figures['items']:,.0f} items, {screen.size(figures['restored_bytes'])}, of {found.id}"
         f" in {screen.duration(figures['seconds'])} to",
     )
     screen.console.print(str(into), markup=False, soft_wrap=True)
+    for line in missed:
+        screen.errors.print(f"Not given back: {line}", style="yellow", markup=False, soft_wrap=True)
     if not found.complete:
         screen.errors.print("This snapshot is incomplete: `show` names what it does not hold.", style="yellow")
 

@@ -35,6 +35,13 @@ def _in_itself(view: View, name: str) -> Iterator[Problem]:
             f"`{name}`: `{path_text(reference)}` names an object that is not there",
             "see `git fsck`, then delete the reference or fetch the object; each snapshot is incomplete until then",
         )
+    tree = view.repository.git().run("config", "core.worktree", allowed=(0, 1)).strip()
+    if tree and view.repository.tree is None:
+        yield Problem(
+            f"`{name}` is the git directory of the working tree `{path_text(tree)}`: what is not committed is not kept",
+            "name the working tree instead, if it has a `.git` that leads here",
+            fatal=False,
+        )
     if view.named.shallow:
         yield Problem(
             f"`{name}` is a shallow clone: its older history is not here, so it is not kept",

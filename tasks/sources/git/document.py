@@ -16,7 +16,7 @@ from tasks.sources.git.repository import SETTINGS, StashEntry
 _FORMAT = 1
 _ID = re.compile(rb"[0-9a-f]{40}|[0-9a-f]{64}")
 _REFERENCE = re.compile(rb"refs(?:/(?!\.)[^\0-\x20\x7f~^:?*\[\\/]+)+")
-_SETTING = re.compile(rf"core\.({SETTINGS})=\w*", re.IGNORECASE)
+_SETTING = re.compile(rf"core\.({SETTINGS})=[a-z0-9]*", re.IGNORECASE)
 _WHO = re.compile(rb"[^\0\n\t]* <[^\0\n\t>]*> \d+ [+-]\d{4}")
 
 

@@ -21,6 +21,7 @@ _HOLDING = (
 """Files of a git directory that hold on to commits (gitrepository-layout(5), and git's own sequencer.c)."""
 _ID = re.compile(rb"(?:[0-9a-f]{40}|[0-9a-f]{64})")
 SETTINGS = "filemode|autocrlf|eol|symlinks|ignorecase|precomposeunicode|trustctime|checkstat|sparsecheckout(cone)?"
+_SETTING = re.compile(rb"[a-z.]+=[a-z0-9]*", re.IGNORECASE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,8 +92,10 @@ class References:
 
 def find(path: Path) -> Repository:
     """The repository whose working tree or git directory `path` is, not one around it. Raises `SourceError`."""
-    if not path.exists():
-        raise SourceError(f"`{path}` is not there; make it, or take it out of `repositories`")
+    if not os.path.exists(path):
+        raise SourceError(
+            f"`{path}` is not there, or this user may not look into it; mend that, or take it out of `repositories`"
+        )
     top = os.path.realpath(os.fsencode(path))
     inside = os.path.join(top, b".git")
     if os.path.isdir(inside):
@@ -102,7 +105,7 @@ def find(path: Path) -> Repository:
         return _whole(path, os.path.realpath(os.path.join(top, pointer[8:].rstrip(b"\r\n"))), top)
     if os.path.isfile(os.path.join(top, b"HEAD")):
         return _whole(path, top, None)
-    around = next((each for each in path.absolute().parents if (each / ".git").exists()), None)
+    around = next((each for each in path.absolute().parents if os.path.exists(each / ".git")), None)
     advice = f"it is inside the repository `{around}`, so name that" if around else "make it one with `git init`"
     raise SourceError(f"`{path}` is not a git repository: {advice}, or take it out of `repositories`")
 
@@ -132,6 +135,8 @@ def _says_bare(folder: bytes) -> bool:
 def references(repository: Repository) -> References:
     """What it names now. Raises `GitFailed`."""
     git = repository.git()
+    # HEAD first: a branch that it names already is listed after that.
+    head = git.run("symbolic-ref", "-q", "HEAD", allowed=(0, 1)).strip() or git.run("rev-parse", "HEAD").strip()
     named, symbolic = {}, {}
     listed, warnings = git.talk("for-each-ref", "--format=%(objectname) %(refname) %(symref)")
     for line in listed.splitlines():
@@ -139,12 +144,10 @@ def references(repository: Repository) -> References:
         named[name] = value
         if target:
             symbolic[name] = target
-    head = git.run("symbolic-ref", "-q", "HEAD", allowed=(0, 1)).strip() or git.run("rev-parse", "HEAD").strip()
     stash = _stash(git) if b"refs/stash" in named else ()
     held = {entry.commit for entry in stash} | _held(repository)
     elsewhere = set(working_trees(git).values())
     there = present(git, {*named.values(), *held, *elsewhere})
-    settings = git.run("config", "--null", "--get-regexp", rf"^core\.({SETTINGS})$", allowed=(0, 1)).decode()
     return References(
         object_format=git.run("rev-parse", "--show-object-format").decode().strip(),
         named={name: value for name, value in named.items() if value in there},
@@ -159,8 +162,17 @@ def references(repository: Repository) -> References:
         ),
         shallow=_content(os.path.join(repository.common, b"shallow")),
         partial=is_partial(git),
-        settings=tuple(line.replace("\n", "=", 1) for line in settings.split("\0") if "\n" in line),
+        settings=_settings(git),
     )
+
+
+def _settings(git: Git) -> tuple[str, ...]:
+    """What decides how files are compared with the index, as `key=value`."""
+    listed = git.run("config", "--null", "--get-regexp", rf"^core\.({SETTINGS})$", allowed=(0, 1))
+    pairs = (line.partition(b"\n") for line in listed.split(b"\0") if line)
+    # A key alone means true.
+    texts = (b"%s=%s" % (key, value if separator else b"true") for key, separator, value in pairs)
+    return tuple(text.decode() for text in texts if _SETTING.fullmatch(text))
 
 
 def is_partial(git: Git) -> bool:

@@ -16,7 +16,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from tasks.errors import BackupError, Damaged, NoSpace, Occupied, Refused, UnsafePath
-from tasks.item import FOLDER, HARDLINK, Entry, Stored, StoredItems, Stream
+from tasks.item import FILE, FOLDER, HARDLINK, Entry, Stored, StoredItems, Stream
 from tasks.sources.file_restore import restore_files
 from tasks.sources.folder_writer import check_path
 from tasks.sources.git.bundle import WHOLE_LIMIT, BundleHead, unpack
@@ -66,6 +66,8 @@ class RepositoryRestore:
             os.rename(path, target)
         except (OSError, GitFailed) as error:
             raise _translated(error, self._label) from error
+        except BackupError as error:
+            raise type(error)(str(error).replace(path_text(work), path_text(self._label))) from error
         finally:
             shutil.rmtree(path, ignore_errors=True)
         return [line.replace(path_text(work), path_text(self._label)) for line in missed]
@@ -87,7 +89,11 @@ class _Building:
         make_git_folder(self._folder, document.object_format, bare=document.bare, partial=document.partial)
         self._git = Git(self._folder, tree=None if document.bare else self._top, settings=document.settings)
         ours = Restoring(overwrite=True, owners=how.owners)
-        restore_files(self._items, tuple(self._moved(lambda name: name.startswith(_FIRST))), into, ours)
+        first = tuple(self._moved(lambda name: name.startswith(_FIRST)))
+        if not all(item.entry.type == FILE for item in first):
+            # git would follow a link that has the name of its index, and write where it leads.
+            raise UnsafePath(f"the snapshot of `{path_text(self._name)}` has no plain file as its index")
+        restore_files(self._items, first, into, ours)
         if document.bundle:
             head = unpack(self._items.open(self._chosen[BUNDLE]), self._git, partial=document.partial)
             if head.object_format != document.object_format:
@@ -193,19 +199,26 @@ class _Building:
 
     def _adapt_configuration(self) -> None:
         """What ties a configuration to the place it had, as those of submodules and linked working trees are."""
-        path = os.path.join(self._folder, b"config")
-        nowhere = Git(os.path.join(self._folder, b"refs"))
-        status, around = os.stat(path), os.stat(self._folder)
-        change = ("config", "--file", path)
-        for key in ("core.worktree", "extensions.refStorage"):
-            nowhere.run(*change, "--unset-all", key, allowed=(0, 5))
-        bare = nowhere.run(*change, "--type=bool", "core.bare", allowed=(0, 1)).strip()
-        if bare == b"true" and not self._document.bare:
-            nowhere.run(*change, "core.bare", "false")
-        os.chown(path, status.st_uid, status.st_gid)
-        os.chmod(path, status.st_mode & 0o7777)
-        os.utime(path, ns=(status.st_atime_ns, status.st_mtime_ns))
+        around = os.stat(self._folder)
+        for path in (os.path.join(self._folder, name) for name in (b"config", b"config.worktree")):
+            if os.path.isfile(path) and not os.path.islink(path):
+                status = os.stat(path)
+                self._free(path)
+                os.chown(path, status.st_uid, status.st_gid)
+                os.chmod(path, status.st_mode & 0o7777)
+                os.utime(path, ns=(status.st_atime_ns, status.st_mtime_ns))
         os.utime(self._folder, ns=(around.st_atime_ns, around.st_mtime_ns))
+
+    def _free(self, path: bytes) -> None:
+        git, change = Git(os.path.join(self._folder, b"refs")), ("config", "--file", path)
+        try:
+            for key in ("core.worktree", "extensions.refStorage"):
+                git.run(*change, "--unset-all", key, allowed=(0, 5))
+            bare = git.run(*change, "--type=bool", "core.bare", allowed=(0, 1)).strip()
+            if bare == b"true" and not self._document.bare:
+                git.run(*change, "core.bare", "false")
+        except GitFailed:
+            return  # a configuration that git can't read comes back as it was
 
 
 def _check_tracked(path: bytes) -> None:

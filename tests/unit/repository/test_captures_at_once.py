@@ -18,7 +18,9 @@ NOISE = random.Random(1).randbytes(9_000_000)
 
 
 def files(number: int) -> dict[bytes, File | bytes]:
-    small: dict[bytes, File | bytes] = {b"%03d" % at: b"%d %d" % (at, number if at % 50 == 0 else 0) for at in range(300)}
+    small: dict[bytes, File | bytes] = {
+        b"%03d" % at: b"%d %d" % (at, number if at % 50 == 0 else 0) for at in range(300)
+    }
     return {**small, b"large": NOISE, b"own": b"%d" % number * 1000}
 
 

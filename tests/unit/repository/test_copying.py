@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Iterator, Mapping
-from datetime import timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -40,16 +40,26 @@ class House:
         """A capture into a spool of its own, and the repository as it will be: the spool over its reference."""
         below = (reference or self.first).destination
         spool = local(self.folder / f"spool-{night}")
-        writing = Repository.open(below, keys().writer)
-        snapshot = writing.save(MemoryCapture(files), about(night), spool)
+        snapshot = opened(below, night).save(MemoryCapture(files), about(night), spool)
         assert not list(below.list(f"snapshots/{snapshot.id}"))
-        return Repository.open(Overlay(spool, below), keys().writer), snapshot
+        return opened(Overlay(spool, below), night), snapshot
 
     def night(self, files: Files, night: int, *to: Repository, reference: Repository | None = None) -> Snapshot:
         spooled, snapshot = self.capture(files, night, reference)
         for destination in to:
-            spooled.copy(snapshot.id, Repository.open(destination.destination, keys().writer))
+            spooled.copy(snapshot.id, opened(destination.destination, night))
         return snapshot
+
+
+def opened(destination: Destination, night: int) -> Repository:
+    """By the writer's key, at that night's time."""
+    repository = Repository.open(destination, keys().writer)
+    repository.clock = lambda: day(night)
+    return repository
+
+
+def day(night: int) -> datetime:
+    return START + timedelta(days=night)
 
 
 @pytest.fixture
@@ -111,31 +121,44 @@ def test_a_capture_against_the_second_destination_still_reaches_the_first(house:
 
 
 def test_a_destination_that_was_pruned_differently_gets_what_it_let_go(house: House) -> None:
-    house.night(FIRST, 0, house.first, house.second)
+    first = house.night(FIRST, 0, house.first, house.second)
     house.night({b"z": b"z"}, 1, house.first, house.second)
-    now = START + timedelta(days=2)
-    forgotten = house.second.snapshot_ids()[:1]
-    for later in (now, now + GRACE):
-        house.second.plan_prune(forgotten, later, GRACE).apply()
-        forgotten = []
+    house.second.plan_prune([first.id], day(2), GRACE).apply()
+    house.second.plan_prune([], day(5), GRACE).apply()
     assert len(packs(house.second)) < len(packs(house.first))
     again = house.night(FIRST, 9, house.first, house.second)
     assert again.figures["new_bytes"] == 0, "the first destination still has it"
     assert_holds(house.second, again, FIRST)
 
 
-def test_what_the_second_condemned_and_the_first_still_uses_arrives_in_the_end(house: House) -> None:
-    """A condemned pack may go any moment, so nothing new relies on it; once it is gone, it is sent again."""
-    house.night(FIRST, 0, house.first, house.second)
+def test_what_the_second_condemned_lately_is_used_again_and_pardoned(house: House) -> None:
+    """Nobody deletes it without looking at the snapshots once more; so it need not be refused for days."""
+    first = house.night(FIRST, 0, house.first, house.second)
     house.night({b"z": b"z"}, 1, house.first, house.second)
-    now = START + timedelta(days=2)
-    house.second.plan_prune(house.second.snapshot_ids()[:1], now, GRACE).apply()
-    spooled, again = house.capture(FIRST, 9)
+    house.second.plan_prune([first.id], day(2), GRACE).apply()
+    spooled, again = house.capture(FIRST, 3)
+    assert spooled.copy(again.id, opened(house.second.destination, 3))["packs"] < 2, "only the item list, if anything"
+    for night in (4, 5, 9):
+        house.second.plan_prune([], day(night), GRACE).apply()
+        assert_holds(house.second, again, FIRST)
+    assert list(house.second.destination.list("condemned/")) == []
+
+
+@pytest.mark.parametrize("hours", [1, 0, -1, -48])
+def test_what_the_second_may_delete_any_moment_is_not_relied_on_and_sent_again_once_it_is_gone(
+    house: House, hours: int
+) -> None:
+    first = house.night(FIRST, 0, house.first, house.second)
+    house.night({b"z": b"z"}, 1, house.first, house.second)
+    house.second.plan_prune([first.id], day(2), GRACE).apply()
+    spooled, again = house.capture(FIRST, 5)
+    late = opened(house.second.destination, 5)
+    late.clock = lambda: day(5) - timedelta(hours=hours)
     with pytest.raises(Condemned):
-        spooled.copy(again.id, house.second)
+        spooled.copy(again.id, late)
     assert again.id not in house.second.snapshot_ids()
-    house.second.plan_prune([], now + GRACE, GRACE).apply()
-    spooled.copy(again.id, house.second)
+    house.second.plan_prune([], day(5), GRACE).apply()
+    spooled.copy(again.id, late)
     assert_holds(house.second, again, FIRST)
 
 
@@ -166,17 +189,22 @@ def test_a_snapshot_whose_chunks_the_reference_lost_is_not_listed_anywhere(house
     assert_holds(house.second, again, SECOND)
 
 
-def test_a_snapshot_that_relies_on_what_is_condemned_meanwhile_is_not_listed(house: House) -> None:
-    house.night(FIRST, 0, house.first)
+def test_a_snapshot_that_relies_on_what_is_condemned_meanwhile_is_not_listed_too_late(house: House) -> None:
+    first = house.night(FIRST, 0, house.first)
     house.night({b"z": b"z"}, 1, house.first)
     spooled, snapshot = house.capture(FIRST, 2)
-    house.first.plan_prune(house.first.snapshot_ids()[:1], START, GRACE).apply()
+    house.first.plan_prune([first.id], day(2), GRACE).apply()
     with pytest.raises(Condemned):
-        spooled.copy(snapshot.id, house.first)
+        spooled.copy(snapshot.id, opened(house.first.destination, 5))
     assert snapshot.id not in house.first.snapshot_ids()
-    again = house.night(FIRST, 3, house.first)
+    again = house.night(FIRST, 6, house.first)
     assert again.figures["new_bytes"] > 3 * MIB
     assert_holds(house.first, again, FIRST)
+    # In time it would have been safe.
+    spooled.copy(snapshot.id, opened(house.first.destination, 3))
+    for night in (7, 10):
+        house.first.plan_prune([], day(night), GRACE).apply()
+        assert_holds(house.first, snapshot, FIRST)
 
 
 class Interrupted(Exception):

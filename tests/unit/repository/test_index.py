@@ -15,7 +15,9 @@ from tasks.repository import index as indexes
 from tasks.repository.index import Index, Place
 from tasks.repository.pack import CONTENT, LISTS, NAME, BlockList, Encoded, SealedPack, header_size
 
-NAMES = st.builds(bytes.__add__, st.sampled_from([bytes(8), b"\xff" * 8, b"12345678"]), st.binary(min_size=8, max_size=8))
+NAMES = st.builds(
+    bytes.__add__, st.sampled_from([bytes(8), b"\xff" * 8, b"12345678"]), st.binary(min_size=8, max_size=8)
+)
 BLOCK = st.lists(st.tuples(NAMES, st.integers(1, 1 << 21)), max_size=6)
 PACK = st.tuples(st.sampled_from([CONTENT, LISTS]), st.lists(st.tuples(st.integers(16, 1 << 21), BLOCK), max_size=5))
 
@@ -149,7 +151,10 @@ def test_an_empty_index_knows_nothing() -> None:
     assert list(index.used_bytes(numpy.zeros(0, dtype=bool))) == []
 
 
-@pytest.mark.parametrize("payload", [b"", b"\xc1", b"\x01", b"\x91\x93\x01\x02\x03", b"\x91\x96\xc4\x00\x00\xa1D\xc4\x01\x00\xc4\x00\xc4\x00"])
+@pytest.mark.parametrize(
+    "payload",
+    [b"", b"\xc1", b"\x01", b"\x91\x93\x01\x02\x03", b"\x91\x96\xc4\x00\x00\xa1D\xc4\x01\x00\xc4\x00\xc4\x00"],
+)
 def test_what_is_no_index_is_damaged(payload: bytes) -> None:
     with pytest.raises(Damaged, match="index/a"):
         indexes.decode("index/a", payload)

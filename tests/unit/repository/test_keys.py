@@ -112,7 +112,9 @@ def test_a_tampered_private_part_is_one_clear_error(private: object) -> None:
         open_keys(altered(private=private), passphrase=PASSPHRASE)
 
 
-@pytest.mark.parametrize("document", [b"", b"{", b"[]", b"null", b"5", b'{"format": "x"}', b'{"format": 1}', b"\xff" * 40])
+@pytest.mark.parametrize(
+    "document", [b"", b"{", b"[]", b"null", b"5", b'{"format": "x"}', b'{"format": 1}', b"\xff" * 40]
+)
 def test_what_is_no_document_is_damaged(document: bytes) -> None:
     with pytest.raises(Damaged):
         open_keys(document, passphrase=PASSPHRASE)

@@ -114,7 +114,9 @@ def test_the_lists_of_another_source_do_not_open(tmp_path: Path) -> None:
         stranger.open_footer(sealed.name, footer_of(sealed.name, memoryview(data)))
 
 
-@pytest.mark.parametrize("header", [b"", b"GBP", b"GBP1", b"GBP1D", b"GBP1D" + bytes(79), b"GBP1X" + bytes(99), bytes(99)])
+@pytest.mark.parametrize(
+    "header", [b"", b"GBP", b"GBP1", b"GBP1D", b"GBP1D" + bytes(79), b"GBP1X" + bytes(99), bytes(99)]
+)
 def test_what_does_not_begin_as_a_pack_is_damaged(header: bytes) -> None:
     with pytest.raises(Damaged):
         PackCipher(bytes(16), header, KEYS)

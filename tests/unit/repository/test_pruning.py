@@ -402,28 +402,42 @@ def test_a_copy_relies_on_no_orphan_that_a_prune_is_about_to_delete(fast_path: P
     assert_whole(to, {snapshot.id: FIRST})
 
 
-def test_a_pack_that_is_lost_is_never_preferred_to_a_copy_that_is_there(fast_path: Path) -> None:
+@pytest.mark.parametrize("how", ["lost", "emptied"])
+def test_a_pack_that_is_lost_is_never_preferred_to_a_copy_that_is_there(fast_path: Path, how: str) -> None:
     """Two captures at once stored the same chunks twice; one pack is lost before anybody has looked."""
-    for lost in (0, 1):
-        repository = create(local(fast_path / str(lost)))
+    for turn in range(6):
+        repository = create(local(fast_path / str(turn)))
 
         def beside(path: bytes, repository: Repository = repository) -> None:
             if path == b"b":
                 save(repository, FIRST, 1)
 
-        save(repository, FIRST, 0, before=beside)
-        twins = repository.snapshots()
-        assert len(twins) == 2
-        for pack in set(twins[lost].packs) - set(twins[1 - lost].packs):
-            repository.destination.delete(f"packs/{pack[:2]}/{pack}")
+        twins = save(repository, FIRST, 0, before=beside), repository.snapshots()[-1]
+        for pack in twins[turn % 2].packs:
+            name = f"packs/{pack[:2]}/{pack}"
+            if repository.destination.get(name, 4, 1) == b"D":
+                repository.destination.delete(name)
+                if how == "emptied":
+                    repository.destination.put(name, b"")
         for later in range(4):
-            try:
-                prune(repository, now=START + later * GRACE)
-            except BackupError:
-                found = repository.check("content")
-                repository.condemn_damaged(found.damaged_packs, START)
-        for snapshot in repository.snapshots():
-            assert restored(repository, snapshot) == FIRST
+            prune(repository, now=START + later * GRACE)
+            for snapshot in repository.snapshots():
+                assert restored(repository, snapshot) == FIRST
+        assert len(repository.snapshots()) == 2
+
+
+def test_nothing_is_pruned_while_a_pack_that_is_needed_is_lost(repository: Repository) -> None:
+    first, second = save(repository, FIRST, 0), save(repository, SECOND, 1)
+    for name in packs(repository):
+        if repository.destination.get(name, 4, 1) == b"D" and name.rpartition("/")[2] in first.packs:
+            repository.destination.delete(name)
+    before = packs(repository)
+    with pytest.raises(BackupError, match="run `verify` first"):
+        prune(repository, now=START + 2 * GRACE)
+    assert packs(repository) == before
+    repository.condemn_damaged(repository.check("content").damaged_packs, START)
+    prune(repository, first, now=START + 2 * GRACE)
+    assert repository.snapshot_ids() == [second.id]
 
 
 def test_a_writer_can_plan_and_condemn_but_rewriting_contents_is_refused(repository: Repository) -> None:

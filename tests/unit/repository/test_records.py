@@ -28,7 +28,9 @@ from tasks.repository.pack import NAME
 from tasks.repository.records import Grouper, NameList, names_in
 
 PATHS = st.lists(
-    st.binary(min_size=1, max_size=12).filter(lambda part: b"\0" not in part and b"/" not in part), min_size=1, max_size=4
+    st.binary(min_size=1, max_size=12).filter(lambda part: b"\0" not in part and b"/" not in part),
+    min_size=1,
+    max_size=4,
 ).map(b"/".join)
 U64 = st.integers(0, (1 << 64) - 1)
 ENTRIES = st.builds(
@@ -205,7 +207,9 @@ def test_a_growing_list_keeps_its_nodes() -> None:
     assert len(set(after.chunks) - set(before.chunks)) < 8
 
 
-@given(st.lists(st.sampled_from([bytes(16), b"\1" * 16, b"\x40" * 16, b"\x41" * 16]), max_size=3000), st.integers(0, 2500))
+@given(
+    st.lists(st.sampled_from([bytes(16), b"\1" * 16, b"\x40" * 16, b"\x41" * 16]), max_size=3000), st.integers(0, 2500)
+)
 def test_any_list_of_names_comes_back(names: list[bytes], repeated: int) -> None:
     names = names + [bytes(16)] * repeated
     kept, level, content = listed(names)

@@ -285,9 +285,7 @@ def test_allowed_flaws_leave_a_snapshot_complete_but_are_named(repository: Repos
 
 
 def test_more_flaws_than_a_snapshot_lists_are_all_counted_and_judged(repository: Repository) -> None:
-    files: dict[bytes, File | bytes] = {
-        b"tmp/%04d" % at: File(b"x", refuses=Vanished("gone")) for at in range(1500)
-    }
+    files: dict[bytes, File | bytes] = {b"tmp/%04d" % at: File(b"x", refuses=Vanished("gone")) for at in range(1500)}
     files[b"z"] = File(b"x", refuses=Unreadable("permission denied"))
     capture = MemoryCapture(files)
     snapshot = repository.save(capture, about(0, allow_incomplete=("tmp/",)), repository.destination)
@@ -389,9 +387,11 @@ def test_progress_never_runs_backwards_and_ends_at_the_total(repository: Reposit
 FILES = st.builds(
     File,
     content=st.integers(0, 6).flatmap(
-        lambda kind: st.binary(max_size=40)
-        if kind < 4
-        else st.tuples(st.integers(0, 3), st.integers(1, 3_000_000)).map(lambda drawn: noise(*drawn))
+        lambda kind: (
+            st.binary(max_size=40)
+            if kind < 4
+            else st.tuples(st.integers(0, 3), st.integers(1, 3_000_000)).map(lambda drawn: noise(*drawn))
+        )
     ),
     cut=st.sampled_from(["", "", "p4", "c256", "w"]),
     want_digest=st.booleans(),

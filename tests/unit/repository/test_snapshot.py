@@ -71,7 +71,9 @@ MOMENTS = st.datetimes(datetime(2000, 1, 1), datetime(2199, 1, 1), timezones=st.
 
 
 @given(source=st.text(min_size=1, max_size=20), run=st.text(max_size=20), first=MOMENTS, second=MOMENTS)
-def test_ids_are_the_same_for_the_same_and_sort_by_time(source: str, run: str, first: datetime, second: datetime) -> None:
+def test_ids_are_the_same_for_the_same_and_sort_by_time(
+    source: str, run: str, first: datetime, second: datetime
+) -> None:
     made = snapshot_id(source, run, first)
     assert made == snapshot_id(source, run, first.astimezone(timezone(timedelta(hours=-7))))
     assert is_name(f"snapshots/{made}")

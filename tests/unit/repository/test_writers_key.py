@@ -185,7 +185,7 @@ def test_a_proof_of_another_source_is_none(fast_path: Path) -> None:
 def test_a_block_of_content_can_not_be_passed_off_as_a_list(stolen: Repository) -> None:
     """Lists and contents have names of their own, so no content chunk is ever looked for in a list pack."""
     (snapshot,) = stolen.snapshots()
-    index = stolen.index(refresh=True)
+    index = stolen.whole_index()
     blocks = Blocks(stolen.destination, index, stolen.keys)
     for item in stolen.read(snapshot):
         for at in range(0, len(item.content) if not item.level else 0, 16):

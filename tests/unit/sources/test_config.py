@@ -47,23 +47,11 @@ def folder(tmp_path: Path) -> Path:
     return folder
 
 
-def test_the_usual_names_of_configuration_are_taken(folder: Path) -> None:
-    fill(folder, [*CONFIGURATION, "photo.jpg", "program.exe"])
-    assert files(source(folder)) == set(CONFIGURATION)
-
-
-def test_what_the_usual_names_leave_out_is_told_by_the_check(folder: Path) -> None:
-    fill(folder, [*CONFIGURATION, "photo.jpg", "program.exe"])
-    told = [problem.what for problem in source(folder).check()]
-    assert told == ["2 files are not taken, as they do not look like this kind; the first is `config/photo.jpg`"]
-    assert source(folder, exclude=["*.exe", "*.jpg"]).check() == []
-    assert source(folder, include=["*"]).check() == []
-
-
-def test_everything_can_be_taken(folder: Path) -> None:
-    fill(folder, [*CONFIGURATION, "photo.jpg"])
-    assert files(source(folder, include=["*"])) == {*CONFIGURATION, "photo.jpg"}
-    assert files(source(folder, include=[])) == {*CONFIGURATION, "photo.jpg"}
+def test_everything_is_taken_unless_patterns_pick(folder: Path) -> None:
+    fill(folder, [*CONFIGURATION, "mime.types", "current"])
+    assert files(source(folder)) == {*CONFIGURATION, "mime.types", "current"}
+    assert files(source(folder, include=["*.toml", "*.yaml"])) == {"app.toml", "a/b.yaml"}
+    assert source(folder).check() == []
 
 
 def test_secrets_are_taken_unless_told_otherwise(folder: Path) -> None:

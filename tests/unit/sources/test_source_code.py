@@ -11,14 +11,9 @@ import pytest
 from tasks.sources.source import Restoring
 from tasks.sources.source_code import SourceCode
 from tests.contracts.memory_items import Saved
-from tests.git_sample import commit, git, init, rich, state
+from tests.git_sample import commit, git, init, made, rich, state
 
 pytestmark = pytest.mark.needs("git")
-
-
-def made(*repositories: object, **options: object) -> SourceCode:
-    settings = {"kind": SourceCode.kind, "repositories": repositories, **options}
-    return SourceCode("code", SourceCode.Settings.model_validate(settings))  # type: ignore[arg-type]  # its own class
 
 
 def taken(source: SourceCode) -> Saved:
@@ -30,9 +25,8 @@ def taken(source: SourceCode) -> Saved:
 def copied(source: SourceCode, into: Path) -> Path:
     """The first repository of the source, captured and restored."""
     saved = taken(source)
-    source.restore(saved, saved, into, Restoring())
+    assert source.restore(saved, saved, into, Restoring()) == []
     assert source.examine(into) == saved.facts
-    assert source.not_restored == []
     return into / next(iter(source.roots()))
 
 

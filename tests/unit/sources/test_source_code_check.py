@@ -7,16 +7,13 @@ from pathlib import Path
 import pytest
 
 from tasks.sources.source import Problem
-from tasks.sources.source_code import SourceCode
-from tests.git_sample import commit, git, init, rich
+from tests.git_sample import commit, git, init, made, rich
 
 pytestmark = pytest.mark.needs("git")
 
 
 def problems(*repositories: object, **options: object) -> list[Problem]:
-    settings = {"kind": SourceCode.kind, "repositories": repositories, **options}
-    source = SourceCode("code", SourceCode.Settings.model_validate(settings))  # type: ignore[arg-type]  # its own class
-    found = source.check()
+    found = made(*repositories, **options).check()
     assert all(problem.what and problem.advice and "\n" not in problem.what for problem in found)
     return found
 
@@ -117,3 +114,10 @@ def test_large_files_that_are_not_here_or_not_wanted_are_told(tmp_path: Path) ->
     commit(site, {".gitattributes": "*.bin filter=lfs\n", "model.bin": pointer})
     assert "model.bin" in only(problems(site), fatal=False)
     assert "lfs = false" in only(problems(site, lfs=False), fatal=False)
+
+
+def test_the_git_directory_of_a_submodule_is_told_to_be_that(tmp_path: Path) -> None:
+    library, site = init(tmp_path / "library"), init(tmp_path / "site")
+    commit(library, {"lib.py": "lib = 1\n"})
+    git(site, "-c", "protocol.file.allow=always", "submodule", "--quiet", "add", str(library), "lib")
+    assert "../../../lib" in only(problems(site / ".git/modules/lib"), fatal=False)

@@ -12,14 +12,9 @@ from tasks.item import FOLDER
 from tasks.sources.source import Restoring
 from tasks.sources.source_code import SourceCode
 from tests.contracts.memory_items import Saved
-from tests.git_sample import git, init, rich, state
+from tests.git_sample import git, init, made, rich, state
 
 pytestmark = pytest.mark.needs("git")
-
-
-def made(*repositories: object) -> SourceCode:
-    settings = {"kind": SourceCode.kind, "repositories": repositories}
-    return SourceCode("code", SourceCode.Settings.model_validate(settings))  # type: ignore[arg-type]  # its own class
 
 
 @pytest.fixture

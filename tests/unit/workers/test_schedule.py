@@ -15,6 +15,7 @@ from tasks.settings import PlanSettings, Settings
 from workers.schedule import LocalCrontab, beat_schedule
 
 BERLIN = ZoneInfo("Europe/Berlin")
+EVERY = timedelta(minutes=2)
 NIGHTLY = LocalCrontab("30 2 * * *", "Europe/Berlin")
 
 
@@ -85,8 +86,8 @@ def test_every_plan_with_a_schedule_is_sent_by_name_and_expires() -> None:
         "weekly": PlanSettings(schedule="0 4 * * 0", timezone="Europe/Berlin"),
         "by-hand": PlanSettings(),
     }
-    entries = beat_schedule(Settings(destinations={}, sources={}, plans=plans, timezone="Asia/Tokyo"))
-    assert set(entries) == {"plan nightly", "plan weekly", "close overdue runs"}
+    entries = beat_schedule(Settings(destinations={}, sources={}, plans=plans, timezone="Asia/Tokyo"), EVERY)
+    assert set(entries) == {"plan nightly", "plan weekly", "tend runs"}
     assert entries["plan nightly"]["kwargs"] == {"plan": "nightly", "slot": "due"}
     assert entries["plan nightly"]["schedule"].tz == ZoneInfo("Asia/Tokyo")
     assert entries["plan weekly"]["schedule"].tz == BERLIN
