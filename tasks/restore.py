@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import threading
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -13,12 +12,12 @@ from celery import Task, shared_task
 
 from tasks.chosen import Chosen, chosen_snapshot
 from tasks.installation import Installation
-from tasks.item import Sink, Stored, StoredItems, Stream
 from tasks.outcome import Outcome, State
 from tasks.progress import Progress, unheard
 from tasks.repository import Repository, Snapshot
 from tasks.sources.source import Restoring, Source
 from tasks.step import run_step
+from tasks.watched import Watched
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,10 +41,10 @@ def restore_from(
     if wanted.patterns or wanted.paths:
         chosen = Chosen(items, wanted.patterns, wanted.paths)
         count, size = chosen.count, chosen.content_bytes
-        missed = source.restore(_Watched(items, size, progress), chosen, wanted.into, wanted.how)
+        missed = source.restore(Watched(items, size, progress), chosen, wanted.into, wanted.how)
     else:
         count, size = int(snapshot.figures.get("items", 0)), int(snapshot.figures.get("content_bytes", 0))
-        missed = source.restore(_Watched(items, size, progress), items, wanted.into, wanted.how)
+        missed = source.restore(Watched(items, size, progress), items, wanted.into, wanted.how)
     return {"items": count, "restored_bytes": size, "seconds": time.monotonic() - began}, missed
 
 
@@ -68,50 +67,6 @@ def restore(
     return Outcome(
         "restore", source, destination, snapshot=chosen.id, state=state, figures=figures, flaws=tuple(missed)
     )
-
-
-class _Watched:
-    """Stored items, whose bytes are counted on their way out."""
-
-    def __init__(self, items: StoredItems, total: int, progress: Progress) -> None:
-        self._items, self._total, self._progress = items, total, progress
-
-    def __iter__(self) -> Iterator[Stored]:
-        return iter(self._items)
-
-    def open(self, item: Stored) -> Stream:
-        return self._items.open(item)
-
-    def extract(self, items: Iterable[Stored], into: Sink) -> None:
-        self._items.extract(items, _Counted(into, self._total, self._progress))
-
-
-class _Counted:
-    _INTERVAL = 0.25
-
-    def __init__(self, sink: Sink, total: int, progress: Progress) -> None:
-        self._sink, self._total, self._progress = sink, total, progress
-        self._lock, self._next = threading.Lock(), 0.0
-        self._bytes = self._items = 0
-
-    def write(self, item: Stored, offset: int, data: memoryview) -> None:
-        self._sink.write(item, offset, data)
-        self._count(len(data), 0)
-
-    def complete(self, item: Stored) -> None:
-        self._sink.complete(item)
-        self._count(0, 1)
-
-    def _count(self, size: int, items: int) -> None:
-        with self._lock:
-            self._bytes += size
-            self._items += items
-            now = time.monotonic()
-            if now < self._next:
-                return
-            self._next = now + self._INTERVAL
-            figures = {"done_bytes": self._bytes, "total_bytes": self._total, "items": self._items}
-        self._progress({name: float(value) for name, value in figures.items()})
 
 
 @shared_task(name="restore", bind=True, max_retries=None)

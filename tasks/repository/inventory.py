@@ -107,7 +107,11 @@ class Inventory:
         """Raises `Damaged` or `NewerFormat` where the keyring document that is stored here would open nothing."""
         document = self.key_document(self.destination)
         check_document(document, self.writer)
-        if json.loads(self.destination.get(_MARKER)).get("document") not in (None, blake3(document).hexdigest()):
+        try:
+            expected = json.loads(self.destination.get(_MARKER)).get("document")
+        except (ValueError, AttributeError):
+            raise Damaged("`repository` can't be read: the object that says what is stored here is damaged") from None
+        if expected not in (None, blake3(document).hexdigest()):
             raise Damaged(f"`keys/{self.writer.keyring}` is not what was stored: put `keyring.json` there in its place")
 
     def snapshots(self) -> list[Snapshot]:

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import os
 import queue
+import tempfile
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from tasks.destinations.destination import Destination
@@ -138,6 +141,15 @@ class Packing:
             sealed, self._sealed = self._sealed, []
         if sealed:
             put_index(self._into, self._keys, sealed)
+
+
+@contextmanager
+def scratch_folder(within: Path | None) -> Iterator[Path]:
+    """A folder of its own for unfinished packs, gone afterwards. Raises `NoSpace`, `Refused`, `Unavailable`."""
+    with explained("pack into", within or Path(tempfile.gettempdir())):
+        folder = tempfile.TemporaryDirectory(prefix="geometra-packs-", dir=within)
+    with folder as path:
+        yield Path(path)
 
 
 def put_index(into: Destination, keys: RepositoryKeys, packs: list[SealedPack]) -> str:

@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Collection
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
-from pathlib import Path
-from tempfile import TemporaryDirectory
 
 from tasks.errors import Damaged, Missing
 from tasks.repository.block import TARGET, Draft, Profile
@@ -17,7 +15,7 @@ from tasks.repository.condemned import Sentence, lift, put_sentence, sentences
 from tasks.repository.index import Index
 from tasks.repository.inventory import Inventory
 from tasks.repository.pack import CONTENT, LISTS, SealedPack, object_name
-from tasks.repository.packing import Packing, put_index
+from tasks.repository.packing import Packing, put_index, scratch_folder
 from tasks.repository.proof import delete_proofs
 from tasks.repository.references import References
 
@@ -139,8 +137,8 @@ def _repack(plan: PrunePlan, progress: Callable[[dict[str, float]], None] | None
     repository, index, references = plan.repository, plan.index, plan.references
     blocks = Blocks(repository.destination, index, repository.keys)
     buffers = Buffers(1)
-    with TemporaryDirectory(prefix="geometra-repack-") as scratch:
-        packing = Packing(repository.destination, Path(scratch), repository.keys, buffers)
+    with scratch_folder(None) as scratch:
+        packing = Packing(repository.destination, scratch, repository.keys, buffers)
         with packing:
             drafts = {
                 CONTENT: Draft(CONTENT, Profile(every=4), buffers),

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Collection, Iterable, Iterator
 from datetime import datetime, timedelta
 from importlib.metadata import PackageNotFoundError, version
@@ -27,7 +26,7 @@ from tasks.repository.condemned import damaged_packs, doomed_packs, put_sentence
 from tasks.repository.copying import copy
 from tasks.repository.index import Index
 from tasks.repository.inventory import Inventory
-from tasks.repository.packing import Packing
+from tasks.repository.packing import Packing, scratch_folder
 from tasks.repository.proof import Proof
 from tasks.repository.pruning import PrunePlan, plan_prune
 from tasks.repository.reading import Items
@@ -95,8 +94,8 @@ class Repository(Inventory):
         previous = Items(blocks, last.level, bytes.fromhex(last.content)) if last else Items(blocks, 0, b"")
         buffers = Buffers(_BUFFERS)
         expected = last.figures.get("content_bytes", 0) if last else 0
-        with tempfile.TemporaryDirectory(prefix="packs-", dir=scratch) as folder:
-            packing = Packing(into, Path(folder), self.keys, buffers)
+        with scratch_folder(scratch) as folder:
+            packing = Packing(into, folder, self.keys, buffers)
             with packing:
                 saving = Saving(
                     self.keys,

@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 from tests.benchmarks.table import ROWS, Cells
 
-FOLDER = Path(__file__).with_name("bars")
+FOLDER = Path(__file__).with_name("limits")
 
 
 class Bar(NamedTuple):
@@ -41,7 +41,7 @@ def named() -> list[str]:
 
 
 def read(text_or_name: str) -> list[Bar]:
-    """From a file, the name of a set in `bars/`, or lines given as they are with `;` between. Raises `ValueError`."""
+    """From a file, the name of a set in `limits/`, or lines given as they are with `;` between. Raises `ValueError`."""
     if text_or_name in named():
         text = (FOLDER / f"{text_or_name}.txt").read_text()
     else:

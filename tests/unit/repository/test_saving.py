@@ -384,6 +384,23 @@ def test_progress_never_runs_backwards_and_ends_at_the_total(repository: Reposit
     assert told[-1]["total_bytes"] == told[-1]["done_bytes"]
 
 
+def test_a_change_of_one_part_in_a_hundred_stores_little_more(repository: Repository) -> None:
+    files = {b"small/%03d" % at: noise(at, 20_000) for at in range(300)} | {b"large": noise(999, 12 * MIB)}
+    first = save(repository, files, 0)
+    changed, stored = dict(files), []
+    for night in range(1, 5):
+        for at in range(3):
+            changed[b"small/%03d" % (night * 50 + at)] = noise(night * 1000 + at, 20_000)
+        large = bytearray(changed[b"large"])
+        at = night * 2 * MIB
+        large[at : at + 120_000] = noise(night, 121_000)
+        changed[b"large"] = bytes(large)
+        snapshot = save(repository, changed, night)
+        assert restored(repository, snapshot) == changed
+        stored.append(snapshot.figures["stored_bytes"] / first.figures["stored_bytes"])
+    assert all(0.009 < part < 0.05 for part in stored), stored
+
+
 FILES = st.builds(
     File,
     content=st.integers(0, 6).flatmap(

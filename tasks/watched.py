@@ -1,0 +1,76 @@
+"""Stored items whose bytes are counted on their way out, so that a person sees how far a restore is."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Iterable, Iterator
+
+from tasks.item import Reading, Sink, Stored, StoredItems, Stream
+from tasks.progress import Progress
+
+_INTERVAL = 0.25
+
+
+class Watched:
+    """`StoredItems` of `total` bytes, which tell their progress."""
+
+    def __init__(self, items: StoredItems, total: int, progress: Progress) -> None:
+        self._items = items
+        self._count = _Count(total, progress)
+
+    def __iter__(self) -> Iterator[Stored]:
+        return iter(self._items)
+
+    def open(self, item: Stored) -> Stream:
+        return _CountedStream(self._items.open(item), self._count)
+
+    def extract(self, items: Iterable[Stored], into: Sink) -> None:
+        self._items.extract(items, _CountedSink(into, self._count))
+
+
+class _Count:
+    """Safe in threads; tells at most four times a second."""
+
+    def __init__(self, total: int, progress: Progress) -> None:
+        self._total, self._progress = total, progress
+        self._lock, self._next = threading.Lock(), 0.0
+        self._bytes = self._items = 0
+
+    def add(self, size: int, items: int = 0) -> None:
+        with self._lock:
+            self._bytes += size
+            self._items += items
+            now = time.monotonic()
+            if now < self._next:
+                return
+            self._next = now + _INTERVAL
+            figures = {"done_bytes": self._bytes, "total_bytes": self._total, "items": self._items}
+        self._progress({name: float(value) for name, value in figures.items()})
+
+
+class _CountedSink:
+    def __init__(self, sink: Sink, count: _Count) -> None:
+        self._sink, self._count = sink, count
+
+    def write(self, item: Stored, offset: int, data: memoryview) -> None:
+        self._sink.write(item, offset, data)
+        self._count.add(len(data))
+
+    def complete(self, item: Stored) -> None:
+        self._sink.complete(item)
+        self._count.add(0, 1)
+
+
+class _CountedStream:
+    def __init__(self, stream: Stream, count: _Count) -> None:
+        self._stream, self._count = stream, count
+
+    def readinto(self, buffer: memoryview, /) -> int:
+        size = self._stream.readinto(buffer)
+        self._count.add(size)
+        return size
+
+    def close(self) -> Reading:
+        self._count.add(0, 1)
+        return self._stream.close()

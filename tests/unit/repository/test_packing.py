@@ -1,0 +1,199 @@
+"""Buffers, drafts and the threads behind them: counted right, no deadlock, and every error reaches the caller."""
+
+from __future__ import annotations
+
+import os
+import random
+import resource
+import signal
+import threading
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from tasks.destinations import Data
+from tasks.errors import BackupError, NoSpace, Refused, Unavailable
+from tasks.repository import Repository
+from tasks.repository.block import TARGET, Draft, Profile
+from tasks.repository.buffers import SIZE, Buffers
+from tasks.repository.compression import FAST
+from tasks.repository.pack import CONTENT
+from tests.contracts.child import Child
+from tests.memory_source import MemoryCapture
+from tests.repositories import about, create, keys, local, restored, save
+from tests.unit.repository.test_reading import Counted
+
+MIB = 1 << 20
+
+
+def noise(seed: int, size: int) -> bytes:
+    return random.Random(seed).randbytes(size)
+
+
+def within(seconds: float, work: Callable[[], object]) -> bool:
+    thread = threading.Thread(target=work, daemon=True)
+    thread.start()
+    thread.join(seconds)
+    return not thread.is_alive()
+
+
+def test_a_buffer_is_free_again_when_its_last_holder_lets_go() -> None:
+    buffers = Buffers(1)
+    buffer = buffers.take()
+    assert len(buffer.view) == SIZE
+    buffers.hold(buffer)
+    buffers.release(buffer)
+    taken = threading.Event()
+    thread = threading.Thread(target=lambda: (buffers.take(), taken.set()), daemon=True)
+    thread.start()
+    assert not taken.wait(0.05), "one holder is left"
+    buffers.release(buffer)
+    assert taken.wait(5)
+    thread.join()
+
+
+def test_whoever_waits_for_a_buffer_hears_of_an_error() -> None:
+    buffers = Buffers(1)
+    buffers.take()
+    heard: list[str] = []
+
+    def wait() -> None:
+        try:
+            buffers.take()
+        except Unavailable as error:
+            heard.append(str(error))
+
+    thread = threading.Thread(target=wait, daemon=True)
+    thread.start()
+    buffers.break_off(Unavailable("gone"))
+    thread.join(5)
+    with pytest.raises(Unavailable):
+        buffers.take()
+    assert heard == ["gone"]
+
+
+def draft(buffers: Buffers) -> Draft:
+    return Draft(CONTENT, Profile(FAST), buffers)
+
+
+def test_a_draft_joins_views_and_bytes_in_order() -> None:
+    buffers = Buffers(2)
+    first, second = buffers.take(), buffers.take()
+    first.view[:10], second.view[:10] = b"0123456789", b"abcdefghij"
+    made = draft(buffers)
+    made.add_view(b"n" * 16, first, 0, 3)
+    made.add_view(b"n" * 16, first, 3, 5)
+    made.add_view(b"n" * 16, first, 7, 9)
+    made.add_view(b"n" * 16, second, 2, 4)
+    taken = made.take()
+    assert bytes(taken.joined()) == b"01234" + b"78" + b"cd"
+    assert list(taken.lengths) == [3, 2, 2, 2]
+    assert (taken.size, made.size, bytes(made.names)) == (9, 0, b"")
+    made.add(b"m" * 16, b"own")
+    made.add_view(b"m" * 16, second, 0, 1)
+    assert bytes(made.take().joined()) == b"owna"
+
+
+def test_a_draft_that_settles_keeps_its_bytes_and_lets_its_buffer_go() -> None:
+    buffers = Buffers(1)
+    buffer = buffers.take()
+    buffer.view[:4] = b"kept"
+    made = draft(buffers)
+    made.add_view(b"n" * 16, buffer, 0, 4)
+    assert not made.settle()
+    buffers.release(buffer)
+    again = buffers.take()
+    again.view[:4] = b"over"
+    made.add_view(b"o" * 16, again, 0, 2)
+    assert bytes(made.take().joined()) == b"keptov"
+
+
+def test_a_large_draft_settles_by_being_sent() -> None:
+    buffers = Buffers(1)
+    made = draft(buffers)
+    made.add_view(b"n" * 16, buffers.take(), 0, TARGET)
+    assert made.settle()
+
+
+class Failing(Counted):
+    """Every put of a pack fails."""
+
+    def __init__(self, folder: Path, error: BackupError, after: int = 0) -> None:
+        super().__init__(local(folder))
+        self._error, self._after = error, after
+
+    def put(self, name: str, data: Data) -> None:
+        if name.startswith("packs/"):
+            self._after -= 1
+            if self._after < 0:
+                raise self._error
+        super().put(name, data)
+
+
+@pytest.mark.parametrize("after", [0, 1, 2])
+@pytest.mark.parametrize("size", [1000, 150 * MIB], ids=["small", "large"])
+def test_a_destination_that_refuses_packs_ends_the_capture_at_once(fast_path: Path, size: int, after: int) -> None:
+    create(local(fast_path / "there"))
+    failing = Failing(fast_path / "there", NoSpace("the disk is full"), after)
+    repository = Repository.open(failing, keys().writer)
+    scratch = fast_path / "scratch"
+    scratch.mkdir()
+    errors: list[BaseException] = []
+    content = noise(1, 8 * MIB)
+    files: dict[bytes, bytes] = {b"%03d" % at: bytes([at % 256]) * 9 + content[9:] for at in range(max(1, size // (8 * MIB)))}
+    if size > MIB:
+        files = {path: noise(at, 8 * MIB) for at, path in enumerate(files)}
+
+    def capture() -> None:
+        try:
+            repository.save(MemoryCapture(files), about(0), failing, scratch=scratch)
+        except BaseException as error:  # noqa: BLE001 - looked at below
+            errors.append(error)
+
+    assert within(60, capture), "the capture hangs"
+    if after and not errors:
+        assert size == 1000, "so few packs that none of them was refused"
+        return
+    assert [type(error) for error in errors] == [NoSpace]
+    assert list(scratch.iterdir()) == [], "nothing unfinished is left"
+    assert list(local(fast_path / "there").list("snapshots/")) == []
+    whole = Repository.open(local(fast_path / "there"), keys().reader)
+    assert whole.check("content").good
+    assert restored(whole, save(whole, files, 1)) == files
+
+
+def test_a_full_disk_below_the_scratch_folder_is_no_space(fast_path: Path) -> None:
+    create(local(fast_path / "there"))
+    scratch = fast_path / "scratch"
+    scratch.mkdir()
+
+    def work() -> str:
+        signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (MIB, MIB))
+        repository = Repository.open(local(fast_path / "there"), keys().writer)
+        try:
+            repository.save(MemoryCapture({b"a": noise(1, 9 * MIB)}), about(0), repository.destination, scratch=scratch)
+        except BackupError as error:
+            return error.kind
+        return "nothing was raised"
+
+    assert Child(work).result() == "NoSpace"
+    assert list(scratch.iterdir()) == []
+    assert list(local(fast_path / "there").list("packs/")) == []
+
+
+def test_a_scratch_folder_that_is_not_there_is_one_clear_error(repository: Repository, fast_path: Path) -> None:
+    with pytest.raises(BackupError):
+        repository.save(MemoryCapture({b"a": b"a"}), about(0), repository.destination, scratch=fast_path / "nowhere")
+
+
+def test_no_thread_and_no_open_file_is_left_behind(repository: Repository, fast_path: Path) -> None:
+    save(repository, {b"a": noise(1, MIB)}, 0)
+    threads, files = threading.active_count(), len(os.listdir("/proc/self/fd"))
+    save(repository, {b"a": noise(2, 40 * MIB)}, 1)
+    failing = Failing(fast_path / "there", Refused("no rights"))
+    with pytest.raises(Refused):
+        save(Repository.open(failing, keys().writer), {b"a": noise(3, 40 * MIB)}, 2, into=failing)
+    assert threading.active_count() == threads
+    assert len(os.listdir("/proc/self/fd")) <= files

@@ -1,0 +1,177 @@
+"""Restoring: each block read once, in parallel; each item whole or an error; never a wrong byte."""
+
+from __future__ import annotations
+
+import random
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tasks.destinations import Data, Destination, Listed
+from tasks.errors import BackupError, Damaged, NoSpace
+from tasks.item import Stored
+from tasks.repository import Repository, extraction
+from tests.faulty_destination import FaultyDestination, Faults
+from tests.memory_source import MemorySink, contents, tree
+from tests.repositories import create, keys, local, packs, read_through, restored, save
+
+MIB = 1 << 20
+
+
+def noise(seed: int, size: int) -> bytes:
+    return random.Random(seed).randbytes(size)
+
+
+FILES = tree(
+    {
+        **{b"small/%03d" % at: noise(at, 300) for at in range(200)},
+        b"empty": b"",
+        b"large": noise(1, 6 * MIB),
+        b"twice": noise(1, 6 * MIB)[: 3 * MIB] * 2,
+        b"zeros": bytes(3 * MIB),
+        b"text": b"line after line\n" * 100_000,
+    }
+)
+BUSY = {path: content for path, content in FILES.items() if isinstance(content, bytes)}
+
+
+class Counted:
+    """Counts what is read of each pack."""
+
+    def __init__(self, inner: Destination) -> None:
+        self._inner = inner
+        self.reads: Counter[tuple[str, int]] = Counter()
+
+    def put(self, name: str, data: Data) -> None:
+        self._inner.put(name, data)
+
+    def get(self, name: str, offset: int = 0, length: int | None = None) -> bytes:
+        if name.startswith("packs/"):
+            self.reads[name, offset] += 1
+        return self._inner.get(name, offset, length)
+
+    def list(self, prefix: str = "") -> Iterator[Listed]:
+        return self._inner.list(prefix)
+
+    def delete(self, name: str) -> None:
+        self._inner.delete(name)
+
+
+def test_every_block_is_read_once(repository: Repository) -> None:
+    snapshot = save(repository, FILES, 0)
+    counted = Counted(repository.destination)
+    assert restored(Repository.open(counted, keys().reader), snapshot) == contents(FILES)
+    # Two threads may both read a pack's header.
+    assert {count for (_, offset), count in counted.reads.items() if offset} == {1}
+
+
+def test_a_window_that_overflows_restores_the_same(repository: Repository, monkeypatch: pytest.MonkeyPatch) -> None:
+    snapshot = save(repository, FILES, 0)
+    for window in (1, 2, 7, 100):
+        monkeypatch.setattr(extraction, "_WINDOW", window)
+        assert restored(repository, snapshot) == contents(FILES)
+
+
+def test_some_items_in_any_order_are_restored_and_no_others_read(repository: Repository) -> None:
+    snapshot = save(repository, FILES, 0)
+    counted = Counted(repository.destination)
+    items = Repository.open(counted, keys().reader).read(snapshot)
+    listed = [item for item in items if item.entry.path in (b"text", b"small/007", b"empty")]
+    counted.reads.clear()
+    sink = MemorySink()
+    items.extract(reversed(listed), sink)
+    assert sink.contents == {path: BUSY[path] for path in (b"text", b"small/007", b"empty")}
+    read = sum(1 for _ in counted.reads)
+    assert read <= 2 * len(packs(repository)) + 4, "a header a pack, and a block or two"
+
+
+def test_the_same_item_may_be_restored_twice_at_once(repository: Repository) -> None:
+    snapshot = save(repository, {b"a": BUSY[b"large"]}, 0)
+    items = repository.read(snapshot)
+    (item,) = items
+    first, second = MemorySink(), MemorySink()
+
+    class Both:
+        def write(self, item: Stored, offset: int, data: memoryview) -> None:
+            first.write(item, offset, data)
+
+        def complete(self, item: Stored) -> None:
+            first.complete(item)
+
+    items.extract([item], Both())
+    items.extract([item], second)
+    assert first.contents == second.contents == {b"a": BUSY[b"large"]}
+
+
+@pytest.mark.parametrize("step", [1000, 65_536, 3 * MIB, 20 * MIB])
+def test_a_stream_gives_the_bytes_in_order_whatever_the_buffer(repository: Repository, step: int) -> None:
+    snapshot = save(repository, FILES, 0)
+    items = repository.read(snapshot)
+    for path in (b"empty", b"large", b"twice", b"small/000"):
+        assert read_through(items, path, step) == BUSY[path]
+
+
+def test_an_error_of_the_sink_ends_the_restore(repository: Repository) -> None:
+    snapshot = save(repository, FILES, 0)
+
+    class Full(MemorySink):
+        def write(self, item: Stored, offset: int, data: memoryview) -> None:
+            raise NoSpace("no room")
+
+    items = repository.read(snapshot)
+    with pytest.raises(NoSpace):
+        items.extract(items, Full())
+
+
+@pytest.mark.parametrize("seed", range(30))
+def test_a_destination_that_gives_wrong_bytes_never_restores_one(fast_path: Path, seed: int) -> None:
+    snapshot = save(create(local(fast_path)), FILES, 0)
+    faulty = FaultyDestination(local(fast_path), seed, Faults(flipped=0.2, cut=0.1))
+    try:
+        repository = Repository.open(faulty, keys().reader)
+        items, sink = repository.read(repository.snapshot(snapshot.id)), MemorySink()
+        items.extract(items, sink)
+    except BackupError:
+        return
+    assert sink.contents == contents(FILES)
+
+
+@pytest.mark.parametrize("seed", range(10))
+def test_a_check_over_such_a_destination_is_an_error_or_names_damage_or_saw_none(fast_path: Path, seed: int) -> None:
+    save(create(local(fast_path)), FILES, 0)
+    faulty = FaultyDestination(local(fast_path), seed, Faults(flipped=0.1, cut=0.1))
+    try:
+        report = Repository.open(faulty, keys().reader).check("content")
+    except BackupError:
+        return
+    if any(fault.name != "repository" and not fault.name.startswith("condemned/") for fault in faulty.happened):
+        assert not report.good
+    else:
+        assert report.good
+
+
+def test_a_chunk_that_is_not_indexed_is_named_with_its_item(repository: Repository) -> None:
+    snapshot = save(repository, {b"odd \xff name": BUSY[b"text"]}, 0)
+    items = repository.read(snapshot)
+    (item,) = items
+    alien = item._replace(content=bytes(16), level=0)
+    with pytest.raises(Damaged, match="odd"):
+        items.extract([alien], MemorySink())
+    with pytest.raises(Damaged, match="odd"):
+        items.open(alien).readinto(memoryview(bytearray(9)))
+
+
+@pytest.mark.parametrize("size", [0, 5, 1_599_999, 1_600_001])
+def test_an_item_whose_chunks_are_not_its_size_is_damaged(repository: Repository, size: int) -> None:
+    snapshot = save(repository, {b"a": BUSY[b"text"]}, 0)
+    items = repository.read(snapshot)
+    (item,) = items
+    lying = item._replace(entry=item.entry._replace(size=size))
+    with pytest.raises(Damaged):
+        items.extract([lying], MemorySink())
+    stream, buffer = items.open(lying), memoryview(bytearray(4 * MIB))
+    with pytest.raises(Damaged):
+        while stream.readinto(buffer):
+            pass
