@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import os
+import threading
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 from celery import Celery
+from kombu.exceptions import OperationalError
 
 from tasks.broker import is_embedded
 from tasks.configuration import VARIABLE
@@ -19,9 +21,10 @@ from tasks.installation import PASSPHRASE, Installation
 from tasks.settings import Settings
 from workers.child import Child
 from workers.pools import queues
-from workers.private_broker import hand_back, private_broker
+from workers.private_broker import hand_back, keep_running, private_broker
 
 _READY_SECONDS = 60.0
+_KEEP_SECONDS = 5.0
 _ABANDONED = timedelta(minutes=1)
 """After this silence a run that another command began, and that was killed, is taken up."""
 _PATIENCE = 24 * 3600.0
@@ -53,32 +56,78 @@ def embedded(
             environment[PASSPHRASE] = passphrase
         os.environ[VARIABLE] = environment[VARIABLE]
 
-        def revive() -> None:
-            if private:
-                hand_back(settings)
-            tend(Installation(settings), datetime.now(UTC), timedelta())
-
-        if private:
-            hand_back(settings)
+        keeper = _Keeper(settings, private)
+        keeper.hand_back()
         console = settings.state / "logs" / "console.log"
         name = f"{settings.host}-{os.getpid()}@{settings.host}"
         command = ["worker", "--hostname", name, "--queues", ",".join(queues(settings.host, pools))]
         command += ["--concurrency", str(concurrency), "--without-gossip", "--without-mingle", "--loglevel", "INFO"]
-        worker = stack.enter_context(_running(Child(command, environment, console, revive)))
+        worker = stack.enter_context(_running(Child(command, environment, console, keeper.revive)))
         if beat:
             beating = ["beat", "--loglevel", "INFO", "--pidfile", ""]
             stack.enter_context(_running(Child(beating, environment, console, lambda: None))).keep_alive()
         # Only now: it takes a second, in which the worker starts too.
-        from tasks.plan import tend
         from workers.celery import app
 
-        if private:
-            tend(Installation(settings), datetime.now(UTC), _ABANDONED)
+        stack.enter_context(keeper.keeping())
         _await_ready(app, name, worker, console)
         worker.keep_alive()
         yield app
-        if _is_idle(app, name):
+        if private and _is_alone_and_idle(app, name):
             worker.end(patience=0)  # nothing is under way, and a warm shutdown takes two seconds all the same
+
+
+class _Keeper:
+    """Keeps the private broker up and sees to unfinished runs, as beat does where it runs. What can't be done now is
+    tried again soon."""
+
+    def __init__(self, settings: Settings, private: bool) -> None:
+        self._installation, self._private = Installation(settings), private
+        self._over = threading.Event()
+
+    def hand_back(self) -> None:
+        if self._private:
+            with suppress(Unavailable):
+                hand_back(self._installation.settings)
+
+    def revive(self) -> None:
+        """After the worker was killed, and before it is started again."""
+        self._keep()
+        self.hand_back()
+        self._tend(timedelta())
+
+    @contextmanager
+    def keeping(self) -> Iterator[None]:
+        thread = threading.Thread(target=self._run, name="keeper", daemon=True)
+        self._tend(_ABANDONED)
+        thread.start()
+        try:
+            yield
+        finally:
+            self._over.set()
+            thread.join()
+
+    def _run(self) -> None:
+        from workers.celery import app
+
+        visibility = float(app.conf.broker_transport_options["visibility_timeout"])
+        tended = time.monotonic()
+        while not self._over.wait(min(_KEEP_SECONDS, visibility / 4)):
+            self._keep()
+            if time.monotonic() - tended >= visibility / 4:
+                self._tend(timedelta(seconds=visibility / 2))
+                tended = time.monotonic()
+
+    def _keep(self) -> None:
+        if self._private:
+            with suppress(Unavailable):
+                keep_running(self._installation.settings)
+
+    def _tend(self, silence: timedelta) -> None:
+        from tasks.plan import tend
+
+        with suppress(Unavailable, OperationalError):
+            tend(self._installation, datetime.now(UTC), silence)
 
 
 @contextmanager
@@ -100,9 +149,12 @@ def _await_ready(app: Celery, name: str, worker: Child, console: Path) -> None:
             raise Unavailable(f"the worker does not start: `{console}` says why")
 
 
-def _is_idle(app: Celery, name: str) -> bool:
-    """Whether the worker has nothing to do; the last task may take a moment to be over."""
+def _is_alone_and_idle(app: Celery, name: str) -> bool:
+    """Whether the worker has nothing to do, and no other shares its broker: that one's messages could be in its hands.
+    The last task may take a moment to be over."""
     control: Any = app.control
+    if [found for reply in control.ping(timeout=0.3) for found in reply] != [name]:
+        return False
     for _ in range(10):
         replies = control.broadcast("active", reply=True, destination=[name], limit=1, timeout=1.0)
         if replies and not any(reply.get(name) for reply in replies):

@@ -17,6 +17,7 @@ from typing import IO, Any
 
 import redis
 from kombu import Connection
+from kombu.exceptions import OperationalError
 
 from tasks.broker import broker_folder, broker_url, connect, socket_path
 from tasks.errors import SettingsError, Unavailable
@@ -78,10 +79,21 @@ def find_server() -> Path:
 
 def hand_back(settings: Settings) -> None:
     """Have every message that some worker holds delivered again, at once. For after a worker was killed: one that lives
-    and works on its message is not disturbed, as the record knows who does what."""
-    with Connection(broker_url(settings), transport_options={"visibility_timeout": 0}) as connection:
-        channel: Any = connection.default_channel
-        channel.qos.restore_visible(num=10_000)
+    and works on its message is not disturbed, as the record knows who does what. Raises `Unavailable`."""
+    try:
+        with Connection(broker_url(settings), transport_options={"visibility_timeout": 0}) as connection:
+            channel: Any = connection.default_channel
+            channel.qos.restore_visible(num=10_000)
+    except (redis.RedisError, OperationalError) as error:
+        raise Unavailable("the private broker does not answer") from error
+
+
+def keep_running(settings: Settings) -> None:
+    """Start it again if it was killed; for who is one of its users. Raises `Unavailable`."""
+    folder = broker_folder(settings)
+    if not _answers(settings):
+        with (folder / "starting.lock").open("a") as starting, _locked(starting):
+            _start(settings, folder, socket_path(settings))
 
 
 def _start(settings: Settings, folder: Path, socket: Path) -> None:

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 RAW, ZSTD, PLANES_2, PLANES_4, PLANES_8 = range(5)
 WIDTH = {PLANES_2: 2, PLANES_4: 4, PLANES_8: 8}
 
-GREATEST_BLOCK = 4 << 20
+GREATEST_BLOCK = 64 << 20
 """A block's decoded size, at the most, in bytes: bounds what a damaged length can make a reader allocate."""
 
 _SAMPLE, _SPOTS = 16 << 10, 4

@@ -8,13 +8,16 @@ from typing import Any
 
 import msgpack
 
+from tasks.errors import BackupError
 from tasks.item import Entry, Stored
 from tasks.repository.pack import NAME
 
-_GROUP_MASK, _GROUP_MOST = 15, 512
+_GROUP_MASK, _GROUP_MOST, _GROUP_BYTES = 15, 512, 1 << 20
+GREATEST_RECORD = 32 << 20
 _NODE_MASK, _NODE_LEAST, _NODE_MOST = 63, 64, 1024
 
-_pack = msgpack.Packer(autoreset=True).pack
+_TEXT = "surrogateescape"
+_pack = msgpack.Packer(autoreset=True, unicode_errors=_TEXT).pack
 
 
 def encode(item: Stored) -> bytes:
@@ -58,7 +61,7 @@ def encode(item: Stored) -> bytes:
 
 def decode(group: bytes | memoryview) -> Iterator[Stored]:
     """The records of a group. Raises `ValueError` where the bytes are none."""
-    unpacker = msgpack.Unpacker(max_buffer_size=0, use_list=False)
+    unpacker = msgpack.Unpacker(max_buffer_size=0, use_list=False, unicode_errors=_TEXT)
     unpacker.feed(group)
     try:
         for path, kind, mode, uid, gid, user, owner, mtime, size, first, second, cut, level, content, rare in unpacker:
@@ -83,11 +86,17 @@ class Grouper:
         """`keep` stores a group as a chunk and returns its name."""
         self._keep = keep
         self._records: list[bytes] = []
+        self._size = 0
         self.names = NameList(keep)
 
     def add(self, item: Stored) -> None:
-        self._records.append(encode(item))
-        if not zlib.crc32(item.entry.path) & _GROUP_MASK or len(self._records) >= _GROUP_MOST:
+        record = encode(item)
+        if len(record) > GREATEST_RECORD:
+            raise BackupError(f"{item.entry.path!r} has {len(record)} bytes of attributes and extents: leave it out")
+        self._records.append(record)
+        self._size += len(record)
+        full = len(self._records) >= _GROUP_MOST or self._size >= _GROUP_BYTES
+        if full or not zlib.crc32(item.entry.path) & _GROUP_MASK:
             self._close()
 
     def finish(self) -> tuple[int, bytes]:
@@ -99,6 +108,7 @@ class Grouper:
     def _close(self) -> None:
         self.names.add(self._keep(b"".join(self._records)))
         self._records.clear()
+        self._size = 0
 
 
 class NameList:

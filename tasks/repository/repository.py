@@ -81,7 +81,7 @@ class Repository(Inventory):
         if existing:
             return Snapshot.from_bytes(name, unseal(self.keys.metadata, name, into.get(name)))
         index = self.reliable_index()
-        known = index
+        known, made = index, []
         if into is not self.destination:
             # A second index for looking up only: blocks are read from here, not from `into`.
             known = index.copy()
@@ -89,6 +89,7 @@ class Repository(Inventory):
             for origin in waiting.index_names():
                 for pack in waiting.index_object(origin):
                     known.add(pack, origin)
+                    made.append(pack.name)
         last = max(self.readable_snapshots(), key=lambda snapshot: snapshot.started, default=None)
         blocks = Blocks(self.destination, index, self.keys)
         previous = Items(blocks, last.level, bytes.fromhex(last.content)) if last else Items(blocks, 0, b"")
@@ -124,7 +125,7 @@ class Repository(Inventory):
             content=saved.content.hex(),
             roots=about.roots,
             flaws=tuple(sorted(flaws, key=lambda flaw: flaw.allowed)[:_MOST_FLAWS]),
-            packs=tuple(pack.hex() for pack in packing.packs),
+            packs=tuple(pack.hex() for pack in (*made, *packing.packs)),
             facts=capture.facts(),
             figures=saved.figures | {"flaws": len(flaws)},
         )

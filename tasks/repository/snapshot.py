@@ -43,7 +43,7 @@ class About:
 @dataclass(frozen=True, slots=True)
 class Snapshot:
     """`level` and `content` (hex) are the item list's (FORMAT.md, *Items*). `packs` (hex) are the new ones that this
-    run stored; the snapshot may rely on older ones too. `figures`: `items`, `files`, `unchanged`
+    run stored, killed tries included; the snapshot may rely on older ones too. `figures`: `items`, `files`, `unchanged`
     (counts), `content_bytes` (all streams), `read_bytes`, `new_bytes` (chunks not known before), `stored_bytes` (what
     they take in packs), `seconds`. `flaws` holds the first thousand; `figures["flaws"]` counts all."""
 

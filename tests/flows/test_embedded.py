@@ -138,6 +138,22 @@ def test_a_broker_killed_with_its_command_is_started_again_by_the_next_with_what
     assert_nothing_runs(alone)
 
 
+def test_a_broker_killed_alone_is_started_again_under_the_running_command(alone: House) -> None:
+    gate = gated_source(alone)
+    settings = alone.installation.settings
+    with night(alone) as child:
+        told(child)
+        reached(alone, gate)
+        with closing(connect(broker_url(settings))) as client:
+            server = int(client.info("server")["process_id"])
+        time.sleep(1.2)
+        os.kill(server, signal.SIGKILL)
+        gate.unlink()
+        assert told(child)["state"] == "done"
+        assert child.wait(30) == 0
+    assert_nothing_runs(alone)
+
+
 def test_two_commands_at_once_share_a_broker_and_the_last_to_leave_stops_it(alone: House) -> None:
     gate = gated_source(alone)
     with night(alone) as first:

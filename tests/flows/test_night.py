@@ -10,6 +10,8 @@ from typing import Any
 import pytest
 
 from tasks.restore import Wanted, restore
+from tasks.sources import SOURCES
+from tests import git_sample
 from tests.flows import kinds
 from tests.flows.house import House
 from tests.flows.trees import grow, state_of
@@ -51,18 +53,40 @@ def originals_of(house: House, *sources: str) -> dict[str, Any]:
 FILES = ("config", "logs", "models", "docs", "test_data")
 
 
+def repository(house: House) -> tuple[dict[str, Any], Path]:
+    """A git source: two branches, a tag, a stash, and work that is staged, changed and untracked."""
+    code = git_sample.init(house.folder / "originals" / "geometra")
+    git_sample.commit(code, {"app.py": "print('one')\n", "docs/read.me": "text\n"})
+    git_sample.git(code, "branch", "feature")
+    git_sample.git(code, "tag", "--annotate", "--message", "first", "v1")
+    git_sample.commit(code, {"app.py": "print('two')\n"})
+    (code / "app.py").write_text("stashed\n")
+    git_sample.git(code, "stash")
+    (code / "staged.py").write_text("staged\n")
+    git_sample.git(code, "add", "staged.py")
+    (code / "docs/read.me").write_text("changed\n")
+    (code / "untracked.txt").write_text("new\n")
+    return {"kind": "source_code", "repositories": [code]}, code
+
+
 @pytest.mark.parametrize("pool", ["prefork", "threads"])
-def test_a_night_of_every_kind_of_files_brings_back_destroyed_originals(house: House, pool: str) -> None:
+def test_a_night_of_every_kind_brings_back_destroyed_originals(house: House, pool: str) -> None:
     sources = {kind: tree(house, kind, kind, seed=seed) for seed, kind in enumerate(FILES)}
-    sources["config"]["include"] = ["*"]
+    sources["code"], code = repository(house)
+    assert {options["kind"] for options in sources.values()} == {*SOURCES}
+    before = git_sample.state(code)
     house.configure(sources, {"here": local(house)}, {"nightly": {}})
     house.worker(pool=pool)
     report = house.night("nightly")
     assert report["state"] == "done", report["failures"]
     assert report["recovery_point"]["whole"]
-    assert set(report["recovery_point"]["sources"]) == set(FILES)
+    assert set(report["recovery_point"]["sources"]) == {*FILES, "code"}
     assert all(where["proven"] == ["here"] for where in report["recovery_point"]["sources"].values())
+    shutil.rmtree(code)
     assert_restores(house, originals_of(house, *FILES))
+    again = restored(house, "code") / "geometra"
+    assert git_sample.state(again) == before
+    assert git_sample.git(again, "fsck", "--full", "--strict", "--no-progress") == b""
     assert list((house.folder / "state/spool").glob("*/*")) == []
 
 

@@ -58,7 +58,7 @@ def buffered(cutter: Chunker, data: bytes, room: int, sizes: list[int]) -> list[
 
 
 @pytest.mark.parametrize("cut", STREAMED)
-@settings(max_examples=12, deadline=None)
+@settings(max_examples=12)
 @given(seed=st.integers(0, 1 << 40))
 def test_cutting_buffer_by_buffer_gives_the_cuts_of_one_run(cut: str, seed: int) -> None:
     chance = random.Random(seed)
@@ -94,7 +94,7 @@ def test_short_reads_change_no_cut(cut: str) -> None:
 
 
 @pytest.mark.parametrize("cut", STREAMED)
-@settings(max_examples=8, deadline=None)
+@settings(max_examples=8)
 @given(seed=st.integers(0, 1 << 40))
 def test_chunks_are_neither_too_short_nor_too_long_and_miss_no_byte(cut: str, seed: int) -> None:
     size = random.Random(seed).randrange(1, 8 << 20)

@@ -11,7 +11,7 @@ import pytest
 
 from tasks.destinations import Data, Destination, Listed, Overlay
 from tasks.errors import BackupError, Condemned, Damaged, Missing, Unavailable
-from tasks.repository import Repository, Snapshot
+from tasks.repository import Repository, Scope, Snapshot, packing
 from tasks.repository.pack import object_name
 from tests.memory_source import File, MemoryCapture
 from tests.repositories import START, about, create, keys, local, packs, restored, save
@@ -347,7 +347,8 @@ def test_a_copy_into_the_reference_is_seen_whole_by_a_capture_that_runs_meanwhil
     assert sorted(set(looked)) == [0, len(packs(house.first))], "no pack is named before all are there"
 
 
-def test_what_a_killed_capture_left_in_the_spool_is_used(house: House) -> None:
+def test_what_a_killed_capture_left_in_the_spool_is_used(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(packing, "_PACKS_AN_INDEX", 1)
     files: dict[bytes, File | bytes] = {b"a": noise(1, 80 * MIB), b"b": b"b"}
     spool = local(house.folder / "spool")
     writing = Repository.open(house.first.destination, keys().writer)
@@ -359,9 +360,12 @@ def test_what_a_killed_capture_left_in_the_spool_is_used(house: House) -> None:
     with pytest.raises(Interrupted):
         writing.save(MemoryCapture(files, before=stop), about(0), spool)
     snapshot = writing.save(MemoryCapture(files), about(0), spool)
+    assert snapshot.figures["new_bytes"] < 80 * MIB
     spooled = Repository.open(Overlay(spool, house.first.destination), keys().writer)
     spooled.copy(snapshot.id, house.first)
     assert_holds(house.first, snapshot, {b"a": noise(1, 80 * MIB), b"b": b"b"})
+    made = house.first.check("content", Scope(snapshot)).figures["read_packs"]
+    assert made == len(packs(house.first)), "a verify of this snapshot also reads what the killed run had stored"
     with pytest.raises(Missing):
         house.first.destination.get("snapshots/none")
 

@@ -141,7 +141,9 @@ def test_a_destination_that_refuses_packs_ends_the_capture_at_once(fast_path: Pa
     scratch.mkdir()
     errors: list[BaseException] = []
     content = noise(1, 8 * MIB)
-    files: dict[bytes, bytes] = {b"%03d" % at: bytes([at % 256]) * 9 + content[9:] for at in range(max(1, size // (8 * MIB)))}
+    files: dict[bytes, bytes] = {
+        b"%03d" % at: bytes([at % 256]) * 9 + content[9:] for at in range(max(1, size // (8 * MIB)))
+    }
     if size > MIB:
         files = {path: noise(at, 8 * MIB) for at, path in enumerate(files)}
 

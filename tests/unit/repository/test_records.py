@@ -23,6 +23,7 @@ from tasks.item import (
     Entry,
     Stored,
 )
+from tasks.errors import BackupError
 from tasks.repository import records
 from tasks.repository.pack import NAME
 from tasks.repository.records import Grouper, NameList, names_in
@@ -69,6 +70,8 @@ EXTREMES = {
     "a device": Entry(b"a", BLOCK_DEVICE, device=(1 << 64) - 1),
     "setuid": Entry(b"a", FILE, 0o7777, (1 << 32) - 2, (1 << 32) - 2, "nobody", "nögroup"),
     "a digest": Entry(b"a", FILE, digest=bytes(32)),
+    "the last moment of XFS": Entry(b"a", FILE, mtime_ns=16_299_260_425 * 10**9, version=(16_299_260_425 * 10**9, 1)),
+    "an owner whose name is not UTF-8": Entry(b"a", FILE, user="caf\udce9", group="\udcff"),
     "the greatest file": Entry(b"a", FILE, size=(1 << 63) - 1),
 }
 
@@ -132,6 +135,22 @@ def many(count: int, size: int = 1) -> list[Stored]:
     paths = (b"folder-%02d/sub-%d/file-%d" % (at % 37, at % 5, at) for at in range(count))
     ordered = sorted(paths, key=lambda path: path.split(b"/"))
     return [Stored(Entry(path, FILE, size=size), 0, path[-4:].rjust(NAME, b"x")) for path in ordered]
+
+
+def test_great_attributes_make_no_great_groups() -> None:
+    """A group is one chunk, and what reads it back must not be made to take any amount of memory."""
+    never = [path for at in range(900) if zlib.crc32(path := b"f%d" % at) & 15][:300]
+    value = b"v" * 60_000
+    items = [Stored(Entry(path, FILE, xattrs=((b"user.a", value),))) for path in never]
+    kept, level, content = grouped(items)
+    assert items_of(kept, level, content) == items
+    assert max(map(len, kept.chunks.values())) < (1 << 20) + 70_000
+
+
+def test_a_record_that_could_not_be_read_back_is_not_stored() -> None:
+    huge = Stored(Entry(b"a", FILE, xattrs=tuple((b"user.%d" % at, bytes(65_536)) for at in range(600))))
+    with pytest.raises(BackupError, match="attributes"):
+        Grouper(Kept()).add(huge)
 
 
 @pytest.mark.parametrize("count", [0, 1, 15, 16, 17, 511, 512, 5000, 60_000])

@@ -310,6 +310,20 @@ def test_holes_are_not_stored_and_their_places_are(repository: Repository) -> No
     assert capture.opened == []
 
 
+def test_great_attributes_and_many_extents_come_back(repository: Repository) -> None:
+    value = b"v" * 60_000
+    extents = tuple((at * 8192, 1) for at in range(800_000))
+    files: dict[bytes, File | bytes] = {
+        b"f%d" % at: File(b"x", entry={"xattrs": ((b"user.a", value),)}) for at in range(300)
+    }
+    files[b"sparse"] = File(bytes(800_000), entry={"size": 8192 * 800_000, "extents": extents})
+    snapshot = save(repository, files, 0)
+    items = {item.entry.path: item.entry for item in repository.read(snapshot)}
+    assert all(items[b"f%d" % at].xattrs == ((b"user.a", value),) for at in range(300))
+    assert items[b"sparse"].extents == extents
+    assert repository.check("content").good
+
+
 def test_what_has_no_bytes_keeps_its_entry(repository: Repository) -> None:
     files = {
         b"a": File(b"content"),
@@ -419,7 +433,7 @@ NIGHTS = count()
 PATHS = st.lists(st.sampled_from([b"a", b"b", b"a-", b"\xff", b"0"]), min_size=1, max_size=2).map(b"/".join)
 
 
-@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(nights=st.lists(st.dictionaries(PATHS, FILES, max_size=8), min_size=1, max_size=3))
 def test_any_nights_are_restored_as_they_were(repository: Repository, nights: list[dict[bytes, File]]) -> None:
     saved = []
