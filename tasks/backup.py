@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime
-from typing import Any, Protocol, runtime_checkable
+from typing import Any
 
 from celery import Task, shared_task
 
@@ -14,14 +14,8 @@ from tasks.progress import Progress, unheard
 from tasks.record import Run
 from tasks.repository import About, Repository, Snapshot, snapshot_id
 from tasks.sources import SOURCES
+from tasks.sources.source import Rooted
 from tasks.step import run_step
-
-
-@runtime_checkable
-class Rooted(Protocol):
-    """A source of files, which knows where each top-level name of its snapshots comes from."""
-
-    def roots(self) -> dict[str, str]: ...
 
 
 def capture(

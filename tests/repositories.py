@@ -1,4 +1,4 @@
-"""Repositories to try things on: one keyring for all tests, local destinations, and the whole round of save and restore."""
+"""Repositories to try things on: one keyring for all tests, local destinations, and the round of save and restore."""
 
 from __future__ import annotations
 
@@ -68,6 +68,7 @@ def save(
     repository: Repository,
     files: Mapping[bytes, File | bytes],
     night: int,
+    *,
     into: Destination | None = None,
     before: Callable[[bytes], None] | None = None,
 ) -> Snapshot:

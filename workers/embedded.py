@@ -153,11 +153,9 @@ def _is_alone_and_idle(app: Celery, name: str) -> bool:
     """Whether the worker has nothing to do, and no other shares its broker: that one's messages could be in its hands.
     The last task may take a moment to be over."""
     control: Any = app.control
-    if [found for reply in control.ping(timeout=0.3) for found in reply] != [name]:
-        return False
     for _ in range(10):
         replies = control.broadcast("active", reply=True, destination=[name], limit=1, timeout=1.0)
         if replies and not any(reply.get(name) for reply in replies):
-            return True
+            return [found for reply in control.ping(timeout=0.2) for found in reply] == [name]
         time.sleep(0.02)
     return False

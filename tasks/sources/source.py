@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import ClassVar, NamedTuple, Protocol
+from typing import ClassVar, NamedTuple, Protocol, runtime_checkable
 
 from tasks.item import Facts, Flaw, Item, Stored, StoredItems
 from tasks.settings import SourceSettings
@@ -35,6 +35,15 @@ class Capture(Protocol):
 
     def facts(self) -> Facts:
         """What was counted; complete once the iteration has ended and everything was `stored`."""
+        ...
+
+
+@runtime_checkable
+class Rooted(Protocol):
+    """A source whose items come from places on this host."""
+
+    def roots(self) -> dict[str, str]:
+        """Each name at the top of a snapshot, and the absolute path that it is taken from."""
         ...
 
 

@@ -20,7 +20,7 @@ from tasks.destinations.local import LocalSettings
 from tasks.errors import BackupError
 from tasks.repository import Repository, Snapshot
 from tests.contracts.child import Child, begun
-from tests.faulty_destination import FaultyDestination, Faults
+from tests.faulty_destination import Faults, FaultyDestination
 from tests.memory_source import File, MemoryCapture
 from tests.repositories import SOURCE, about, create, keys, local, restored
 

@@ -1,4 +1,4 @@
-"""A history of three nights to be damaged, copied into each test's own folder, and a stranger's to take objects from."""
+"""A history of three nights to be damaged, copied for each test, and a stranger's to take objects from."""
 
 from __future__ import annotations
 

@@ -176,7 +176,7 @@ def test_a_damaged_list_of_condemned_packs_is_named_and_stops_every_prune(histor
     history.assert_never_wrong()
     with pytest.raises(BackupError, match="condemned/"):
         history.repository.plan_prune([], START, START - START)
-    with pytest.raises(BackupError, match="delete this object|newer version"):
+    with pytest.raises(BackupError, match=r"delete this object|newer version"):
         history.next_night()
     for each in named:
         history.destination.delete(each)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import sys
 import time
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ from tests.flows import kinds
 kinds.register()
 
 from tasks.configuration import load  # noqa: E402
+from tasks.errors import Unavailable  # noqa: E402
 from tasks.installation import Installation  # noqa: E402
 from tasks.plan import begin  # noqa: E402
 from workers.embedded import embedded  # noqa: E402
@@ -25,9 +27,15 @@ def main(file: Path) -> None:
         ready = time.monotonic() - began
         run = begin(installation)
         tell(run=run.id, ready_seconds=ready)
-        while (report := installation.record.report(run.id)) is None:
+        while (report := report_of(installation, run.id)) is None:
             time.sleep(0.05)
     tell(state=report["state"], failures=report["failures"])
+
+
+def report_of(installation: Installation, run: str) -> dict[str, Any] | None:
+    with suppress(Unavailable):  # its broker may be killed and come back
+        return installation.record.report(run)
+    return None
 
 
 def tell(**what: Any) -> None:

@@ -54,6 +54,8 @@ def _print(found: Snapshot, place: str, proofs: list[Proof]) -> None:
         f"  cost      {screen.size(figures.get('read_bytes', 0))} read, {screen.size(figures.get('new_bytes', 0))} new,"
         f" {screen.size(figures.get('stored_bytes', 0))} stored, {screen.duration(figures.get('seconds', 0))}"
     )
+    for name, path in found.roots.items():
+        screen.console.print(f"  from      {path} as {name}", markup=False, soft_wrap=True)
     for flaw in found.flaws[:20]:
         path = screen.text(flaw.path.encode("utf-8", "surrogateescape"))
         allowed = " (allowed)" if flaw.allowed else ""

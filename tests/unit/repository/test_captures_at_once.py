@@ -91,7 +91,7 @@ def test_a_capture_beside_a_prune_that_rewrites_the_index(repository: Repository
         return save(Repository.open(repository.destination, keys().writer), files(number), number)
 
     with ThreadPoolExecutor(2) as pool:
-        pruning = pool.submit(lambda: [prune(turn) for turn in range(8)])
+        pruning = pool.submit(lambda: list(map(prune, range(8))))
         kept += [pool.submit(capture, number).result() for number in range(3, 8)]
         pruning.result()
     assert_all_whole(repository, kept)

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tasks.repository import chunker
+from tasks.errors import BackupError
 from tasks.repository.buffers import SIZE
 from tasks.repository.chunker import CUTS, GREATEST, Chunker, Cutting, choose
 
@@ -160,11 +160,13 @@ def test_the_greatest_chunk_fits_into_a_buffer_beside_the_rest_of_another() -> N
         (100_000, b"", "from a newer version", "nonsense", "c64"),
     ],
 )
-def test_the_cut_is_kept_else_hinted_else_fits(size: int, start: bytes, previous: str, hint: str, chosen: str) -> None:
+def test_the_cut_is_kept_else_hinted_else_fits(  # noqa: PLR0917 - the columns of the table
+    size: int, start: bytes, previous: str, hint: str, chosen: str
+) -> None:
     assert choose(size, memoryview(start), previous, hint) == chosen
 
 
 def test_the_slow_stand_in_of_pyfastcdc_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(__import__("sys").modules, "pyfastcdc.cy", None)
-    with pytest.raises(chunker.BackupError, match="compiled module is missing"):
+    with pytest.raises(BackupError, match="compiled module is missing"):
         Cutting(SEED).chunker("c64")

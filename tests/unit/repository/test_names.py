@@ -64,7 +64,7 @@ def test_a_set_of_names_is_a_set() -> None:
 @given(CLOSE_NAMES)
 def test_runs_that_merge_often_lose_nothing(young: int, added: list[bytes]) -> None:
     names, plain = NameSet(), set()
-    names._YOUNG = young  # type: ignore[misc]  # a class constant, made small for this one
+    names._YOUNG = young
     for name in added + added[::-1]:
         assert names.add(name) == (name not in plain)
         plain.add(name)

@@ -45,7 +45,12 @@ def test_a_buffer_is_free_again_when_its_last_holder_lets_go() -> None:
     buffers.hold(buffer)
     buffers.release(buffer)
     taken = threading.Event()
-    thread = threading.Thread(target=lambda: (buffers.take(), taken.set()), daemon=True)
+
+    def wait() -> None:
+        buffers.take()
+        taken.set()
+
+    thread = threading.Thread(target=wait, daemon=True)
     thread.start()
     assert not taken.wait(0.05), "one holder is left"
     buffers.release(buffer)

@@ -13,7 +13,7 @@ from tasks.destinations import Data, Destination, Listed
 from tasks.errors import BackupError, Damaged, NoSpace
 from tasks.item import Stored
 from tasks.repository import Repository, extraction
-from tests.faulty_destination import FaultyDestination, Faults
+from tests.faulty_destination import Faults, FaultyDestination
 from tests.memory_source import MemorySink, contents, tree
 from tests.repositories import create, keys, local, packs, read_through, restored, save
 
@@ -173,5 +173,4 @@ def test_an_item_whose_chunks_are_not_its_size_is_damaged(repository: Repository
         items.extract([lying], MemorySink())
     stream, buffer = items.open(lying), memoryview(bytearray(4 * MIB))
     with pytest.raises(Damaged):
-        while stream.readinto(buffer):
-            pass
+        list(iter(lambda: stream.readinto(buffer), 0))

@@ -11,6 +11,7 @@ from blake3 import blake3
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tasks.errors import BackupError
 from tasks.item import (
     BLOCK_DEVICE,
     CHARACTER_DEVICE,
@@ -23,7 +24,6 @@ from tasks.item import (
     Entry,
     Stored,
 )
-from tasks.errors import BackupError
 from tasks.repository import records
 from tasks.repository.pack import NAME
 from tasks.repository.records import Grouper, NameList, names_in

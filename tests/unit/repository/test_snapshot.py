@@ -67,7 +67,7 @@ def test_a_snapshot_without_a_field_is_damaged(missing: str) -> None:
         Snapshot.from_bytes("snapshots/a", json.dumps(data).encode())
 
 
-MOMENTS = st.datetimes(datetime(2000, 1, 1), datetime(2199, 1, 1), timezones=st.just(UTC))  # noqa: DTZ001 - bounds
+MOMENTS = st.datetimes(datetime(2000, 1, 1), datetime(2199, 1, 1), timezones=st.just(UTC))
 
 
 @given(source=st.text(min_size=1, max_size=20), run=st.text(max_size=20), first=MOMENTS, second=MOMENTS)

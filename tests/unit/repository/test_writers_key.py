@@ -12,11 +12,11 @@ import pytest
 
 from tasks.destinations import Destination
 from tasks.errors import BackupError, NotARepository, Refused, WrongKey
-from tasks.item import SYMLINK
+from tasks.item import SYMLINK, Vanished
 from tasks.repository import Proof, Repository, WriterKey
 from tasks.repository.blocks import Blocks
 from tasks.repository.sealing import seal
-from tests.memory_source import File, MemorySink, tree
+from tests.memory_source import File, MemoryCapture, MemorySink, tree
 from tests.repositories import START, about, create, keys, local, other_keys, restored, save
 
 MARK = "GEOMETRA-MARK"
@@ -59,10 +59,7 @@ def test_nothing_that_is_stored_shows_a_name_or_a_byte_of_content(repository: Re
     assert seen > 8
 
 
-def _flawed() -> object:
-    from tasks.item import Vanished
-    from tests.memory_source import MemoryCapture
-
+def _flawed() -> MemoryCapture:
     return MemoryCapture({b"GEOMETRA-MARK-gone": File(b"x", refuses=Vanished("gone"))})
 
 

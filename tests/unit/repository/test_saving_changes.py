@@ -1,0 +1,192 @@
+"""The next night: what did not change is not opened, and what changed costs what it changed."""
+
+from __future__ import annotations
+
+import random
+from dataclasses import replace
+from itertools import count
+
+import pytest
+from blake3 import blake3
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from tasks.item import SYMLINK
+from tasks.repository import Repository
+from tests.memory_source import File, MemoryCapture, contents, tree
+from tests.repositories import about, restored, save, stored_bytes
+
+MIB = 1 << 20
+
+
+def noise(seed: int, size: int) -> bytes:
+    return random.Random(seed).randbytes(size)
+
+
+TREE = tree(
+    {
+        b"a/empty": b"",
+        b"a/one byte": b"x",
+        b"a/b/c/small": b"small",
+        b"a-b": b"between a and a/ in plain order",
+        b"caf\xe9/\xff": b"names of any bytes",
+        b"whole": noise(1, 64 << 10),
+        b"just cut": noise(2, (64 << 10) + 1),
+        b"medium": noise(3, 700_000),
+        b"large": noise(4, 9 * MIB + 17),
+        b"zeros": bytes(5 * MIB),
+        b"text": b"a line of text that repeats\n" * 200_000,
+        b"z/same as large": noise(4, 9 * MIB + 17),
+    }
+)
+
+
+def test_unchanged_items_are_not_opened(repository: Repository) -> None:
+    save(repository, TREE, 0)
+    before = stored_bytes(repository.destination)
+    changed = {**TREE, b"a/one byte": b"y", b"new": b"new"}
+    capture = MemoryCapture(changed)
+    snapshot = repository.save(capture, about(1), repository.destination)
+    assert sorted(capture.opened) == [b"a/one byte", b"new"]
+    assert snapshot.figures["unchanged"] == len(contents(TREE)) - 1
+    assert snapshot.figures["read_bytes"] == 4
+    assert snapshot.figures["content_bytes"] == sum(map(len, contents(changed).values()))
+    assert stored_bytes(repository.destination) - before < 8 << 10
+    assert restored(repository, snapshot) == contents(changed)
+
+
+@pytest.mark.parametrize(
+    "entry",
+    [
+        {"mtime_ns": 5},
+        {"version": (7, 7)},
+        {"version": (0, 0)},
+        {"type": SYMLINK, "link": b"elsewhere"},
+    ],
+)
+def test_any_sign_of_change_makes_an_item_read_again(repository: Repository, entry: dict[str, object]) -> None:
+    save(repository, {b"a": File(b"abc"), b"b": b"b"}, 0)
+    capture = MemoryCapture({b"a": File(b"abc", entry=entry), b"b": b"b"})
+    snapshot = repository.save(capture, about(1), repository.destination)
+    (item,) = (item for item in repository.read(snapshot) if item.entry.path == b"a")
+    assert capture.opened == ([] if "type" in entry else [b"a"])
+    for name, value in entry.items():
+        assert getattr(item.entry, name) == value
+
+
+def test_an_item_without_a_version_is_always_read(repository: Repository) -> None:
+    files: dict[bytes, File | bytes] = {b"a": File(b"abc", entry={"version": (0, 5)})}
+    for night in range(3):
+        capture = MemoryCapture(files)
+        repository.save(capture, about(night), repository.destination)
+        assert capture.opened == [b"a"]
+
+
+def test_an_item_whose_chunks_were_lost_from_the_index_is_read_again(repository: Repository) -> None:
+    files: dict[bytes, File | bytes] = {b"a": noise(1, 300_000), b"b": noise(2, 9 * MIB), b"c": b"c"}
+    first = save(repository, {path: files[path] for path in (b"b", b"c")}, 0)
+    (lost,) = repository.index_names()
+    save(repository, files, 1)
+    repository.destination.delete(lost)
+    capture = MemoryCapture(files)
+    snapshot = repository.save(capture, about(2), repository.destination)
+    assert sorted(capture.opened) == [b"b", b"c"]
+    assert restored(repository, snapshot) == files
+    (lost_too,) = {each.name for each in repository.check("content").damage}
+    assert lost_too == f"snapshots/{first.id}", "its item list was lost, and nothing has made that again"
+
+
+def test_without_its_whole_index_everything_is_read_again(repository: Repository) -> None:
+    save(repository, TREE, 0)
+    for name in list(repository.index_names()):
+        repository.destination.delete(name)
+    capture = MemoryCapture(TREE)
+    snapshot = repository.save(capture, about(1), repository.destination)
+    assert sorted(capture.opened) == sorted(contents(TREE))
+    assert restored(repository, snapshot) == contents(TREE)
+
+
+def test_a_digest_is_that_of_the_stream_and_is_made_good_when_it_is_wanted_later(repository: Repository) -> None:
+    plain = contents(TREE)
+    save(repository, plain, 0)
+    wanting = {path: File(content, want_digest=True) for path, content in plain.items()}
+    for night in (1, 2):
+        capture = MemoryCapture(wanting)
+        repository.save(capture, about(night), repository.destination)
+        assert {item.entry.path: item.entry.digest for item in capture.kept} == {
+            path: blake3(content).digest() for path, content in plain.items()
+        }
+        assert len(capture.opened) == (len(plain) if night == 1 else 0)
+
+
+def test_a_growing_file_keeps_its_cut_and_costs_what_it_grew(repository: Repository) -> None:
+    log = noise(1, 3 * MIB)
+    snapshots = [save(repository, {b"log": log[: 2 * MIB]}, 0)]
+    # A hint that came later, and a size that would be cut otherwise, change nothing.
+    snapshots.append(save(repository, {b"log": File(log, cut="p4")}, 1))
+    cuts = [item.entry.cut for snapshot in snapshots for item in repository.read(snapshot)]
+    assert cuts == ["c64", "c64"]
+    assert snapshots[1].figures["new_bytes"] < 1.4 * MIB
+    assert restored(repository, snapshots[1]) == {b"log": log}
+
+
+def test_a_hint_and_a_page_file_are_cut_by_pages(repository: Repository) -> None:
+    database = b"SQLite format 3\0" + noise(1, 4 * MIB - 16)
+    snapshot = save(repository, {b"database": database, b"pages": File(noise(2, MIB), cut="p4")}, 0)
+    assert [item.entry.cut for item in repository.read(snapshot)] == ["p16", "p4"]
+    changed = bytearray(database)
+    for at in range(5):
+        changed[at * 800_000 + 5000] ^= 1
+    second = save(repository, {b"database": bytes(changed), b"pages": File(noise(2, MIB), cut="p4")}, 1)
+    assert second.figures["new_bytes"] == 5 * (16 << 10)
+    assert restored(repository, second)[b"database"] == changed
+
+
+def test_a_change_of_one_part_in_a_hundred_stores_little_more(repository: Repository) -> None:
+    files = {b"small/%03d" % at: noise(at, 20_000) for at in range(300)} | {b"large": noise(999, 12 * MIB)}
+    first = save(repository, files, 0)
+    changed, stored = dict(files), []
+    for night in range(1, 5):
+        for at in range(3):
+            changed[b"small/%03d" % (night * 50 + at)] = noise(night * 1000 + at, 20_000)
+        large = bytearray(changed[b"large"])
+        at = night * 2 * MIB
+        large[at : at + 120_000] = noise(night, 121_000)
+        changed[b"large"] = bytes(large)
+        snapshot = save(repository, changed, night)
+        assert restored(repository, snapshot) == changed
+        stored.append(snapshot.figures["stored_bytes"] / first.figures["stored_bytes"])
+    assert all(0.009 < part < 0.05 for part in stored), stored
+
+
+FILES = st.builds(
+    File,
+    content=st.integers(0, 6).flatmap(
+        lambda kind: (
+            st.binary(max_size=40)
+            if kind < 4
+            else st.tuples(st.integers(0, 3), st.integers(1, 3_000_000)).map(lambda drawn: noise(*drawn))
+        )
+    ),
+    cut=st.sampled_from(["", "", "p4", "c256", "w"]),
+    want_digest=st.booleans(),
+    at_most=st.sampled_from([1 << 62, 1 << 62, 100_001]),
+    grown=st.sampled_from([b"", b"", b"", b"more"]),
+)
+
+NIGHTS = count()
+
+PATHS = st.lists(st.sampled_from([b"a", b"b", b"a-", b"\xff", b"0"]), min_size=1, max_size=2).map(b"/".join)
+
+
+@settings(max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(nights=st.lists(st.dictionaries(PATHS, FILES, max_size=8), min_size=1, max_size=3))
+def test_any_nights_are_restored_as_they_were(repository: Repository, nights: list[dict[bytes, File]]) -> None:
+    saved = []
+    for files in nights:
+        capture = MemoryCapture(files)
+        snapshot = repository.save(capture, replace(about(0), id=f"night-{next(NIGHTS)}"), repository.destination)
+        saved.append((snapshot, {path: file.content + file.grown for path, file in files.items()}))
+    for snapshot, right in saved:
+        assert restored(repository, snapshot) == right
+        assert len(snapshot.flaws) <= sum(len(each) for each in nights)
