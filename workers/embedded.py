@@ -11,6 +11,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+import redis
 from celery import Celery
 from kombu.exceptions import OperationalError
 
@@ -73,8 +74,9 @@ def embedded(
         _await_ready(app, name, worker, console)
         worker.keep_alive()
         yield app
-        if private and _is_alone_and_idle(app, name):
-            worker.end(patience=0)  # nothing is under way, and a warm shutdown takes two seconds all the same
+        with suppress(redis.RedisError, OperationalError):
+            if private and _is_alone_and_idle(app, name):
+                worker.end(patience=0)  # nothing is under way, and a warm shutdown takes two seconds all the same
 
 
 class _Keeper:

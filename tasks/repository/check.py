@@ -55,7 +55,8 @@ class Scope:
 @dataclass(slots=True)
 class CheckReport:
     """`figures`: `snapshots`, `packs`, `orphan_packs`, and at depth *content* `read_packs`, `read_bytes`, `chunks`.
-    Damaged packs that are condemned and that no snapshot needs any more are not named again: a prune deletes them."""
+    `damaged_packs` are all that must not be relied on; those that are condemned and that no snapshot needs any more are
+    not among the `damage`: a prune deletes them."""
 
     damage: list[Damage] = field(default_factory=list)
     figures: dict[str, float] = field(default_factory=dict)
@@ -198,7 +199,6 @@ def _name_the_suffering(
         if findings:
             report.find(f"snapshots/{snapshot.id}", "; ".join(findings[:_MOST_FINDINGS]))
     over = (report.damaged_packs & doubtful) - needed
-    report.damaged_packs -= over
     report.damage = [each for each in report.damage if each.name not in set(map(object_name, over))]
 
 
