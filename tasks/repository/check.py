@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections import deque
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Literal
@@ -15,7 +15,7 @@ from tasks.errors import Damaged, Missing, NewerFormat, NotFound, Unavailable
 from tasks.repository import compression
 from tasks.repository import index as indexes
 from tasks.repository.blocks import Blocks
-from tasks.repository.condemned import sentence, sentence_names
+from tasks.repository.condemned import Doubts, doubts, sentence, sentence_names
 from tasks.repository.index import Index
 from tasks.repository.inventory import Inventory
 from tasks.repository.pack import LISTS, NAME, PackCipher, SealedPack, footer_of, object_name
@@ -89,11 +89,16 @@ def check(
     _check_keyring(repository, report)
     # Snapshots first: whatever one that is seen relies on is seen too.
     snapshots = _check_snapshots(repository, report)
-    doubtful = _check_condemned(repository, report)
+    known = _check_condemned(repository, report)
     packs = _check_index(repository, report)
     sizes = repository.listed_packs()
+
+    def rank(named: tuple[SealedPack, str]) -> int:
+        pack = named[0]
+        return known.rank(pack.name, there=sizes.get(pack.name) == pack.size)
+
     index = Index()
-    for pack, origin in sorted(packs, key=lambda each: _is_last(each[0], sizes, doubtful)):
+    for pack, origin in sorted(packs, key=rank):
         index.add(pack, origin)
     _check_listing(repository, index, sizes, report)
     orphans = sum(pack not in index for pack in sizes)
@@ -109,7 +114,7 @@ def check(
         whole = {pack.name: pack for pack, _ in packs if pack.name not in report.damaged_packs}.values()
         _check_contents(repository, scope.choose(whole) if scope else list(whole), report, progress)
     if references.findings or report.damaged_packs:
-        _name_the_suffering(snapshots, blocks, doubtful, report)
+        _name_the_suffering(snapshots, blocks, known.condemned | known.damaged, report)
     return report
 
 
@@ -120,18 +125,15 @@ def _check_keyring(repository: Inventory, report: CheckReport) -> None:
         report.find(f"keys/{repository.writer.keyring}", str(error))
 
 
-def _check_condemned(repository: Inventory, report: CheckReport) -> frozenset[bytes]:
-    """Packs that are condemned, or known to be damaged."""
-    found: set[bytes] = set()
+def _check_condemned(repository: Inventory, report: CheckReport) -> Doubts:
     for name in sentence_names(repository.destination):
         try:
-            term = sentence(repository.destination, repository.keys, name)
-            found |= term.packs | term.damaged
+            sentence(repository.destination, repository.keys, name)
         except Missing:
             continue  # lifted by a prune since it was listed
         except (Damaged, NewerFormat) as error:
             report.find(name, str(error))
-    return frozenset(found)
+    return doubts(repository.destination, repository.keys, strict=False)
 
 
 def _check_index(repository: Inventory, report: CheckReport) -> list[tuple[SealedPack, str]]:
@@ -150,11 +152,6 @@ def _check_index(repository: Inventory, report: CheckReport) -> list[tuple[Seale
         report.damage += damage
         return packs
     raise Unavailable(f"the index of `{repository.source}` changes faster than it can be read: is a prune in a loop?")
-
-
-def _is_last(pack: SealedPack, sizes: Mapping[bytes, int], doubtful: Collection[bytes]) -> bool:
-    """Whether another place is better, where a chunk has several: as `Inventory.whole_index` does it."""
-    return pack.name in doubtful or sizes.get(pack.name) != pack.size
 
 
 def _check_listing(repository: Inventory, index: Index, sizes: Mapping[bytes, int], report: CheckReport) -> None:

@@ -8,6 +8,7 @@ from collections.abc import Collection
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from typing import NamedTuple
 
 from tasks.destinations.destination import Destination
 from tasks.errors import Damaged, Missing, NewerFormat, Unavailable
@@ -90,9 +91,27 @@ def sentence(destination: Destination, keys: RepositoryKeys, name: str) -> Sente
         ) from None
 
 
-def condemned_packs(destination: Destination, keys: RepositoryKeys) -> frozenset[bytes]:
-    """Packs that a capture does not rely on. Raises `Damaged` as `sentences` does."""
-    return frozenset().union(*(each.packs | each.damaged for each in sentences(destination, keys)))
+class Doubts(NamedTuple):
+    """Packs that are condemned, and packs that are damaged: in a sentence of today."""
+
+    condemned: frozenset[bytes]
+    damaged: frozenset[bytes]
+
+    def rank(self, pack: bytes, *, there: bool) -> int:
+        """0, 1 or 2: of the places where a chunk lies, one in a pack of the least is the best."""
+        return 2 if pack in self.damaged or not there else int(pack in self.condemned)
+
+
+def doubts(destination: Destination, keys: RepositoryKeys, *, strict: bool = True) -> Doubts:
+    """Unless `strict`, as far as the lists can be read: for a restore, which only prefers other packs. Raises `Damaged`
+    as `sentences` does."""
+    terms = sentences(destination, keys) if strict else []
+    for name in () if strict else sentence_names(destination):
+        with suppress(Damaged, Missing, NewerFormat):
+            terms.append(sentence(destination, keys, name))
+    return Doubts(
+        frozenset().union(*(term.packs for term in terms)), frozenset().union(*(term.damaged for term in terms))
+    )
 
 
 def doomed_packs(
@@ -104,21 +123,6 @@ def doomed_packs(
     due = [each for each in terms if now >= each.due]
     packs = frozenset().union(*(each.packs for each in due), *(each.damaged for each in terms))
     return packs, frozenset().union(*(each.orphans for each in due))
-
-
-def doubtful_packs(destination: Destination, keys: RepositoryKeys) -> frozenset[bytes]:
-    """The same as far as it can be read: for a restore, which only prefers other packs."""
-    found: set[bytes] = set()
-    for name in sentence_names(destination):
-        with suppress(Damaged, Missing, NewerFormat):
-            term = sentence(destination, keys, name)
-            found |= term.packs | term.damaged
-    return frozenset(found)
-
-
-def damaged_packs(destination: Destination, keys: RepositoryKeys) -> frozenset[bytes]:
-    """Packs that a verify found damaged."""
-    return frozenset().union(*(each.damaged for each in sentences(destination, keys)))
 
 
 def lift(destination: Destination, keys: RepositoryKeys, packs: Collection[bytes]) -> None:

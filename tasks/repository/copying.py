@@ -15,7 +15,7 @@ from tasks.destinations.destination import Data, whole
 from tasks.destinations.file_errors import explained
 from tasks.errors import Condemned, Damaged, Exists, Missing, Refused, Unavailable
 from tasks.repository.blocks import Blocks
-from tasks.repository.condemned import damaged_packs, doomed_packs, lift
+from tasks.repository.condemned import doomed_packs, doubts, lift
 from tasks.repository.index import Index, IndexedPack
 from tasks.repository.inventory import Inventory
 from tasks.repository.pack import NAME, SealedPack, footer_of, object_name
@@ -89,7 +89,7 @@ def heal(here: Inventory, to: Inventory, index: Index) -> int:
     healed = set()
     sizes = to.listed_packs()
     resized = {pack.name for pack in index.packs if sizes.get(pack.name, pack.size) != pack.size}
-    for pack in damaged_packs(to.destination, to.keys) | resized:
+    for pack in doubts(to.destination, to.keys).damaged | resized:
         if pack not in index:
             continue
         try:

@@ -7,6 +7,7 @@ import tempfile
 from collections.abc import Callable, Collection
 from contextlib import suppress
 from datetime import UTC, datetime
+from operator import itemgetter
 from pathlib import Path
 from typing import Self
 
@@ -25,7 +26,7 @@ from tasks.errors import (
     WrongKey,
 )
 from tasks.repository import index as indexes
-from tasks.repository.condemned import condemned_packs, doubtful_packs, sentences
+from tasks.repository.condemned import doubts
 from tasks.repository.index import Index
 from tasks.repository.keys import FORMAT, RepositoryKeys, WriterKey, check_document, keyring_of
 from tasks.repository.pack import SealedPack, pack_named
@@ -145,25 +146,26 @@ class Inventory:
         return Snapshot.from_bytes(name, payload)
 
     def reliable_index(self) -> Index:
-        """What a capture may rely on: all indexed packs that are there and not condemned."""
-        condemned, there = condemned_packs(self.destination, self.keys), self._presence()
-        return self._load_index(without=lambda pack: pack.name in condemned or not there(pack))
+        """What a capture may rely on: all indexed packs that are there, and neither condemned nor damaged."""
+        found, there = doubts(self.destination, self.keys), self._presence()
+        return self._load_index(lambda pack: None if found.rank(pack.name, there=there(pack)) else 0)
 
     def sound_index(self, *, without: Collection[bytes] = ()) -> Index:
         """What can be read from: all indexed packs that are there, but the damaged ones; the condemned ones last."""
-        terms, there = sentences(self.destination, self.keys), self._presence()
-        condemned: frozenset[bytes] = frozenset().union(*(term.packs for term in terms))
-        damaged: frozenset[bytes] = frozenset().union(without, *(term.damaged for term in terms))
-        return self._load_index(
-            last=lambda pack: pack.name in condemned, without=lambda pack: pack.name in damaged or not there(pack)
-        )
+        found, there = doubts(self.destination, self.keys), self._presence()
+
+        def rank(pack: SealedPack) -> int | None:
+            best = found.rank(pack.name, there=there(pack))
+            return None if best > 1 or pack.name in without else best
+
+        return self._load_index(rank)
 
     def whole_index(self, *, strict: bool = False) -> Index:
-        """The index with all that is condemned, damaged or lost too. Of a chunk that is stored twice, the place in a
-        pack that is none of these is the one found. `strict`: raises `Damaged` where a part of it can't be read."""
-        doubtful = (condemned_packs if strict else doubtful_packs)(self.destination, self.keys)
-        there = self._presence()
-        return self._load_index(last=lambda pack: pack.name in doubtful or not there(pack), strict=strict)
+        """The index with all that is condemned, damaged or lost too. Of a chunk that is stored twice, the best place is
+        the one found. `strict`: raises `Damaged` where a part of the index, or a list of condemned packs, can't be
+        read."""
+        found, there = doubts(self.destination, self.keys, strict=strict), self._presence()
+        return self._load_index(lambda pack: found.rank(pack.name, there=there(pack)), strict=strict)
 
     def listed_packs(self) -> dict[bytes, int]:
         """Sizes by name of the packs that are there, indexed or not."""
@@ -174,29 +176,25 @@ class Inventory:
         sizes = self.listed_packs()
         return lambda pack: sizes.get(pack.name) == pack.size
 
-    def _load_index(
-        self,
-        *,
-        last: Callable[[SealedPack], bool] = lambda _: False,
-        without: Callable[[SealedPack], bool] = lambda _: False,
-        strict: bool = False,
-    ) -> Index:
-        """Some packs come last, so that of a chunk stored twice the other place is found; some are left out. Unless
-        `strict`, what a damaged index object names is unknown: it is stored again, or missed when read."""
+    def _load_index(self, rank: Callable[[SealedPack], int | None], *, strict: bool = False) -> Index:
+        """Packs of a lower rank come first, so that of a chunk stored twice the better place is found; None leaves a
+        pack out. Unless `strict`, what a damaged index object names is unknown: it is stored again, or missed when
+        read."""
         for _ in range(_INDEX_TRIES):
             loaded = Index()
-            late: list[tuple[SealedPack, str]] = []
+            late: list[tuple[int, SealedPack, str]] = []
             try:
                 for origin in self.index_names():
                     for pack in self._packs_of(origin, strict):
-                        if last(pack) and not without(pack):
-                            late.append((pack, origin))
-                        elif not without(pack):
+                        place = rank(pack)
+                        if place == 0:
                             loaded.add(pack, origin)
+                        elif place is not None:
+                            late.append((place, pack, origin))
             except Missing:
                 # A prune has put this object's packs into another one meanwhile: look again.
                 continue
-            for pack, origin in late:
+            for _, pack, origin in sorted(late, key=itemgetter(0)):
                 loaded.add(pack, origin)
             return loaded
         raise Unavailable(f"the index of `{self.source}` changes faster than it can be read: is a prune in a loop?")

@@ -22,7 +22,7 @@ from tasks.repository import proof as proving
 from tasks.repository.blocks import Blocks
 from tasks.repository.buffers import Buffers
 from tasks.repository.check import CheckReport, Depth, Scope, check
-from tasks.repository.condemned import damaged_packs, doomed_packs, put_sentence
+from tasks.repository.condemned import doomed_packs, doubts, put_sentence
 from tasks.repository.copying import copy
 from tasks.repository.index import Index
 from tasks.repository.inventory import Inventory
@@ -162,7 +162,7 @@ class Repository(Inventory):
 
     def condemn_damaged(self, packs: Collection[bytes], now: datetime) -> None:
         """From now on no capture relies on these packs: what they held is stored again, where it is still to be had."""
-        new = set(packs) - damaged_packs(self.destination, self.keys)
+        new = set(packs) - doubts(self.destination, self.keys).damaged
         if new:
             put_sentence(self.destination, self.keys, now, now, damaged=new)
 
