@@ -14,7 +14,7 @@ def chosen_snapshot(repository: Repository, snapshot: str, destination: str) -> 
     """The named snapshot; the newest for an empty name. Raises `NotFound`."""
     if snapshot:
         return repository.snapshot(snapshot)
-    known = repository.snapshots()
+    known = repository.readable_snapshots()
     if not known:
         raise NotFound(f"`{repository.source}` has no snapshot at `{destination}` yet: run a backup first")
     return known[-1]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any
@@ -9,6 +10,7 @@ from zoneinfo import ZoneInfo
 
 from celery import Task, shared_task
 
+from tasks.errors import NotFound, Refused
 from tasks.installation import Installation
 from tasks.outcome import Outcome
 from tasks.progress import Progress, unheard
@@ -26,15 +28,25 @@ class Pruning:
     plan: PrunePlan
 
 
-def plan_pruning(installation: Installation, source: str, destination: str, now: datetime) -> Pruning:
-    """Decide, and change nothing. A snapshot goes only if every plan that covers the source lets it go."""
+def plan_pruning(
+    installation: Installation, source: str, destination: str, now: datetime, *, named: Collection[str] = ()
+) -> Pruning:
+    """Decide, and change nothing. A snapshot goes only if every plan that covers the source lets it go, or a person
+    has `named` it, such as a damaged one that would stop every prune. Raises `NotFound`; `Refused` for a named one
+    that is proven."""
     installation.source(source)
     repository = installation.repository(source, destination, reader=True)
-    snapshots = repository.snapshots()
+    ids = repository.snapshot_ids()
     proofs = {name: found[-1].good for name, found in repository.proofs().items() if found}
+    for name in named:
+        if name not in ids:
+            raise NotFound(f"`{source}` has no snapshot `{name}` at `{destination}`: `list` shows what there is")
+        if proofs.get(name):
+            raise Refused(f"`{name}` is proven, so it is left to retention: only what is not can be let go by name")
+    snapshots = [repository.snapshot(name) for name in ids if name not in named]
     judgements = [judge(snapshots, proofs, keep, now, zone) for keep, zone in rules_of(installation.settings, source)]
     joined = [_joined(same) for same in zip(*judgements, strict=True)]
-    forget = [each.snapshot.id for each in joined if not each.keep]
+    forget = [*named, *(each.snapshot.id for each in joined if not each.keep)]
     return Pruning(joined, repository.plan_prune(forget, now, installation.settings.grace))
 
 

@@ -181,6 +181,16 @@ class Record:
             pipe.expire(key, KEPT)
             pipe.execute()
 
+    def note(self, run: str, step: str, text: str) -> None:
+        """Why a step waits, for whoever watches the run."""
+        self._set(run, f"note {step}", text[:_LONGEST])
+
+    def notes(self, run: str) -> dict[str, str]:
+        """The last note on every step that has one."""
+        with _reaching():
+            fields: dict[str, str] = self._redis.hgetall(self._key("run", check_run(run)))  # type: ignore[assignment]
+        return {name.removeprefix("note "): text for name, text in fields.items() if name.startswith("note ")}
+
     def keep_report(self, run: str, report: dict[str, Any]) -> dict[str, Any]:
         """Record a run's report, unless it has one. Returns the one that is recorded."""
         key = self._key("report", check_run(run))

@@ -29,6 +29,7 @@ from tasks.record import check_run
 _TRASH = ".trash-"
 _ALIVE = ".alive"
 _SCRATCH = ".scratch"
+_TRIES = 5
 _ABANDONED_SECONDS = 2 * 24 * 3600
 """So long after an unsealed attempt began, and nobody holds its lock, nobody will come back to it."""
 
@@ -80,7 +81,7 @@ class Spool:
     def _created(self, source: str, run: str) -> tuple[Path, IO[str]]:
         folder = self._run(source, run) / f"attempt-{secrets.token_hex(6)}"
         try:
-            folder.mkdir(mode=0o700, parents=True)
+            _make(folder)
             lock = (folder / _ALIVE).open("x")
             if not _locked(lock):
                 lock.close()
@@ -185,6 +186,15 @@ class Spool:
 
     def _run(self, source: str, run: str) -> Path:
         return self.folder / source / check_run(run)
+
+
+def _make(folder: Path) -> None:
+    for _ in range(_TRIES):
+        with suppress(FileNotFoundError):
+            folder.mkdir(mode=0o700, parents=True)
+            return
+        # Another capture's `collect` took the run's folder away while it was still empty.
+    folder.mkdir(mode=0o700, parents=True)
 
 
 def _names(folder: Path) -> list[str]:

@@ -76,6 +76,7 @@ def _do(task: Task[Any, Any], blank: Outcome, work: Work, lease: Lease) -> Outco
         waits = installation.record.count_wait(blank.run, step)
         if waits <= WAITS:
             _log.warning("waiting", run=blank.run, step=step, wait=waits, error=str(error))
+            installation.record.note(blank.run, step, str(error))
             _again(task, min(FIRST_WAIT * 2 ** (waits - 1), LONGEST_WAIT))
         outcome = blank.failed(error)
     except BackupError as error:

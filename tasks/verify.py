@@ -11,7 +11,7 @@ from celery import Task, shared_task
 from tasks.chosen import chosen_snapshot
 from tasks.errors import Damaged
 from tasks.installation import Installation
-from tasks.outcome import Outcome
+from tasks.outcome import Outcome, State
 from tasks.progress import Progress, unheard
 from tasks.repository import CheckReport, Proof, Scope, Snapshot
 from tasks.step import run_step
@@ -39,7 +39,8 @@ def verify(
     now = datetime.now(UTC)
     scope = None if everything else Scope(chosen, now.toordinal() % ROUND, ROUND)
     found = repository.check("content", scope, progress)
-    repository.prove(_proof(chosen, found, now))
+    for each in repository.readable_snapshots() if everything else [chosen]:
+        repository.prove(_proof(each, found, now, alone=not everything))
     repository.condemn_damaged(found.damaged_packs, now)
     damage = list(
         dict.fromkeys(each.what if each.name in each.what else f"`{each.name}` {each.what}" for each in found.damage)
@@ -48,14 +49,20 @@ def verify(
         more = f" (and {len(damage) - 1} more)" if len(damage) > 1 else ""
         advice = "the next backup stores again what the source still has"
         raise Damaged(f"`{source}` at `{destination}` is damaged: {damage[0]}{more}; {advice}")
-    return Outcome("verify", source, destination, snapshot=chosen.id, figures=found.figures)
+    state: State = "done" if chosen.complete else "incomplete"
+    return Outcome("verify", source, destination, snapshot=chosen.id, state=state, figures=found.figures)
 
 
-def _proof(chosen: Snapshot, found: CheckReport, now: datetime) -> Proof:
-    findings = [f"{each.name}: {each.what}" for each in found.damage]
+def _proof(chosen: Snapshot, found: CheckReport, now: datetime, *, alone: bool) -> Proof:
+    """Where everything was read (not `alone`), what is damaged counts for the snapshots that the check says suffer."""
+    damage = found.damage
+    if not alone:
+        others = ("packs/", "snapshots/")
+        damage = [d for d in damage if d.name == f"snapshots/{chosen.id}" or not d.name.startswith(others)]
+    findings = [f"{each.name}: {each.what}" for each in damage]
     if not chosen.complete:
         findings.append("the snapshot is incomplete: its flaws are listed in it")
-    good = found.good and chosen.complete
+    good = not damage and chosen.complete
     return Proof(chosen.id, "verify", now, good, "content", tuple(findings[:100]), dict(found.figures))
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections import deque
 from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -16,6 +15,7 @@ from tasks.repository import compression
 from tasks.repository import index as indexes
 from tasks.repository.blocks import Blocks
 from tasks.repository.condemned import Doubts, doubts, sentence, sentence_names
+from tasks.repository.cores import cores
 from tasks.repository.index import Index
 from tasks.repository.inventory import Inventory
 from tasks.repository.pack import LISTS, NAME, PackCipher, SealedPack, footer_of, object_name
@@ -206,7 +206,7 @@ def _check_contents(
     progress: Callable[[dict[str, float]], None] | None,
 ) -> None:
     total, done, chunks = sum(pack.size for pack in packs), 0, 0
-    threads = len(os.sched_getaffinity(0))
+    threads = cores()
     with ThreadPoolExecutor(threads, "checking") as pool:
         running: deque[tuple[SealedPack, Future[int]]] = deque()
         waiting = deque(packs)

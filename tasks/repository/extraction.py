@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import threading
 from collections import deque
 from collections.abc import Iterator
@@ -12,6 +11,7 @@ from typing import NamedTuple
 from tasks.errors import Damaged
 from tasks.item import Sink, Stored
 from tasks.repository.blocks import Blocks, shown
+from tasks.repository.cores import cores
 
 _WINDOW = 1 << 16
 """Chunks looked at together: some 4 GB of small chunks, in some 20 MB of memory."""
@@ -42,7 +42,7 @@ class Extraction:
     def __init__(self, blocks: Blocks, into: Sink) -> None:
         self._blocks, self._into = blocks, into
         self._lock = threading.Lock()
-        threads = len(os.sched_getaffinity(0))
+        threads = cores()
         self._pool = ThreadPoolExecutor(threads, "extracting")
         self._at_once = 2 * threads + 2
         self._running: deque[Future[None]] = deque()

@@ -6,6 +6,7 @@ import base64
 import binascii
 import json
 import os
+import re
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import cached_property
@@ -212,9 +213,10 @@ def _seed_of_passphrase(fields: dict[str, str], passphrase: str) -> bytes:
 
 
 def _seed_of_sheet(sheet: str) -> bytes:
-    code = "".join(sheet.split()).upper()
+    # As `init` prints it, with the words around it, or typed without a space between.
+    groups = re.search(r"(?<![A-Z2-7])(?:[A-Z2-7]{4}\s*){14}(?![A-Z2-7])", sheet.upper())
     try:
-        data = base64.b32decode(code)
+        data = base64.b32decode("".join(groups[0].split()) if groups else "")
     except ValueError:
         data = b""
     seed, check = data[:32], data[32:]

@@ -15,6 +15,7 @@ from tasks.destinations.file_errors import explained
 from tasks.repository import compression, index
 from tasks.repository.block import Draft
 from tasks.repository.buffers import Buffers
+from tasks.repository.cores import cores
 from tasks.repository.keys import RepositoryKeys
 from tasks.repository.pack import TARGET, Encoded, PackWriter, SealedPack, object_name
 from tasks.repository.sealing import seal
@@ -45,7 +46,7 @@ class Packing:
         self._error: BaseException | None = None
         self.stored_bytes = 0
         self.packs: list[bytes] = []
-        count = len(os.sched_getaffinity(0))
+        count = cores()
         self._threads = [threading.Thread(target=self._work, name=f"packing-{at}", daemon=True) for at in range(count)]
 
     def __enter__(self) -> Packing:

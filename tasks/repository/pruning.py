@@ -67,7 +67,7 @@ class PrunePlan:
 def plan_prune(repository: Inventory, forget: Collection[str], now: datetime, grace: timedelta) -> PrunePlan:
     """Look, and change nothing. Raises `Damaged` where a kept snapshot can't be followed: then nothing may go."""
     # In this order: whatever a snapshot that is seen relies on is seen too.
-    kept = [snapshot for snapshot in repository.snapshots() if snapshot.id not in set(forget)]
+    kept = [repository.snapshot(name) for name in repository.snapshot_ids() if name not in set(forget)]
     terms = sentences(repository.destination, repository.keys)
     index = repository.whole_index(strict=True)
     listed = repository.listed_packs()

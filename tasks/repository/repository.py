@@ -140,11 +140,11 @@ class Repository(Inventory):
 
     def _look_again(self, snapshot: Snapshot, known: Index) -> None:
         """Raises `Condemned` where a prune has deleted, or may soon delete, what a long capture relies on."""
-        there = self.sound_index()
         doomed, _ = doomed_packs(self.destination, self.keys, self.clock())
-        relied = {pack.name for pack in known.packs}.union(map(bytes.fromhex, snapshot.packs))
-        if all(pack in there and pack not in doomed for pack in relied):
+        perhaps = {pack.name for pack in known.packs}.union(map(bytes.fromhex, snapshot.packs))
+        if not perhaps & doomed and perhaps <= self.listed_packs().keys():
             return
+        there = self.sound_index()
         references = References(Blocks(self.destination, there, self.keys)).follow([snapshot])
         used = there.used_bytes(references.used)
         if references.findings or any(used[at] and pack.name in doomed for at, pack in enumerate(there.packs)):

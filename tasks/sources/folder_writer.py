@@ -258,7 +258,9 @@ def _translated(error: OSError, path: bytes) -> BackupError:
             f"`{text}` would be written through a link, or a file is where a folder must be; move it away"
         )
     if error.errno in (errno.EEXIST, errno.EISDIR, errno.ENOTEMPTY):
-        return Occupied(f"`{text}` is there already; restore to another folder, or allow to overwrite")
+        if error.errno in (errno.EISDIR, errno.ENOTEMPTY):
+            return Occupied(f"`{text}` is a folder there, and no folder is ever removed; move it away")
+        return Occupied(f"`{text}` is there already; restore to another folder, or allow to overwrite (`--overwrite`)")
     if error.errno in _FULL:
         return NoSpace(f"no room to restore `{text}`: {error.strerror}")
     return Refused(f"`{text}` can't be restored: {error.strerror}")

@@ -176,6 +176,18 @@ def test_damage_is_named_and_the_next_night_heals_it(copied: Terminal) -> None:
     assert state_of(copied.folder / "back/docs") == state_of(copied.folder / "docs")
 
 
+def test_a_snapshot_that_is_damaged_for_good_is_let_go_by_name(copied: Terminal) -> None:
+    (old,) = (row["snapshot"] for row in copied.json("list", "docs"))
+    assert "is proven" in copied.complaint("prune", "docs", "--forget", old, code=77)
+    shutil.rmtree(copied.folder / "backups/docs/proofs")
+    (copied.folder / "backups/docs/snapshots" / old).write_bytes(b"rotten")
+    assert copied.json("run", "--source", "docs", code=1)["failures"][0]["step"] == "verify/docs/local"
+    copied.run("restore", "docs", "--to", "back")
+    copied.run("prune", "docs", code=65)
+    copied.run("prune", "docs", "--forget", old)
+    assert copied.json("run", "--source", "docs")["state"] == "done"
+
+
 def test_completion_is_a_script_for_the_shell(lived: Terminal) -> None:
     assert "geometra-backup" in lived.run("completion", "zsh").stdout
     words = lived.run(
@@ -281,6 +293,53 @@ def test_a_destination_that_is_gone(copied: Terminal) -> None:
     assert "is not there" in copied.complaint("list", code=75)
     assert any(f["state"] == "bad" and f["what"] == "destination local" for f in copied.json("check", code=1))
     assert not (copied.folder / "backups").exists(), "a backup must never make the folder of a disk that is not mounted"
+
+
+def test_a_destination_that_was_emptied_is_not_begun_anew_in_silence(copied: Terminal) -> None:
+    shutil.rmtree(copied.folder / "backups/docs")
+    report = copied.json("run", "--source", "docs", code=1)
+    assert "holds none now" in report["failures"][0]["message"]
+    assert copied.json("status", code=1)["good"] is False
+    shutil.rmtree(copied.folder / ".geometra-backup/cache/local/docs")
+    assert copied.json("run", "--source", "docs")["state"] == "done"
+
+
+def test_a_failed_run_is_not_good_whatever_was_proven_before(copied: Terminal) -> None:
+    (copied.folder / "docs").rename(copied.folder / "away")
+    copied.run("run", "--source", "docs", code=1)
+    (docs,) = [place for place in copied.json("status", code=1)["sources"] if place["source"] == "docs"]
+    assert "the last run failed" in docs["problem"]
+
+
+def test_a_run_that_waits_says_why(copied: Terminal) -> None:
+    (copied.folder / "backups").rename(copied.folder / "unmounted")
+    run = subprocess.Popen(
+        [sys.executable, "-m", "workers.cli.main", "run", "--source", "docs"],
+        cwd=copied.folder,
+        env=os.environ | {"PYTHONPATH": str(ROOT)},
+        stderr=subprocess.PIPE,
+        stdout=subprocess.DEVNULL,
+        text=True,
+    )
+    assert run.stderr is not None
+    try:
+        line = run.stderr.readline()
+    finally:
+        run.terminate()
+        run.stderr.close()
+    assert line.startswith("backup/docs waits: ")
+    assert "is not there" in line
+    assert run.wait(30) == 128 + 15
+
+
+def test_a_restore_without_a_passphrase_and_with_the_sheet_as_it_was_printed(lived: Terminal, tmp_path: Path) -> None:
+    arguments = ("restore", "docs", "--from", "backups", "--to", tmp_path / "back")
+    assert "no passphrase" in lived.complaint(*arguments, code=78, GEOMETRA_BACKUP_CONFIG=str(tmp_path / "none"))
+    sheet = tmp_path / "printed.txt"
+    bare = (lived.folder / "sheet.txt").read_text()
+    sheet.write_text(f"Recovery sheet. Print it and lock it away.\n\n{bare}\nNext: check.\n")
+    lived.run(*arguments, "--recovery-sheet", sheet)
+    assert state_of(tmp_path / "back/docs") == state_of(lived.folder / "docs")
 
 
 def test_an_unknown_option_says_what_was_meant(copied: Terminal) -> None:

@@ -32,7 +32,7 @@ def command(session: Session, pattern: str, source: str | None, destination: str
     found: list[dict[str, Any]] = []
     last: dict[tuple[str, str, bytes], bytes] = {}
     for name, place, repository in session.repositories(source, destination):
-        for snapshot in repository.snapshots():
+        for snapshot in repository.readable_snapshots():
             for item in repository.read(snapshot):
                 if not patterns.match(item.entry.path, folder=item.entry.type == FOLDER):
                     continue

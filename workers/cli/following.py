@@ -26,6 +26,7 @@ from workers.cli import screen
 
 _POLL_SECONDS = 0.1
 _SILENT_SECONDS = 30.0
+_IDLE_SECONDS = 10.0
 
 Figures = dict[str, float]
 
@@ -72,11 +73,17 @@ def watching(title: str, quiet: bool) -> Iterator[Callable[[Figures], None]]:
 def follow(record: Record, run: Run, quiet: bool) -> dict[str, Any]:
     """Wait for a run's report and return it, showing on the way what the workers tell. Raises `Unavailable` where the
     broker stays away."""
+    notices = _Notices(record, run)
     if quiet or not screen.errors.is_terminal:
-        return _wait(record, run, lambda: None)
+        return _wait(record, run, notices.update)
     with _bars(transient=True) as bars:
         shown = _Shown(bars, record, run)
-        return _wait(record, run, shown.update)
+
+        def update() -> None:
+            shown.update()
+            notices.update()
+
+        return _wait(record, run, update)
 
 
 def _wait(record: Record, run: Run, update: Callable[[], None]) -> dict[str, Any]:
@@ -93,6 +100,35 @@ def _wait(record: Record, run: Run, update: Callable[[], None]) -> dict[str, Any
             if time.monotonic() - unreachable_since > _SILENT_SECONDS:
                 raise
         time.sleep(_POLL_SECONDS)
+
+
+class _Notices:
+    """What a person should know while waiting, each once, on standard error: why a step waits, that nothing begins."""
+
+    def __init__(self, record: Record, run: Run) -> None:
+        self._record, self._run = record, run
+        self._told: set[tuple[str, str]] = set()
+        self._began, self._next = time.monotonic(), 0.0
+
+    def update(self) -> None:
+        now = time.monotonic()
+        if now < self._next:
+            return
+        self._next = now + 1
+        notes = self._record.notes(self._run.id)
+        for step, text in notes.items():
+            self._tell(step, f"{step} waits: {text}")
+        if now - self._began > _IDLE_SECONDS and not notes and self._is_idle():
+            self._tell("", "nothing has begun yet: is a worker running for each pool? `geometra-backup check` tells")
+
+    def _is_idle(self) -> bool:
+        record, run = self._record, self._run
+        return not record.outcomes(run.id) and not any(record.is_leased(run.id, step) for step in run.steps)
+
+    def _tell(self, step: str, text: str) -> None:
+        if (step, text) not in self._told:
+            self._told.add((step, text))
+            screen.errors.print(text, style="yellow", markup=False, soft_wrap=True)
 
 
 class _Shown:

@@ -56,7 +56,7 @@ def command(session: Session, source: str | None, destination: str | None, since
 def rows(source: str, destination: str, repository: Repository) -> list[dict[str, Any]]:
     """What `list` shows, oldest first; `proven` is None before the first proof."""
     proofs = {name: all_of[-1].good for name, all_of in repository.proofs().items()}
-    return [row(source, destination, snapshot, proofs.get(snapshot.id)) for snapshot in repository.snapshots()]
+    return [row(source, destination, snapshot, proofs.get(snapshot.id)) for snapshot in repository.readable_snapshots()]
 
 
 def row(source: str, destination: str, snapshot: Snapshot, proven: bool | None) -> dict[str, Any]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import json
 import os
+import signal
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -74,6 +75,9 @@ def group(ctx: click.Context, config: Path | None, as_json: bool) -> None:
 def main(arguments: list[str] | None = None) -> None:
     """Entry point of `geometra-backup`."""
     as_json = "--json" in (sys.argv[1:] if arguments is None else arguments)
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        # As Ctrl-C does: what was started is ended, and nothing is left behind.
+        signal.signal(number, lambda number, _: sys.exit(128 + number))
     try:
         code = group.main(args=arguments, prog_name="geometra-backup", standalone_mode=False)
         sys.exit(code if isinstance(code, int) else 0)

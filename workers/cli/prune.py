@@ -17,14 +17,19 @@ from workers.cli.session import Session
 @subcommand("prune")
 @click.argument("source", required=False)
 @click.option("-d", "--destination", help="Only this destination.")
+@click.option("--forget", multiple=True, metavar="ID", help="Let this one go too: a damaged one, with a SOURCE.")
 @click.option("-n", "--dry-run", is_flag=True, help="Show what would go; change nothing.")
-def command(session: Session, source: str | None, destination: str | None, dry_run: bool) -> None:
+def command(
+    session: Session, source: str | None, destination: str | None, forget: tuple[str, ...], dry_run: bool
+) -> None:
     """Let go what no retention rule keeps and something newer, proven and complete makes dispensable."""
+    if forget and source is None:
+        raise click.UsageError("--forget needs the SOURCE whose snapshot it is")
     shown: list[dict[str, Any]] = []
     for name in session.sources(source):
         for place in session.destinations(name, destination):
             with watching(f"pruning {name} at {place}", session.as_json) as progress:
-                pruning = plan_pruning(session.reader, name, place, datetime.now(UTC))
+                pruning = plan_pruning(session.reader, name, place, datetime.now(UTC), named=forget)
                 figures = pruning.plan.figures if dry_run else pruning.plan.apply(progress=progress)
             shown.append(_row(name, place, pruning, figures))
             if not session.as_json:

@@ -12,7 +12,7 @@ import click
 from tasks import moments
 from tasks.destinations import Local, Prefixed
 from tasks.destinations.file_errors import explained
-from tasks.errors import NotARepository, NotFound
+from tasks.errors import NotARepository, NotFound, SettingsError
 from tasks.installation import PASSPHRASE
 from tasks.repository import Repository, Snapshot, open_keys
 from tasks.restore import Wanted, restore_from
@@ -29,7 +29,7 @@ from workers.cli.session import Session, ask_passphrase, chosen
 @click.argument("paths", nargs=-1)
 @click.option("-s", "--snapshot", default="latest", show_default=True, help="An id, its beginning, or `latest`.")
 @click.option("--at", help="The newest snapshot at that time: `2026-11-23 02:30`, `yesterday`, `3 days ago`.")
-@click.option("-t", "--to", type=click.Path(file_okay=False, path_type=Path), help="A folder; default: a new one here.")
+@click.option("-t", "--to", help="A folder; default: a new one here.")
 @click.option("-m", "--match", "patterns", multiple=True, help="Only what matches, in gitignore style.")
 @click.option("-d", "--destination", help="From there; default: the first of the source's that answers.")
 @click.option(
@@ -44,7 +44,7 @@ def command(
     paths: tuple[str, ...],
     snapshot: str,
     at: str | None,
-    to: Path | None,
+    to: str | None,
     patterns: tuple[str, ...],
     destination: str | None,
     folder: Path | None,
@@ -60,12 +60,14 @@ def command(
     repository, zone = _open(session, source, destination, folder, sheet)
     if at is not None:
         moment = moments.parse(at, zone, datetime.now(UTC))
-        found = moments.newest_at(repository.snapshots(), moment)
+        found = moments.newest_at(repository.readable_snapshots(), moment)
         if found is None:
             raise NotFound(f"`{source}` has no snapshot as old as `{at}`: `list {source}` shows the oldest")
     else:
         found = chosen(repository, snapshot)
-    into = (to or Path(f"restored-{source}-{found.id}")).absolute()
+    if to is not None and not str(to).strip():
+        raise click.UsageError("--to needs the name of a folder")
+    into = (Path(to) if to else Path(f"restored-{source}-{found.id}")).absolute()
     wanted = Wanted(into, patterns, tuple(map(os.fsencode, paths)), Restoring(overwrite, owners=not no_owners))
     made = _source(session, found, repository.source, configured=folder is None)
     with watching(f"restoring {source}", session.as_json) as progress:
@@ -110,7 +112,9 @@ def _open(
         raise NotARepository(f"`{folder}` holds no repository of `{source}`: {advice}") from None
     passphrase = os.environ.get(PASSPHRASE) if sheet is None else None
     if sheet is None and passphrase is None:
-        passphrase = ask_passphrase() or ""
+        passphrase = ask_passphrase()
+        if passphrase is None:
+            raise SettingsError(f"there is no passphrase: set {PASSPHRASE}, or give `--recovery-sheet FILE`")
     return Repository.open(place, open_keys(document, passphrase=passphrase, sheet=sheet)), ZoneInfo("UTC")
 
 

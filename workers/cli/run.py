@@ -40,6 +40,8 @@ def command(session: Session, plan: str | None, sources: tuple[str, ...], no_wai
 
 
 def _run(session: Session, plan: str | None, sources: tuple[str, ...]) -> dict[str, Any]:
+    if plan in session.settings.sources and plan not in session.settings.plans:
+        raise click.UsageError(f"`{plan}` is a source, and `run` takes a plan: `run --source {plan}`")
     run = begin(session.installation, plan or "", sources=sources)
     return follow(session.installation.record, run, session.as_json)
 
@@ -61,14 +63,13 @@ def show(report: dict[str, Any], as_json: bool) -> None:
                 screen.size(figures.get("read_bytes", 0)),
                 screen.size(figures.get("stored_bytes", 0)),
                 screen.duration(figures.get("seconds", 0)),
-                ", ".join(point["destinations"]) or "-",
-                Text(", ".join(point["proven"]) or "no", style="green" if point["proven"] else "red"),
-                point["snapshot"],
+                ", ".join(point["destinations"]) or "nowhere",
+                Text(", ".join(point["proven"]) or "nowhere", style="green" if point["proven"] else "red"),
             )
         )
     if rows:
         columns = ("source", "state", ("holds", "right"), ("read", "right"), ("stored", "right"), ("took", "right"))
-        screen.table((*columns, "stored at", "proven at", "snapshot"), rows)
+        screen.table((*columns, "stored at", "proven at"), rows)
     for source, backup in ((name, step) for name, step in report["steps"].items() if name.startswith("backup/")):
         for flaw in backup["flaws"][:5]:
             screen.console.print(f"  {source[7:]}: {flaw}", style="yellow", markup=False, soft_wrap=True)

@@ -99,7 +99,7 @@ def chosen(repository: Repository, wanted: str) -> Snapshot:
     """A snapshot by its id, the beginning of its id, or `latest`. Raises `NotFound`."""
     ids = repository.snapshot_ids()
     if wanted == "latest":
-        snapshots = repository.snapshots()
+        snapshots = repository.readable_snapshots()
         if not snapshots:
             raise NotFound(f"`{repository.source}` has no snapshot here yet: `geometra-backup run` takes one")
         return snapshots[-1]

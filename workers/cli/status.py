@@ -55,8 +55,12 @@ def _place(session: Session, source: str, destination: str, now: datetime) -> di
     proven = next((row for row in reversed(listed) if row["proven"] and row["complete"]), None)
     due = [_due(session, plan, now) for plan in session.settings.plans if source in session.settings.sources_of(plan)]
     since = max((moment for moment in due if moment), default=None)
-    problem = ""
-    if proven is None:
+    problem = _failed(session, source, destination)
+    if waiting:
+        problem = f"{waiting} captures wait in the spool to be uploaded"
+    elif problem:
+        pass
+    elif proven is None:
         problem = "nothing is proven yet"
     elif since is not None and proven["started"] < since:
         problem = f"nothing proven since the plan was due, {since:%Y-%m-%d %H:%M} UTC"
@@ -65,6 +69,16 @@ def _place(session: Session, source: str, destination: str, now: datetime) -> di
     snapshots = {"newest": newest["snapshot"], "proven": proven["snapshot"] if proven else None}
     times = {"newest_started": newest["started"], "proven_started": proven["started"] if proven else None}
     return place | snapshots | times | {"snapshots": len(listed), "good": not problem, "problem": problem}
+
+
+def _failed(session: Session, source: str, destination: str) -> str:
+    """What the last run that had this source at this destination failed with; empty if it did not."""
+    for report in read_reports(session.installation.reports, 20):
+        steps = {step: outcome for step, outcome in report["steps"].items() if outcome["source"] == source}
+        if any(outcome["destination"] == destination for outcome in steps.values()):
+            failed = [o for o in steps.values() if o["state"] == "failed" and o["destination"] in ("", destination)]
+            return f"the last run failed: {failed[0]['failure']['message']}" if failed else ""
+    return ""
 
 
 def _due(session: Session, plan: str, now: datetime) -> datetime | None:

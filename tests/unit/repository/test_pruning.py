@@ -189,6 +189,35 @@ def test_a_pack_that_is_lost_is_never_preferred_to_a_copy_that_is_there(fast_pat
         assert len(repository.snapshots()) == 2
 
 
+def test_a_damaged_pack_is_never_preferred_to_a_condemned_one_that_is_whole(fast_path: Path) -> None:
+    for turn in range(6):
+        repository = create(local(fast_path / str(turn)))
+
+        def beside(path: bytes, repository: Repository = repository) -> None:
+            if path == b"b":
+                save(repository, FIRST, 1)
+
+        save(repository, FIRST, 0, before=beside)
+        plan = repository.plan_prune([], START, GRACE)
+        plan.apply()
+        for name in packs(repository):
+            if bytes.fromhex(name.rpartition("/")[2]) not in plan.condemn:
+                data = bytearray(repository.destination.get(name))
+                data[150] ^= 1
+                repository.destination.delete(name)
+                repository.destination.put(name, data)
+        found = repository.check("content")
+        assert found.damaged_packs
+        repository.condemn_damaged(found.damaged_packs, START)
+        assert repository.check("content").good, "there is a whole copy of everything"
+        for later in range(1, 4):
+            prune(repository, now=START + later * GRACE)
+            for snapshot in repository.snapshots():
+                assert restored(repository, snapshot) == FIRST
+        assert len(repository.snapshots()) == 2
+        assert not repository.check("content").damaged_packs
+
+
 def test_nothing_is_pruned_while_a_pack_that_is_needed_is_lost(repository: Repository) -> None:
     first, second = save(repository, FIRST, 0), save(repository, SECOND, 1)
     for name in packs(repository):
