@@ -11,13 +11,14 @@ from pydantic import AfterValidator, Field
 
 from tasks.errors import SourceError
 from tasks.item import Entry, Facts, Flaw, Item, Stored, StoredItems, Unreadable, Vanished
-from tasks.settings import Model, SourceSettings
+from tasks.settings import SourceSettings
 from tasks.sources.file_check import file_problems
 from tasks.sources.file_facts import FileFacts, with_digest
 from tasks.sources.file_restore import restore_files
 from tasks.sources.manner import Manner
 from tasks.sources.path_text import path_text
 from tasks.sources.patterns import Patterns
+from tasks.sources.roots import NamedPath, SingleName, named_roots
 from tasks.sources.selection import Selection
 from tasks.sources.source import Problem, Restoring
 from tasks.sources.walk import Walk
@@ -28,23 +29,7 @@ def _patterns(lines: tuple[str, ...]) -> tuple[str, ...]:
     return lines
 
 
-def _single_name(name: str) -> str:
-    if name in ("", ".", "..") or "/" in name or "\0" in name:
-        raise ValueError("a name in the snapshot is one word without `/`, such as `config`")
-    return name
-
-
 PatternLines = Annotated[tuple[str, ...], AfterValidator(_patterns)]
-
-
-class NamedPath(Model):
-    """A folder or file that is to have another name in the snapshot than its own."""
-
-    path: Path
-    """The folder or file."""
-
-    name: Annotated[str, AfterValidator(_single_name)]
-    """Its name in the snapshot."""
 
 
 class FileTreeSettings(SourceSettings):
@@ -63,7 +48,7 @@ class FileTreeSettings(SourceSettings):
     exclude_caches: bool = False
     """Leave out what is in folders that hold a CACHEDIR.TAG, as many programs mark their caches."""
 
-    exclude_if_present: tuple[Annotated[str, AfterValidator(_single_name)], ...] = ()
+    exclude_if_present: tuple[SingleName, ...] = ()
     """Leave out what is in a folder that holds a file of one of these names, such as ".nobackup"."""
 
     one_file_system: bool = False
@@ -83,19 +68,7 @@ class FileTree:
     def roots(self) -> dict[str, str]:
         """Each name at the top of a snapshot, and the absolute path it is taken from. Raises `SourceError` where two
         paths would have one name."""
-        roots: dict[str, str] = {}
-        for entry in self.settings.paths:
-            path = os.path.abspath(entry.path if isinstance(entry, NamedPath) else entry)
-            name = entry.name if isinstance(entry, NamedPath) else os.path.basename(path)
-            if not name:
-                raise SourceError(f'`{path}` has no name of its own; write it as {{ path = "{path}", name = "root" }}')
-            if name in roots:
-                raise SourceError(
-                    f"`{roots[name]}` and `{path}` would both be `{name}` in the snapshot; write one of them as"
-                    f' {{ path = "{path}", name = "{name}-2" }}'
-                )
-            roots[name] = path
-        return roots
+        return named_roots(self.settings.paths)
 
     def selection(self) -> Selection:
         return Selection(self.settings.include, self.settings.exclude)

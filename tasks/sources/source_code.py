@@ -14,7 +14,7 @@ from tasks.errors import SourceError
 from tasks.item import Facts, Flaw, Item, Stored, StoredItems
 from tasks.settings import SourceSettings
 from tasks.sources.file_facts import with_digest
-from tasks.sources.filetree import NamedPath, PatternLines
+from tasks.sources.filetree import PatternLines
 from tasks.sources.git.capture import BUNDLE, DOCUMENT, RepositoryCapture
 from tasks.sources.git.check import repository_problems
 from tasks.sources.git.repository import Repository, find
@@ -22,6 +22,7 @@ from tasks.sources.git.restore import RepositoryRestore
 from tasks.sources.git.view import Manner
 from tasks.sources.path_text import path_text
 from tasks.sources.patterns import Patterns
+from tasks.sources.roots import NamedPath, named_roots
 from tasks.sources.source import Problem, Restoring
 
 
@@ -56,21 +57,7 @@ class SourceCode:
     def roots(self) -> dict[str, str]:
         """Each name at the top of a snapshot, and the absolute path of its repository. Raises `SourceError` where two
         would have one name."""
-        roots: dict[str, str] = {}
-        for entry in self.settings.repositories:
-            path = os.path.abspath(entry.path if isinstance(entry, NamedPath) else entry)
-            name = entry.name if isinstance(entry, NamedPath) else os.path.basename(path)
-            if name == ".git":
-                name = os.path.basename(os.path.dirname(path))
-            if not name:
-                raise SourceError(f'`{path}` has no name of its own; write it as {{ path = "{path}", name = "root" }}')
-            if name in roots:
-                raise SourceError(
-                    f"`{roots[name]}` and `{path}` would both be `{name}` in the snapshot; write one of them as"
-                    f' {{ path = "{path}", name = "{name}-2" }}'
-                )
-            roots[name] = path
-        return roots
+        return named_roots(self.settings.repositories)
 
     def check(self) -> list[Problem]:
         problems: list[Problem] = []
