@@ -7,7 +7,7 @@ from typing import Any
 
 from celery import Task, shared_task
 
-from tasks.errors import NotFound, Unavailable
+from tasks.errors import NotFound, Refused, Unavailable
 from tasks.installation import Installation
 from tasks.outcome import Outcome
 from tasks.progress import Progress, unheard
@@ -64,11 +64,17 @@ def capture(
 def _reference(installation: Installation, source: str) -> tuple[str, Repository]:
     names = installation.destinations_of(source)
     missed: list[str] = []
+    refused: Refused | None = None
     for name in names:
         try:
             return name, installation.repository(source, name, create=True)
         except Unavailable as error:
             missed.append(f"`{name}`: {error}")
+        except Refused as error:
+            # Such as one that was emptied: the others go on, and the upload to this one tells what is wrong.
+            refused = refused or error
+    if refused and not missed:
+        raise refused
     raise Unavailable(f"no destination of `{source}` can be reached; {'; '.join(missed)}")
 
 

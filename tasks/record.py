@@ -188,6 +188,7 @@ class Record:
     def notes(self, run: str) -> dict[str, str]:
         """The last note on every step that has one."""
         with _reaching():
+            # The client decodes, which its types do not know.
             fields: dict[str, str] = self._redis.hgetall(self._key("run", check_run(run)))  # type: ignore[assignment]
         return {name.removeprefix("note "): text for name, text in fields.items() if name.startswith("note ")}
 
