@@ -7,7 +7,6 @@ them. The text below each option is the user's documentation: `init`, the README
 from __future__ import annotations
 
 import difflib
-import os
 import re
 from datetime import timedelta
 from functools import cache
@@ -17,91 +16,18 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError, available_timezones
 
 from pydantic import (
     AfterValidator,
-    BaseModel,
     BeforeValidator,
-    ConfigDict,
     Field,
     PlainSerializer,
     SerializeAsAny,
-    ValidationError,
     WithJsonSchema,
-    field_validator,
 )
 
 from tasks import cron
-from tasks.errors import SettingsError
+from tasks.model import Model
+from tasks.secret import Address, SecretReference
 
-_NEVER_HERE = "a secret is never written here: use `env:NAME` or `file:/path/of/a/file`"
-_REFERENCE = r"^(env:[A-Za-z_][A-Za-z0-9_]*|file:.+)$"
 _DURATION = r"^\s*([0-9]{1,5})\s*([smhdw])\s*$"
-
-
-class Model(BaseModel):
-    """Frozen, and strict about unknown keys: a misspelt option must never be ignored."""
-
-    model_config = ConfigDict(
-        frozen=True,
-        extra="forbid",
-        arbitrary_types_allowed=True,
-        use_attribute_docstrings=True,
-        hide_input_in_errors=True,
-    )
-
-
-class Secret(Model):
-    """Where a secret is: `env:NAME` or `file:PATH`. Shows as that reference, never as its value."""
-
-    reference: str
-
-    @field_validator("reference")
-    @classmethod
-    def _refers(cls, value: str) -> str:
-        if not re.fullmatch(_REFERENCE, value):
-            raise ValueError(_NEVER_HERE)
-        return value
-
-    @classmethod
-    def at(cls, reference: str) -> Secret:
-        """For a reference typed by a person. Raises `SettingsError`, which does not repeat it."""
-        try:
-            return cls(reference=reference)
-        except ValidationError as error:
-            raise SettingsError(_NEVER_HERE) from error
-
-    @property
-    def file(self) -> Path | None:
-        """The file that holds it, or None if it is in the environment."""
-        where, _, name = self.reference.partition(":")
-        return Path(name) if where == "file" else None
-
-    def read(self) -> str:
-        """The secret, without a trailing newline. Raises `SettingsError` naming the variable or file."""
-        if self.file is None:
-            name = self.reference.removeprefix("env:")
-            if not os.environ.get(name):
-                raise SettingsError(f"the environment variable `{name}` is not set; it must hold a secret")
-            return os.environ[name]
-        try:
-            text = self.file.expanduser().read_text(encoding="utf-8").rstrip("\r\n")
-        except (OSError, RuntimeError) as error:
-            why = error.strerror if isinstance(error, OSError) else str(error)
-            raise SettingsError(f"the secret file `{self.file}` can't be read: {why}") from error
-        except UnicodeDecodeError as error:
-            raise SettingsError(f"the secret file `{self.file}` is not text; it must hold one line of UTF-8") from error
-        if not text:
-            raise SettingsError(f"the secret file `{self.file}` is empty; it must hold a secret")
-        return text
-
-    def __str__(self) -> str:
-        return self.reference
-
-
-def _secret(value: Any) -> Any:
-    if isinstance(value, Secret):
-        return value
-    if not isinstance(value, str) or not re.fullmatch(_REFERENCE, value):
-        raise ValueError(_NEVER_HERE)
-    return Secret(reference=value)
 
 
 def _duration(value: Any) -> Any:
@@ -152,9 +78,6 @@ def _schedule(value: str) -> str:
     return value
 
 
-SecretReference = Annotated[
-    Secret, BeforeValidator(_secret), WithJsonSchema({"type": "string", "pattern": _REFERENCE, "format": "secret"})
-]
 Duration = Annotated[
     timedelta,
     BeforeValidator(_duration),
@@ -179,6 +102,13 @@ class SourceSettings(Model):
     allow_incomplete: tuple[str, ...] = ()
     """Patterns, as in .gitignore, of paths that may change, vanish or be unreadable while they are captured without
     making the snapshot count as incomplete."""
+
+
+class TargetSettings(Model):
+    """A running server to restore into, and how; each kind of source that lives in a server adds its own options."""
+
+    url: Address
+    """The server: its URL, or where one with a password in it is found."""
 
 
 class DestinationSettings(Model):
@@ -273,7 +203,7 @@ class Settings(Model):
     sources: dict[Name, SerializeAsAny[SourceSettings]]
     """What is backed up, one table each, named as you like."""
 
-    plans: dict[Name, PlanSettings] = {}
+    plans: dict[Name, PlanSettings] = Field(default_factory=dict)
     """When which sources are backed up, and how long it is kept, one table each."""
 
     def destinations_of(self, source: str) -> tuple[str, ...]:

@@ -24,6 +24,8 @@ class Pool:
 
 
 POOLS: tuple[Pool, ...] = (
+    Pool("databases", ("backup.redis", "backup.postgres"), concurrency=2, keys="writer"),
+    Pool("vectors", ("backup.chroma",), concurrency=1, keys="writer"),
     Pool("models", ("backup.models",), concurrency=1, keys="writer"),
     Pool("files", ("backup.*",), concurrency=2, keys="writer"),
     Pool("transfer", ("upload",), concurrency=2, keys="writer", by_host=True),

@@ -15,7 +15,9 @@ from tasks.configuration.complaint import complaints, kind_of, meant
 from tasks.configuration.document import Document, Fault, Key
 from tasks.configuration.kinds import destination_kinds, source_kinds
 from tasks.errors import SettingsError
-from tasks.settings import DestinationSettings, Model, Secret, Settings, SourceSettings
+from tasks.model import Model
+from tasks.secret import Secret
+from tasks.settings import DestinationSettings, Settings, SourceSettings
 
 VARIABLE = "GEOMETRA_BACKUP_CONFIG"
 FILE = "backup.toml"

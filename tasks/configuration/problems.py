@@ -13,7 +13,9 @@ from zoneinfo import ZoneInfo
 from tasks import cron
 from tasks.clock import Change, changes
 from tasks.errors import SettingsError
-from tasks.settings import Model, Secret, Settings, SourceSettings
+from tasks.model import Model
+from tasks.secret import Secret
+from tasks.settings import Settings, SourceSettings
 from tasks.sources.patterns import Patterns
 from tasks.sources.source import Problem
 

@@ -13,13 +13,15 @@ from typing import Any
 from pydantic import BaseModel
 
 from tasks.configuration.kinds import destination_kinds, source_kinds
-from tasks.settings import DestinationSettings, KeysSettings, Model, PlanSettings, Settings, SourceSettings, in_short
+from tasks.model import Model
+from tasks.settings import DestinationSettings, KeysSettings, PlanSettings, Settings, SourceSettings, in_short
 
 WIDTH = 110
 
 _FORMATS = {
     "path": "a path",
     "secret": "`env:NAME` or `file:PATH`",
+    "address": "a URL without a password in it, or `env:NAME` or `file:PATH`",
     "span": "a duration such as `36h`",
     "schedule": "five fields such as `30 1 * * *`",
     "time-zone": "a time zone such as `Europe/Berlin`",

@@ -10,7 +10,7 @@ from typing import Annotated
 from pydantic import AfterValidator
 
 from tasks.errors import SourceError
-from tasks.settings import Model
+from tasks.model import Model
 
 
 def _single_name(name: str) -> str:

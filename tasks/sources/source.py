@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import ClassVar, NamedTuple, Protocol, runtime_checkable
+from typing import Any, ClassVar, NamedTuple, Protocol, runtime_checkable
 
 from tasks.item import Facts, Flaw, Item, Stored, StoredItems
-from tasks.settings import SourceSettings
+from tasks.settings import SourceSettings, TargetSettings
 
 
 class Problem(NamedTuple):
@@ -77,4 +77,22 @@ class Source(Protocol):
 
     def examine(self, scratch: Path) -> Facts:
         """The facts of a restored copy, counted the way `capture` counts, to be compared with the snapshot's."""
+        ...
+
+
+@runtime_checkable
+class Served(Protocol):
+    """A source whose data lives in a server. `Source.restore` puts its items into a folder, as files that the server's
+    own tools can read; `restore_into` puts them into a running server."""
+
+    Target: ClassVar[type[TargetSettings]]
+
+    def restore_into(self, items: StoredItems, chosen: Iterable[Stored], target: Any, how: Restoring) -> list[str]:
+        """Put the chosen items into the server that `target`, a `Target`, names. Returns what could not be given back,
+        a line each. Raises `Occupied` where it has data already and `how` does not say to overwrite, `Refused`,
+        `Unavailable`, `Damaged`."""
+        ...
+
+    def examine_at(self, target: Any) -> Facts:
+        """The facts of what that server holds, counted the way `capture` counts."""
         ...

@@ -10,7 +10,8 @@ import pytest
 
 from tasks.broker import broker_url, connect, is_embedded, socket_path
 from tasks.errors import SettingsError
-from tasks.settings import Secret, Settings
+from tasks.secret import Secret
+from tasks.settings import Settings
 from tests.redis_process import redis_process
 
 

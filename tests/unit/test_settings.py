@@ -11,17 +11,9 @@ import pytest
 from pydantic import TypeAdapter, ValidationError
 
 from tasks.errors import SettingsError
-from tasks.settings import (
-    DestinationSettings,
-    Duration,
-    Keep,
-    PlanSettings,
-    Secret,
-    SecretReference,
-    Settings,
-    SourceSettings,
-    in_short,
-)
+from tasks.model import Model
+from tasks.secret import Address, Secret, SecretReference, url_of
+from tasks.settings import DestinationSettings, Duration, Keep, PlanSettings, Settings, SourceSettings, in_short
 
 HIDDEN = "hunter2-correct-horse"
 
@@ -195,3 +187,22 @@ def test_every_option_says_what_it_is_for() -> None:
     for model in (Settings, SourceSettings, DestinationSettings, PlanSettings, Keep):
         for name, field in model.model_fields.items():
             assert field.description, f"{model.__name__}.{name} has no text"
+
+
+class Server(Model):
+    url: Address
+
+
+def test_an_address_is_a_url_or_a_reference_to_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("THE_URL", "redis://:hunter2@db:6379/0")
+    assert url_of(Server.model_validate({"url": "redis://db:6379"}).url) == "redis://db:6379"
+    held = Server.model_validate({"url": "env:THE_URL"})
+    assert url_of(held.url) == "redis://:hunter2@db:6379/0"
+    assert "hunter2" not in repr(held)
+
+
+@pytest.mark.parametrize("url", ["redis://:hunter2@db:6379", "db:6379", "", 7, "redis://[db"])
+def test_an_address_holds_no_password_and_is_a_url(url: object) -> None:
+    with pytest.raises(ValidationError) as raised:
+        Server.model_validate({"url": url})
+    assert "hunter2" not in str(raised.value)

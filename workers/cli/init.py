@@ -15,7 +15,7 @@ from tasks.destinations.file_errors import explained
 from tasks.discovery import Found, discover
 from tasks.errors import Occupied
 from tasks.repository import create_keys
-from tasks.settings import Secret
+from tasks.secret import Secret
 from workers.cli import screen
 from workers.cli.main import subcommand
 from workers.cli.session import Session

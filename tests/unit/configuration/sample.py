@@ -11,7 +11,8 @@ from pydantic import Field
 
 from tasks.configuration import parse
 from tasks.errors import SettingsError
-from tasks.settings import DestinationSettings, SecretReference, Settings, SourceSettings
+from tasks.secret import SecretReference
+from tasks.settings import DestinationSettings, Settings, SourceSettings
 
 HIDDEN = "hunter2-correct-horse"
 NOW = datetime(2026, 11, 23, tzinfo=UTC)

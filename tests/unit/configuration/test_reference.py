@@ -8,7 +8,8 @@ import re
 from tasks.configuration import reference, schema
 from tasks.configuration.kinds import destination_kinds, source_kinds
 from tasks.configuration.reference import options
-from tasks.settings import Keep, KeysSettings, Model, PlanSettings, Settings
+from tasks.model import Model
+from tasks.settings import Keep, KeysSettings, PlanSettings, Settings
 
 
 def test_the_reference_names_every_option_of_every_kind_with_its_default_and_text() -> None:

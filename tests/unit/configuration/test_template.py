@@ -14,7 +14,8 @@ from tasks.configuration import parse, problems, render
 from tasks.configuration.kinds import destination_kinds, source_kinds
 from tasks.configuration.reference import options
 from tasks.discovery import Found, Recognised, Service, discover
-from tasks.settings import Keep, KeysSettings, Model, PlanSettings, Settings
+from tasks.model import Model
+from tasks.settings import Keep, KeysSettings, PlanSettings, Settings
 from tasks.sources.filetree import FileTreeSettings
 from tasks.sources.roots import NamedPath
 from tasks.sources.source_code import SourceCodeSettings

@@ -53,7 +53,17 @@ def test_other_applications_tasks_are_left_alone() -> None:
 
 def test_the_queues_of_all_pools_hold_every_queue_that_is_routed_to() -> None:
     everything = set(queues("gpu-1"))
-    assert {"models", "files", "transfer", "transfer.gpu-1", "proof", "restore", "control"} == everything
+    assert {
+        "databases",
+        "vectors",
+        "models",
+        "files",
+        "transfer",
+        "transfer.gpu-1",
+        "proof",
+        "restore",
+        "control",
+    } == everything
     assert queues("gpu-1", ["transfer"]) == ("transfer", "transfer.gpu-1")
     with pytest.raises(ValueError, match="there is no pool `transfers`"):
         queues("gpu-1", ["transfers"])
