@@ -42,7 +42,7 @@ class PostgresProcess:
     """One cluster. PostgreSQL refuses to run as root: there, it runs as the user `postgres` or `nobody`."""
 
     def __init__(self, folder: Path, bin_folder: Path, **settings: str) -> None:
-        self.folder, self._bin = folder, bin_folder
+        self.folder, self.bin_folder = folder, bin_folder
         self._settings = {**_SETTINGS, **settings}
         self._user = _user()
         self._child: subprocess.Popen[bytes] | None = None
@@ -150,7 +150,7 @@ class PostgresProcess:
         return True
 
     def _program(self, command: list[str]) -> list[str]:
-        return [str(self._bin / command[0]), *command[1:]]
+        return [str(self.bin_folder / command[0]), *command[1:]]
 
     def _as_user(self) -> dict[str, Any]:
         if not self._user:
