@@ -106,14 +106,17 @@ file can be called.
 
 To put a database back by hand, with the PostgreSQL programs of its version (`database.json` says which) or newer:
 
-  psql -X -d postgres -f cluster/roles.sql            once; roles that are there already give errors, which do no harm
+  psql -X -d postgres -f cluster/roles.sql
   createdb --template=template0 shop
   cd databases/shop
-  pg_restore --exit-on-error --section=pre-data  -d shop schema.dump
-  psql -X -v ON_ERROR_STOP=1 -d shop -f rows.sql      in this folder: it reads tables/
-  pg_restore --exit-on-error --section=data      -d shop large-objects.dump          where there is one
+  pg_restore --exit-on-error --section=pre-data -d shop schema.dump
+  psql -X -v ON_ERROR_STOP=1 -d shop -f rows.sql
+  pg_restore --exit-on-error --section=data -d shop large-objects.dump
   pg_restore --exit-on-error --section=post-data -d shop -j 4 schema.dump
   psql -X -d shop -c ANALYZE
+
+Roles that are there already give errors, and get the passwords and settings of the backup: leave them out of roles.sql
+if that is not wanted. Not every database has large objects.
 
 cluster/tablespaces.sql names the folders that tablespaces had; without them, add --no-tablespaces.
 The rows of one table are tables/SCHEMA/TABLE.copy: what COPY writes as text, in the encoding of the database.

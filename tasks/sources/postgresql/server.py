@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from tasks.errors import BackupError, NoSpace, Refused, SettingsError, SourceError, Unavailable
+from tasks.errors import BackupError, NoSpace, Occupied, Refused, SettingsError, SourceError, Unavailable
 from tasks.secret import Secret, url_of
 
 if TYPE_CHECKING:
@@ -126,13 +126,18 @@ class Server:
 
     def translated(self, error: psycopg.Error, doing: str) -> BackupError:
         """Never the detail or the context of an error: they quote rows."""
-        said = error.diag.message_primary or str(error).strip().partition("\n")[0] or "the connection was lost"
-        return self.fault(said, doing, error.sqlstate or "")
+        import psycopg
 
-    def fault(self, said: str, doing: str, state: str = "") -> BackupError:
+        said = error.diag.message_primary or str(error).strip().partition("\n")[0] or "the connection was lost"
+        otherwise = Unavailable if isinstance(error, psycopg.OperationalError) and not error.sqlstate else SourceError
+        return self.fault(said, doing, state=error.sqlstate or "", otherwise=otherwise)
+
+    def fault(
+        self, said: str, doing: str, *, state: str = "", otherwise: type[BackupError] = SourceError
+    ) -> BackupError:
         """The error for what the server, or a program of PostgreSQL, said; by its code where there is one."""
         said = self.without_secrets(_PLACE.sub("", said))[:_LENGTH].rstrip(" .\r\n")
-        kind, advice = _meaning(said, state)
+        kind, advice = _meaning(said, state) or (otherwise, "")
         return kind(f"{self.name}: {doing}: {said}{f'; {advice}' if advice else ''}")
 
     def without_secrets(self, text: str) -> str:
@@ -155,6 +160,12 @@ _MEANINGS: tuple[tuple[str, str, type[BackupError], str], ...] = (
         Refused,
         "`check` names every right that is missing",
     ),
+    (
+        "0A000",
+        "cannot truncate a table referenced in a foreign key",
+        Occupied,
+        "restore it into another database (`as`) and copy from there, or remove the tables' rows that refer to it",
+    ),
     ("", "row-level security", Refused, "give the user the attribute BYPASSRLS"),
     ("53100", "No space left on device|could not extend file", NoSpace, "the server's disk is full"),
     ("55P03", "lock timeout|could not obtain lock", Unavailable, "something else holds a table for long: tried again"),
@@ -168,7 +179,8 @@ _MEANINGS: tuple[tuple[str, str, type[BackupError], str], ...] = (
     (
         "",
         (
-            "connection refused|no such file or directory|timeout expired|could not translate host name|server closed"
+            "connection refused|no such file or directory|timeout expired|could not translate host name"
+            "|failed to resolve host|server closed the connection"
             "|could not receive data|could not send data|ssl connection has been closed|connection to server was lost"
             "|no connection to the server|starting up|shutting down|in recovery mode|terminating connection"
             "|connection timed out|no route to host|network is unreachable|connection reset|eof detected|is the server"
@@ -181,13 +193,13 @@ _MEANINGS: tuple[tuple[str, str, type[BackupError], str], ...] = (
 )
 
 
-def _meaning(said: str, state: str) -> tuple[type[BackupError], str]:
+def _meaning(said: str, state: str) -> tuple[type[BackupError], str] | None:
     for code, words, kind, advice in _MEANINGS:
         if (state and code and state.startswith(code)) or (not state and re.search(words, said, re.IGNORECASE)):
             return kind, advice
     if state and _UNAVAILABLE.match(state):
         return Unavailable, ""
-    return SourceError, ""
+    return None
 
 
 def wait_readable(descriptor: int, seconds: float) -> bool:

@@ -48,16 +48,15 @@ def load_existing(connection: Connection, filling: Filling, into: str, *, overwr
     tables = filling.database.tables()
     with server.explained(f"database `{into}`: can't restore the table"):
         connection.execute("BEGIN")
-        for table, _ in tables:
-            if connection.execute(f"SELECT FROM ONLY {table.full_name} LIMIT 1".encode()).fetchone() is None:
-                continue
-            if not overwrite:
-                raise Occupied(
-                    f"the table {table.full_name} in database `{into}` has rows: restore into another database (`as`),"
-                    " or allow to overwrite them"
-                )
-        names = ", ".join(f"ONLY {table.full_name}" for table, _ in tables)
-        connection.execute(f"TRUNCATE {names}".encode())
+        occupied = [table.full_name for table, _ in tables if _has_rows(connection, table)]
+        if occupied and not overwrite:
+            raise Occupied(
+                f"the table {occupied[0]} in database `{into}` has rows: restore into another database (`as`), or allow"
+                " to overwrite them"
+            )
+        if occupied:
+            names = ", ".join(f"ONLY {name}" for name in occupied)
+            connection.execute(f"TRUNCATE {names}".encode())
     for table, item in tables:
         with server.explained(f"database `{into}`: can't load {table.full_name}"):
             _load(connection, filling, table, item)
@@ -114,6 +113,11 @@ def _raise_sequences(connection: Connection, filling: Filling) -> None:
                     f"SELECT pg_catalog.setval({literal(value.full_name)}, {value.value})"  # noqa: S608 - quoted
                     f" FROM {value.full_name} WHERE last_value < {value.value}".encode()
                 )
+
+
+def _has_rows(connection: Connection, table: Table) -> bool:
+    query = f"SELECT FROM ONLY {table.full_name} LIMIT 1"
+    return connection.execute(query.encode()).fetchone() is not None
 
 
 def _exists(connection: Connection, name: str) -> bool:
