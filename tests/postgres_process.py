@@ -136,6 +136,17 @@ class PostgresProcess:
                 with suppress(ProcessLookupError):
                     os.kill(pid, signal.SIGKILL)
 
+    def freeze(self) -> None:
+        """All its processes, until `thaw`."""
+        self._signal_all(signal.SIGSTOP)
+
+    def thaw(self) -> None:
+        self._signal_all(signal.SIGCONT)
+
+    def _signal_all(self, number: signal.Signals) -> None:
+        for pid in (self.pid, *_children(self.pid)):
+            os.kill(pid, number)
+
     def _end(self, number: signal.Signals) -> None:
         if self._child:
             self._child.send_signal(number)

@@ -18,6 +18,7 @@ from tasks.errors import Unavailable
 from tasks.item import Item, Reading, Stream
 from tasks.repository import Repository
 from tasks.sources.postgres import Postgres
+from tasks.sources.postgresql import moment
 from tasks.sources.postgresql.capture import ServerCapture
 from tasks.sources.source import Restoring
 from tests import postgres_sample
@@ -237,6 +238,33 @@ def test_a_migration_waits_no_longer_than_it_may_and_the_capture_gives_way(
     assert repository.snapshot_ids() == []
     snapshot = repository.save(big.capture(), about(1), repository.destination)
     assert snapshot.facts["objects"]["big"]["columns"] == 3
+
+
+def test_a_server_that_hangs_is_given_up(
+    big: Postgres,
+    postgres: PostgresProcess,  # noqa: F811
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """All its processes stand still, and no connection is closed."""
+    monkeypatch.setattr(moment, "SILENCE", 1.5)
+    try:
+        with pytest.raises(Unavailable, match=r"the server has not answered for [2-5] s"):
+            Saved(At(big.capture(), BIG, postgres.freeze))
+    finally:
+        postgres.thaw()
+    assert Saved(big.capture()).facts["tables"]["big"]["rows"] == 25_000
+
+
+def test_a_database_that_is_dropped_before_its_turn_is_a_flaw_and_stops_no_other(
+    postgres: PostgresProcess,  # noqa: F811
+) -> None:
+    postgres.create("early")
+    postgres.create("late")
+    capture = source_of(postgres, "early", "late").capture()
+    postgres.drop("early")
+    saved = Saved(capture)
+    assert [(flaw.path, flaw.what) for flaw in saved.flaws] == [(b"databases/early", "vanished")]
+    assert list(saved.facts["tables"]) == ["late"]
 
 
 def test_a_capture_does_not_queue_behind_a_migration(big: Postgres, postgres: PostgresProcess) -> None:  # noqa: F811

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import closing
+from contextlib import ExitStack, closing
 from dataclasses import dataclass
 from functools import partial
 
+from tasks.errors import SourceError
 from tasks.item import FILE, FOLDER, Entry, Facts, Flaw, Item, Reading, Stored, Stream
 from tasks.sources.path_text import path_text
 from tasks.sources.postgresql import catalogue, dump, names, roles
@@ -52,12 +53,23 @@ class ServerCapture:
             yield in_memory(names.TABLESPACES, roles.tablespaces(self._server, self._programs))
         yield folder(names.DATABASES)
         for name in self._databases:
-            with Moment(self._server, name, self._manner.patience) as moment:
+            with ExitStack() as stack:
+                try:
+                    moment = stack.enter_context(Moment(self._server, name, self._manner.patience))
+                except SourceError:
+                    if self._is_there(name):
+                        raise
+                    self._flaws.append(Flaw(names.database_path(name), "vanished", "it was dropped meanwhile"))
+                    continue
                 capture = self._captured[name] = DatabaseCapture(moment, self._programs, self._manner)
                 yield from capture
                 self._flaws += capture.flaws
                 # The last of it may have been read after what makes it true was lost.
                 moment.check()
+
+    def _is_there(self, database: str) -> bool:
+        with closing(self._server.connect()) as connection, self._server.explained("can't look at the server"):
+            return database in dict(catalogue.names_of(connection))
 
     def stored(self, item: Stored) -> None:
         path, digest = item.entry.path, item.entry.digest.hex()

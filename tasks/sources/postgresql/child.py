@@ -18,7 +18,7 @@ from tasks.sources.postgresql.server import Server, wait_readable
 
 _PIPE = 1 << 20
 _COMPLAINTS = 1 << 16
-_PATIENCE = 60.0
+_PATIENCE = 5.0
 
 
 class Child:
@@ -135,11 +135,11 @@ class Child:
             self._errors.close()
 
     def _wait_for_output(self) -> None:
+        if not self.fate and not wait_readable(self._pipe.fileno(), self._patience):
+            minutes = f"{self._patience / 60:.0f} minutes"
+            raise Unavailable(f"{self._server.name}: {self.doing}: nothing came for {minutes}")
         if self.fate:
             raise self.fate
-        if not wait_readable(self._pipe.fileno(), self._patience):
-            minutes = f"{self._patience / 60:.0f} minutes"
-            raise Unavailable(f"{self._server.name}: {self.doing}: the server said nothing for {minutes}")
 
     def _error(self, code: int, lines: list[str]) -> BackupError:
         if code < 0:

@@ -48,6 +48,13 @@ def restore_into_server(items: StoredItems, chosen: Iterable[Stored], server: Se
     with closing(server.connect()) as connection, server.explained("can't restore"):
         superuser, major = creating.is_superuser(connection), connection.info.server_version // 10000
         suitable = [_programs(each, major, way.programs) for each in databases]
+        for each in databases:
+            if not each.rows_only and not way.overwrite:
+                _check_free(server, connection, way.name or each.name)
+        missed += [
+            f"the database `{name}` is left from a restore that was cut off, unless one is running: drop it"
+            for name in creating.left_over(connection)
+        ]
         if roles is not None and way.roles and way.owners and not way.table:
             missed += apply_roles(server, connection, read_whole(items, roles).decode("utf-8", "surrogateescape"))
         there = {name for (name,) in connection.execute("SELECT spcname FROM pg_catalog.pg_tablespace")}
@@ -107,9 +114,7 @@ def _restore_database(filling: Filling, way: Way) -> None:
             _restore_tables(filling, connection, name, overwrite=way.overwrite)
             return
         if occupied and not way.overwrite:
-            raise Occupied(
-                f"the database `{name}` has data already: restore under another name (`as`), or allow to overwrite it"
-            )
+            raise _occupied(name)
         whole = not database.rows_only
         if there and not occupied:
             # It may have been made by someone who may make databases, for one who may not.
@@ -122,6 +127,17 @@ def _restore_database(filling: Filling, way: Way) -> None:
         with server.explained(f"can't give `{name}` its properties"):
             statements = creating.properties(name, database.document.database, owners=filling.owners)
             creating.each(connection, statements, filling.missed.append)
+
+
+def _check_free(server: Server, connection: Connection, name: str) -> None:
+    if creating.exists(connection, name) and creating.holds_anything(server, name):
+        raise _occupied(name)
+
+
+def _occupied(name: str) -> Occupied:
+    return Occupied(
+        f"the database `{name}` has data already: restore under another name (`as`), or allow to overwrite it"
+    )
 
 
 @contextmanager

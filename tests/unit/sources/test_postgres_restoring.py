@@ -213,6 +213,26 @@ def test_a_database_that_is_in_use_is_replaced_as_a_whole(saved: Saved, postgres
     assert databases(postgres) == before
 
 
+def test_nothing_is_begun_where_one_of_several_databases_has_data_already(
+    saved: Saved,
+    postgres: PostgresProcess,  # noqa: F811
+) -> None:
+    postgres.create("another")
+    both = Saved(source_of(postgres, "another", "small", roles=False).capture())
+    postgres.drop("another")
+    before = databases(postgres)
+    with pytest.raises(Occupied, match="database `small` has data already"):
+        restore(postgres, both)
+    assert databases(postgres) == before
+    assert list(saved)
+
+
+def test_what_a_restore_left_that_was_cut_off_is_told(saved: Saved, postgres: PostgresProcess) -> None:  # noqa: F811
+    postgres.create("shop being restored 0123abcd")
+    (missed,) = restore(postgres, saved, into="new")
+    assert missed.startswith("the database `shop being restored 0123abcd` is left from a restore that was cut off")
+
+
 def changed(saved: Saved, path: bytes, content: bytes) -> MemoryItems:
     return MemoryItems(item._replace(content=content) if item.entry.path == path else item for item in saved)
 
