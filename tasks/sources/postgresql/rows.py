@@ -22,6 +22,7 @@ from tasks.sources.postgresql.programs import Programs
 
 _END = b"\\.\n"
 _PIECE = 1 << 20
+_NEAR = 1 << 14
 _LINE_FEED = 10
 
 
@@ -154,16 +155,19 @@ def count_lines(piece: bytes) -> int:
 
 def _find_end(data: bytes, at: int) -> int:
     """Where the line begins, after another one, that ends a table; -1 if there is none."""
+    near = data.find(b"\n" + _END, at, at + _NEAR)
+    if near >= 0 or len(data) - at <= _NEAR:
+        return near + 1 if near >= 0 else -1
     import numpy
 
-    letters = numpy.frombuffer(data, numpy.uint8)[at:]
-    if len(letters) <= len(_END):
-        return -1
+    # Of a large table nothing is found, several times as fast.
+    start = at + _NEAR - len(_END)
+    letters = numpy.frombuffer(data, numpy.uint8)[start:]
     found = (letters[1:-2] == _END[0]) & (letters[2:-1] == _END[1])
     for place in numpy.flatnonzero(found):
-        start = at + 1 + int(place)
-        if data[start - 1 : start + len(_END)] == b"\n" + _END:
-            return start
+        line = start + 1 + int(place)
+        if data[line - 1 : line + len(_END)] == b"\n" + _END:
+            return line
     return -1
 
 

@@ -70,6 +70,14 @@ def test_rows_are_told_from_the_ends_of_tables_wherever_the_pieces_are_cut() -> 
         assert tables_in(session(*pieces), len(CONTENTS)) == CONTENTS
 
 
+def test_the_end_of_a_large_table_is_found_wherever_it_lies() -> None:
+    row = b"1\t\\N\t\\\\.\n"
+    for size in (*range(16_300, 16_480, 9), 40_000):
+        content = b"x" * (size % len(row)) + b"\n" + row * (size // len(row))
+        printed = content + b"\\.\n" + b"2\n\\.\n"
+        assert tables_in(session(printed), 2) == [content, b"2\n"]
+
+
 @pytest.mark.parametrize("cut", [1, 2, 3, 4, 7])
 def test_a_table_without_its_end_is_never_taken_for_a_shorter_one(cut: int) -> None:
     printed = b"1\ta\n2\tb\n\\.\n"
