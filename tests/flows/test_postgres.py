@@ -212,6 +212,25 @@ def test_a_capture_that_loses_its_server_is_unavailable_and_leaves_no_snapshot(
     assert snapshot.facts["tables"]["big"]["rows"] == 25_000
 
 
+@pytest.mark.parametrize("happens", [terminate, kill_and_start])
+def test_large_objects_that_are_cut_off_are_unavailable_and_no_smaller_archive(
+    happens: Callable[[PostgresProcess], None],
+    postgres: PostgresProcess,  # noqa: F811
+    repository: Repository,  # noqa: F811
+) -> None:
+    postgres.create("big")
+    postgres.run(
+        *(f"SELECT lo_from_bytea({at}, convert_to(repeat(md5('{at}'), 60000), 'UTF8'))" for at in range(900, 912)),
+        database="big",
+    )
+    source = source_of(postgres, "big", roles=False)
+    capture = At(source.capture(), b"databases/big/large-objects.dump", lambda: happens(postgres))
+    with pytest.raises(Unavailable) as raised:
+        repository.save(capture, about(0), repository.destination)
+    assert "\n" not in str(raised.value)
+    assert repository.snapshot_ids() == []
+
+
 def test_a_migration_waits_no_longer_than_it_may_and_the_capture_gives_way(
     big: Postgres,
     postgres: PostgresProcess,  # noqa: F811

@@ -104,7 +104,7 @@ class DatabaseCapture:
 
     def __init__(self, moment: Moment, programs: Programs, manner: Manner) -> None:
         self.flaws: list[Flaw] = []
-        self.document = look(moment, programs)
+        self.document = look(moment, programs, large_objects=manner.large_objects)
         self._moment, self._programs, self._manner = moment, programs, manner
         self._streams: dict[bytes, RowStream] = {}
         self._tables: dict[bytes, TableFacts] = {}
@@ -127,7 +127,7 @@ class DatabaseCapture:
         )
         yield folder(names.database_path(name))
         yield in_memory(names.database_path(name, names.DOCUMENT), document.to_bytes())
-        if self._manner.large_objects and document.large_objects["count"]:
+        if document.large_objects.get("count"):
             entry = file(names.database_path(name, names.LARGE_OBJECTS))
             yield Item(entry, partial(self._large_objects, entry), want_digest=True)
         yield in_memory(names.database_path(name, names.ROWS), document.rows_script())
@@ -166,18 +166,22 @@ class DatabaseCapture:
         return stream
 
 
-def look(moment: Moment, programs: Programs) -> Document:
-    """All that the catalogue says, in the moment."""
+def look(moment: Moment, programs: Programs, *, large_objects: bool = True) -> Document:
+    """All that the catalogue says, in the moment; with `large_objects`, what there is to say of them."""
     keeper = moment.keeper
     with moment.explained("can't read the catalogue"):
         database = catalogue.database(keeper)
+        objects: Facts = {}
+        if large_objects:
+            with moment.taking_its_time():
+                objects = large_objects_facts(keeper)
         return Document(
             database,
             tuple(catalogue.tables(keeper, moment.relations, plain_order=database.plain_order)),
             tuple(catalogue.sequences(keeper, moment.relations)),
             catalogue.extensions(keeper),
             catalogue.object_counts(keeper),
-            large_objects_facts(keeper),
+            objects,
             programs.version,
         )
 

@@ -105,7 +105,7 @@ class Filling:
         command += [] if self.owners else ["--no-owner", "--no-privileges"]
         command += [] if self.tablespaces else ["--no-tablespaces"]
         command += ["--schema-only"] if self.schema_only else []
-        environment = self.server.environment(into, PGOPTIONS="-c statement_timeout=0 -c lock_timeout=0")
+        environment = self.server.environment(into)
         doing = f"database `{into}`: pg_restore fails"
         return Child(self.server, command, environment, doing=doing, given=given, patience=_PATIENCE)
 

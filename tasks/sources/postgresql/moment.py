@@ -8,7 +8,8 @@ import secrets
 import socket
 import threading
 import time
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
@@ -117,6 +118,14 @@ class Moment:
             raise self.fate
         with self._explained("lost the snapshot"):
             self.keeper.execute("SELECT 1")
+
+    @contextmanager
+    def taking_its_time(self) -> Iterator[None]:
+        """A catalogue query within may take as long as reading a table."""
+        change = "SELECT pg_catalog.set_config('statement_timeout', %s, true)"
+        self.keeper.execute(change, (str(round(1000 * self.patience.statement)),))
+        yield
+        self.keeper.execute(change, (str(1000 * _CATALOGUE_SECONDS),))
 
     def start(self, command: list[str], *, doing: str, given: Any = None, **environment: str) -> Child:
         """A program that connects to this database; ended with the moment."""

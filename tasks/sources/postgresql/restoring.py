@@ -89,6 +89,8 @@ def _meant(databases: list[DatabaseItems], way: Way) -> list[DatabaseItems]:
         raise SettingsError("name the one `database` that is meant: the snapshot has more than one")
     if way.table:
         found[0].choose_table(way.table)
+    if way.schema_only and any(each.rows_only for each in found):
+        raise SettingsError("the schema alone is that of a whole database: leave out `table`, or `schema_only`")
     return found
 
 
@@ -110,7 +112,7 @@ def _restore_database(filling: Filling, way: Way) -> None:
         with server.explained(f"can't make the database `{name}`"):
             there = creating.exists(connection, name)
             occupied = there and creating.holds_anything(server, name)
-        if occupied and database.rows_only and not way.schema_only:
+        if occupied and database.rows_only:
             _restore_tables(filling, connection, name, overwrite=way.overwrite)
             return
         if occupied and not way.overwrite:
@@ -143,9 +145,8 @@ def _occupied(name: str) -> Occupied:
 @contextmanager
 def _beside(filling: Filling, connection: Connection, name: str) -> Iterator[str]:
     """A database of its own under a passing name; gone afterwards, unless it has got another name meanwhile."""
-    made = creating.temporary_name(name)
-    with filling.server.explained(f"can't make the database `{name}`"):
-        like = filling.database.document.database
+    made, like = creating.temporary_name(name), filling.database.document.database
+    with filling.server.explained(f"can't make the database `{name}` with the locale `{like.locale or like.collate}`"):
         creating.create(connection, made, like, tablespaces=filling.tablespaces)
     try:
         yield made

@@ -124,10 +124,8 @@ class Server:
         for name, value in {**self.parameters, "dbname": database}.items():
             if name in variables:
                 environment[variables[name]] = value
-        for unwanted in ("PGOPTIONS", "PGTZ", "PGDATESTYLE", "PGSERVICE") if "service" not in self.parameters else ():
+        for unwanted in {"PGOPTIONS", "PGTZ", "PGDATESTYLE"} - {variables.get(name) for name in self.parameters}:
             environment.pop(unwanted, None)
-        if "options" in self.parameters:
-            environment["PGOPTIONS"] = self.parameters["options"]
         return {**environment, "PGCLIENTENCODING": "UTF8", **more}
 
     @contextmanager
@@ -222,6 +220,11 @@ def _meaning(said: str, state: str) -> tuple[type[BackupError], str] | None:
     if state and _UNAVAILABLE.match(state):
         return Unavailable, ""
     return None
+
+
+def means_something(said: str) -> bool:
+    """Whether it is known what a program means by that."""
+    return _meaning(said, "") is not None
 
 
 def wait_readable(descriptor: int, seconds: float) -> bool:

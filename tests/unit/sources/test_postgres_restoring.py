@@ -163,6 +163,28 @@ def test_one_table_that_a_database_has_not_is_made_there(saved: Saved, postgres:
     assert not any("being restored" in name for name in databases(postgres))
 
 
+def test_a_table_whose_rows_do_not_fit_leaves_nothing_half_made(saved: Saved, postgres: PostgresProcess) -> None:  # noqa: F811
+    postgres.create("elsewhere")
+    postgres.run("CREATE TABLE own (id integer)", database="elsewhere")
+    path = b"databases/small/tables/public/pets.copy"
+    with pytest.raises(BackupError, match="can't load"):
+        restore(postgres, changed(saved, path, b"no number\t1\tcat\n"), table="public.pets", into="elsewhere")
+    assert list(rows_of(postgres, "elsewhere")) == ["public.own"]
+    assert restore(postgres, saved, table="public.people", into="elsewhere") != []
+    assert restore(postgres, saved, table="public.pets", into="elsewhere") == []
+    assert postgres.rows("SELECT count(*) FROM pg_constraint WHERE contype = 'f'", "elsewhere") == [(1,)]
+
+
+def test_the_schema_of_one_table_alone_is_refused_before_anything_is_replaced(
+    saved: Saved,
+    postgres: PostgresProcess,  # noqa: F811
+) -> None:
+    before = rows_of(postgres, "small")
+    with pytest.raises(SettingsError, match="leave out `table`, or `schema_only`"):
+        restore(postgres, saved, table="people", schema_only=True, overwrite=True)
+    assert rows_of(postgres, "small") == before
+
+
 def test_the_rows_of_one_table_are_replaced_only_if_told_to(saved: Saved, postgres: PostgresProcess) -> None:  # noqa: F811
     original = rows_of(postgres, "small")
     postgres.run("UPDATE pets SET kind = 'dog'", database="small")
