@@ -84,7 +84,7 @@ class PostgresProcess:
         return f"postgresql://{quote(user, safe='')}@127.0.0.1:{self.port}/{quote(database, safe='')}"
 
     def connect(self, database: str = "postgres", user: str = "postgres") -> psycopg.Connection[Any]:
-        return psycopg.connect(self.url(database, user), autocommit=True)
+        return psycopg.connect(self.url(database, user), autocommit=True, client_encoding="UTF8")
 
     def run(self, *statements: str, database: str = "postgres") -> None:
         with self.connect(database) as connection:

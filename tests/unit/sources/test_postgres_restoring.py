@@ -329,3 +329,26 @@ def test_one_who_is_no_superuser_restores_what_belongs_to_them_then(
         for name in ("theirs", "given"):
             postgres.drop(name)
         postgres.run("DROP ROLE restorer")
+
+
+@pytest.mark.parametrize("encoding", ["LATIN1", "EUC_JP", "SQL_ASCII"])
+def test_bytes_stay_what_they_were_in_any_encoding(encoding: str, postgres: PostgresProcess) -> None:  # noqa: F811
+    name, text = {"LATIN1": ("Käse", "Würze \xa4"), "EUC_JP": ("表", "日本語ー"), "SQL_ASCII": ("Käse", "x")}[encoding]
+    postgres.run(f"CREATE DATABASE encoded ENCODING '{encoding}' LOCALE 'C' TEMPLATE template0")
+    postgres.run(f'CREATE TABLE "{name}" ("{name}" text PRIMARY KEY)', database="encoded")
+    into = f'INSERT INTO "{name}" VALUES'
+    postgres.run(f"{into} ('{text}'), ('{text}2')", database="encoded")
+    if encoding == "SQL_ASCII":
+        postgres.run(f"{into} (convert_from('\\xfffe80', 'SQL_ASCII'))", database="encoded")
+    source = source_of(postgres, "encoded", roles=False)
+    saved = Saved(source.capture())
+    python = {"LATIN1": "latin-1", "EUC_JP": "euc_jp", "SQL_ASCII": "ascii"}[encoding]
+    content = saved[b"databases/encoded/tables/public/" + name.encode() + b".copy"].content
+    assert content.startswith(text.encode(python) + b"\n")
+    assert (b"\xff\xfe\x80\n" in content) == (encoding == "SQL_ASCII")
+    assert restore(postgres, saved, into="again") == []
+    target = target_of(postgres, database="encoded", **{"as": "again"})
+    assert source.examine_at(target)["tables"] == saved.facts["tables"]
+    assert postgres.rows("SELECT pg_encoding_to_char(encoding) FROM pg_database WHERE datname = 'again'") == [
+        (encoding,)
+    ]
