@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -18,6 +17,7 @@ from tasks.progress import Progress, unheard
 from tasks.repository import Repository, Snapshot
 from tasks.sources.source import Restoring, Served, Source
 from tasks.step import run_step
+from tasks.stopwatch import Stopwatch
 from tasks.target import Target, target_of
 from tasks.watched import Watched
 
@@ -38,7 +38,7 @@ def restore_from(
     """Put back from a repository that is open with the private key. Needs no configuration and no cache. Returns
     figures, and a line for each thing that could not be given back, such as an owner. Raises `NotFound`, `Occupied`,
     `UnsafePath`, `Damaged`; what was put back before an error stays."""
-    began = time.monotonic()
+    watch = Stopwatch()
     items = repository.read(snapshot)
     chosen: Iterable[Stored] = items
     count, size = int(snapshot.figures.get("items", 0)), int(snapshot.figures.get("content_bytes", 0))
@@ -51,7 +51,7 @@ def restore_from(
     else:
         assert isinstance(source, Served)  # noqa: S101 - `target_of` has seen to it
         missed = source.restore_into(watched, chosen, wanted.into, wanted.how)
-    return {"items": count, "restored_bytes": size, "seconds": time.monotonic() - began}, missed
+    return {"items": count, "restored_bytes": size} | watch.figures(), missed
 
 
 def restore(

@@ -18,6 +18,7 @@ from tasks.repository import Repository, Snapshot, open_keys
 from tasks.restore import Wanted, restore_from
 from tasks.sources import SOURCES
 from tasks.sources.source import Restoring, Source
+from tasks.stopwatch import Stopwatch
 from tasks.target import Target, target_of
 from workers.cli import screen
 from workers.cli.following import watching
@@ -61,6 +62,7 @@ def command(
 
     Writes into a new folder, never outside it, and replaces nothing unless told to.
     """
+    watch = Stopwatch()
     sheet = _read_sheet(recovery_sheet) if recovery_sheet else None
     repository, zone = _open(session, source, destination, folder, sheet)
     if at is not None:
@@ -77,6 +79,7 @@ def command(
     wanted = Wanted(into, patterns, tuple(map(os.fsencode, paths)), Restoring(overwrite, owners=not no_owners))
     with watching(f"restoring {source}", session.as_json) as progress:
         figures, missed = restore_from(repository, found, made, wanted, progress=progress)
+    figures |= watch.figures()
     if session.as_json:
         screen.print_json({"snapshot": found.id, "into": _shown(into), "figures": figures, "not_restored": missed})
         return
