@@ -1,4 +1,4 @@
-"""Chroma itself, as the application has it: `python tests/chroma_child.py VERB FOLDER ...`.
+"""Chroma itself, as the application has it: `python tests/chroma_child.py VERB FOLDER-OR-URL ...`.
 
 In a process of its own because SQLite's locks are the process's: two SQLites in one would not see each other's.
 """
@@ -24,6 +24,9 @@ SPACES = (("apples", "l2", 8, 2300), ("pears.and-more", "cosine", 16, 1400), ("p
 
 
 def client_of(folder: str) -> Any:
+    if folder.startswith("http://"):
+        host, _, port = folder.removeprefix("http://").partition(":")
+        return chromadb.HttpClient(host, int(port))
     return chromadb.PersistentClient(folder)
 
 

@@ -20,7 +20,7 @@ _CHILD = Path(__file__).with_name("chroma_child.py")
 _ENVIRONMENT = {**os.environ, "ANONYMIZED_TELEMETRY": "False"}
 
 
-def chroma(verb: str, folder: Path, *arguments: str) -> str:
+def chroma(verb: str, folder: Path | str, *arguments: str) -> str:
     """What the child prints; it has ended, so nobody has the folder open."""
     command = [sys.executable, str(_CHILD), verb, str(folder), *arguments]
     done: subprocess.CompletedProcess[str] = subprocess.run(
@@ -30,17 +30,17 @@ def chroma(verb: str, folder: Path, *arguments: str) -> str:
     return done.stdout
 
 
-def seen(folder: Path) -> dict[str, Any]:
-    """Everything that Chroma itself sees in a folder: `dump` and `answers`."""
+def seen(folder: Path | str) -> dict[str, Any]:
+    """Everything that Chroma itself sees in a folder, or at a server: `dump` and `answers`."""
     found: dict[str, Any] = json.loads(chroma("dump", folder))
     return found
 
 
 @contextmanager
-def writer(folder: Path, pause: float = 0.0) -> Iterator[subprocess.Popen[str]]:
+def writer(folder: Path | str, pause: float = 0.0) -> Iterator[subprocess.Popen[str]]:
     """An application that writes to `folder` until the end of the context; it must end well."""
     process = subprocess.Popen(
-        [sys.executable, _CHILD, "write", folder, str(pause)],
+        [sys.executable, str(_CHILD), "write", str(folder), str(pause)],
         env=_ENVIRONMENT,
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,

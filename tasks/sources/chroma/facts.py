@@ -25,8 +25,13 @@ class Counting:
     def __init__(self, about: Collection) -> None:
         self.golden: Golden | None = None
         self.records = 0
-        self._about = about
+        self.about = about
         self._content, self._vectors = blake3(), blake3()
+
+    @property
+    def queries(self) -> int:
+        """How many golden queries there are: `answers <label>` says how many of them a server's index answers well."""
+        return len(self.golden.ids) if self.golden else 0
 
     def add(self, batch: Batch) -> None:
         import numpy as np
@@ -38,25 +43,24 @@ class Counting:
         self._vectors.update(np.ascontiguousarray(batch.vectors, "<f4").data.cast("B"))
         self.records += len(batch.records)
         if self.golden is None:
-            self.golden = Golden(batch, self._about.distance)
+            self.golden = Golden(batch, self.about.distance)
         self.golden.add(batch)
 
     def facts(self) -> Facts:
         """For one collection: `collection <label>`, the same wherever it is read; and of a cosine collection, whose
         vectors come back from a server changed in their last bits, `exact vectors <label>`: only the same in copies
         of its files."""
-        label, golden = self._about.label, self.golden
+        label, golden = self.about.label, self.golden
         facts: Facts = {
             "records": self.records,
-            "dimension": self._about.dimension,
-            "distance": self._about.distance,
-            "metadata": self._about.metadata,
+            "dimension": self.about.dimension,
+            "distance": self.about.distance,
+            "metadata": self.about.metadata,
             "content_digest": self._content.hexdigest(),
-            "queries": len(golden.ids) if golden else 0,
             "nearest": golden.nearest() if golden else {},
         }
         bits = {"vectors_digest": self._vectors.hexdigest(), "distances": golden.distances() if golden else {}}
-        if self._about.distance == "cosine":
+        if self.about.distance == "cosine":
             return {f"collection {label}": facts, f"exact vectors {label}": bits}
         return {f"collection {label}": facts | bits}
 

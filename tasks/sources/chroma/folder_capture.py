@@ -83,7 +83,7 @@ def folder_facts(folder: Path) -> tuple[Facts, dict[str, str]]:
                 wrong[f"{each.segment}/data_level0.bin"] = f"collection `{each.about.label}`: {error}"
                 continue
             records += counting.records
-            facts |= counting.facts()
+            facts |= counting.facts() | {f"answers {each.about.label}": counting.queries}
             if flaw := _unsound(each):
                 wrong[f"{each.segment}/data_level0.bin"] = flaw
     facts |= {"collections": [each.about.label for each in collections], "records": records}
