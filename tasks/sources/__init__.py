@@ -10,6 +10,7 @@ from tasks.sources.config import Config
 from tasks.sources.docs import Docs
 from tasks.sources.logs import Logs
 from tasks.sources.models import Models
+from tasks.sources.postgres import Postgres
 from tasks.sources.source import Source
 from tasks.sources.source_code import SourceCode
 from tasks.sources.test_data import TestData
@@ -28,6 +29,7 @@ SOURCES: dict[str, Kind] = {
     "config": Config,
     "logs": Logs,
     "models": Models,
+    "postgres": Postgres,
     "source_code": SourceCode,
     "docs": Docs,
     "test_data": TestData,
