@@ -137,6 +137,37 @@ def write(client: Any, pause: float = 0.0) -> None:
             return
 
 
+def grow(client: Any, count: int, dimension: int) -> None:
+    """One collection as large as asked for, of made-up texts and vectors."""
+    collection = client.get_or_create_collection("texts", embedding_function=None)
+    for start in range(0, count, 2000):
+        collection.add(**made(range(start, min(count, start + 2000)), dimension, seed=start))
+
+
+def age(client: Any, count: int, dimension: int, seed: int) -> None:
+    """A day: a hundredth of the records changes, anywhere: most are written anew, some go, some come."""
+    chance = np.random.default_rng(seed)
+    collection = client.get_collection("texts", embedding_function=None)
+    some = chance.choice(count, count // 100, replace=False).tolist()
+    kept, gone = some[len(some) // 5 :], some[: len(some) // 5]
+    collection.upsert(**made(kept, dimension, seed))
+    collection.delete(ids=[f"text-{at:07d}" for at in gone])
+    collection.add(**made(range(count + seed * count, count + seed * count + len(gone)), dimension, seed + 1))
+
+
+def made(numbers: Any, dimension: int, seed: int) -> dict[str, Any]:
+    chance = np.random.default_rng(1_000_000 + seed)
+    words = [f"{a}{b}{c}" for a in ("ba", "do", "ge", "li", "mu") for b in ("ra", "no", "te", "vi") for c in "knstr"]
+    texts = chance.choice(words, size=(len(numbers), 80))
+    vectors = chance.normal(size=(len(numbers), dimension)).astype(np.float32)
+    return {
+        "ids": [f"text-{at:07d}" for at in numbers],
+        "embeddings": vectors / np.linalg.norm(vectors, axis=1, keepdims=True),
+        "documents": [" ".join(row) for row in texts.tolist()],
+        "metadatas": [{"source": f"file-{at % 997}.md", "page": int(at % 311), "seed": seed} for at in numbers],
+    }
+
+
 def main() -> None:
     verb, folder = sys.argv[1:3]
     if verb == "fill":
@@ -148,6 +179,10 @@ def main() -> None:
         client_of(folder).get_collection("apples", embedding_function=None).update(
             ids=["id-000005"], metadatas=[{"number": time.time_ns()}]
         )
+    elif verb == "grow":
+        grow(client_of(folder), *map(int, sys.argv[3:]))
+    elif verb == "age":
+        age(client_of(folder), *map(int, sys.argv[3:]))
     elif verb == "write":
         write(client_of(folder), *map(float, sys.argv[3:]))
 

@@ -20,11 +20,11 @@ _CHILD = Path(__file__).with_name("chroma_child.py")
 _ENVIRONMENT = {**os.environ, "ANONYMIZED_TELEMETRY": "False"}
 
 
-def chroma(verb: str, folder: Path | str, *arguments: str) -> str:
+def chroma(verb: str, folder: Path | str, *arguments: str, seconds: float = 100) -> str:
     """What the child prints; it has ended, so nobody has the folder open."""
     command = [sys.executable, str(_CHILD), verb, str(folder), *arguments]
     done: subprocess.CompletedProcess[str] = subprocess.run(
-        command, env=_ENVIRONMENT, capture_output=True, text=True, check=False, timeout=100
+        command, env=_ENVIRONMENT, capture_output=True, text=True, check=False, timeout=seconds
     )
     assert done.returncode == 0, done.stderr[-3000:]
     return done.stdout

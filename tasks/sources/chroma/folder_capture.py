@@ -10,6 +10,7 @@ from pathlib import Path
 from tasks.errors import SourceError
 from tasks.item import Entry, Facts, Flaw, Item, Reading, Stored, Unreadable
 from tasks.sources.chroma.facts import count
+from tasks.sources.chroma.free_pages import clear
 from tasks.sources.chroma.records import NotWhole
 from tasks.sources.chroma.scratch import scratch_folder
 from tasks.sources.chroma.snapshot import Copy, take
@@ -37,6 +38,7 @@ class FolderCapture:
             try:
                 self._facts, found = folder_facts(scratch)
                 flaws = found | flaws
+                clear(scratch / DATABASE)
             except NotWhole as error:
                 flaws[DATABASE] = str(error)
             self._flaws += [Flaw(self._path(path), "partial", why) for path, why in sorted(flaws.items())]
