@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any, Protocol
 
 from tasks.settings import SourceSettings
+from tasks.sources.chromadb import Chroma
 from tasks.sources.config import Config
 from tasks.sources.docs import Docs
 from tasks.sources.logs import Logs
@@ -32,4 +33,5 @@ SOURCES: dict[str, Kind] = {
     "source_code": SourceCode,
     "docs": Docs,
     "test_data": TestData,
+    "chroma": Chroma,
 }
