@@ -9,6 +9,7 @@ from tasks.sources.config import Config
 from tasks.sources.docs import Docs
 from tasks.sources.logs import Logs
 from tasks.sources.models import Models
+from tasks.sources.redis import Redis
 from tasks.sources.source import Source
 from tasks.sources.source_code import SourceCode
 from tasks.sources.test_data import TestData
@@ -30,4 +31,5 @@ SOURCES: dict[str, Kind] = {
     "source_code": SourceCode,
     "docs": Docs,
     "test_data": TestData,
+    "redis": Redis,
 }
