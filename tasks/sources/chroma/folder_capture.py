@@ -25,7 +25,7 @@ class FolderCapture:
     """A `Capture` of a folder that a live process may be writing, as it was at one moment."""
 
     def __init__(self, label: str, folder: Path, scratch: Path) -> None:
-        if not (folder / DATABASE).is_file():
+        if not os.path.isfile(folder / DATABASE):
             raise SourceError(f"there is no `{DATABASE}` in `{folder}`: name the folder that Chroma persists to")
         self._label, self._folder, self._scratch = label, folder, scratch
         self._flaws: list[Flaw] = []
