@@ -6,7 +6,7 @@ from array import array
 
 from tasks.repository import compression
 from tasks.repository.buffers import Buffer, Buffers
-from tasks.repository.compression import Way
+from tasks.repository.compression import ZSTD, Way
 
 TARGET = 2 << 20
 """Decoded bytes after which a block is closed."""
@@ -28,7 +28,8 @@ class Profile:
         self._left -= 1
         if self._way is None or self._left < 0:
             self._way, self._left = compression.choose(data), self._next - 1
-            self._next = min(2 * self._next, self._every)
+            # Where zstd takes its time anyway, a look costs little, and a wrong guess is not kept for long.
+            self._next = min(2 * self._next, self._every // 3 or 1 if self._way.method == ZSTD else self._every)
         return self._way
 
 

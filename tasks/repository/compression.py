@@ -128,7 +128,8 @@ def _sample(data: memoryview) -> list[memoryview]:
 def _split(data: memoryview, method: int) -> list[bytes]:
     width = WIDTH[method]
     usable = len(data) // width * width
-    return [bytes(data[start:usable:width]) for start in range(width)]
+    elements = numpy.frombuffer(data, numpy.uint8)[:usable].reshape(-1, width)
+    return [elements[:, at].tobytes() for at in range(width)]
 
 
 def _to_planes(data: memoryview | bytes, width: int) -> memoryview:
