@@ -22,6 +22,7 @@ from tasks.lease import Lease, LeaseLost
 from tasks.outcome import Failure, Outcome
 from tasks.progress import Progress, Teller
 from tasks.record import step_name
+from tasks.stopwatch import Stopwatch
 
 LEASE_SECONDS = float(os.environ.get("GEOMETRA_BACKUP_LEASE_SECONDS", "20"))
 """How long after its worker was killed a step may be taken over."""
@@ -69,7 +70,7 @@ def run_step(task: Task[Any, Any], blank: Outcome, previous: dict[str, Any] | No
 def _do(task: Task[Any, Any], blank: Outcome, work: Work, lease: Lease) -> Outcome:
     installation = current()
     step = step_name(blank.verb, blank.source, blank.destination)
-    began = time.time()
+    began, watch = time.time(), Stopwatch()
     try:
         outcome = work(installation, Teller(installation.record, blank.run, step, lease.check))
     except Unavailable as error:
@@ -87,8 +88,7 @@ def _do(task: Task[Any, Any], blank: Outcome, work: Work, lease: Lease) -> Outco
         _log.exception("unexpected error", run=blank.run, step=step)
         where = _origin(error)
         outcome = replace(blank, state="failed", failure=Failure("Unexpected", f"{where}; the worker's log says more"))
-    ended = time.time()
-    times = {"began_epoch_seconds": began, "ended_epoch_seconds": ended, "seconds": ended - began}
+    times = {"began_epoch_seconds": began, "ended_epoch_seconds": time.time(), **watch.figures()}
     return replace(outcome, figures=outcome.figures | {name: round(value, 3) for name, value in times.items()})
 
 
