@@ -11,6 +11,7 @@ from tasks.sources.docs import Docs
 from tasks.sources.logs import Logs
 from tasks.sources.models import Models
 from tasks.sources.postgres import Postgres
+from tasks.sources.redis import Redis
 from tasks.sources.source import Source
 from tasks.sources.source_code import SourceCode
 from tasks.sources.test_data import TestData
@@ -26,12 +27,13 @@ class Kind(Protocol):
 
 
 SOURCES: dict[str, Kind] = {
+    "redis": Redis,
+    "postgres": Postgres,
+    "chroma": Chroma,
     "config": Config,
     "logs": Logs,
     "models": Models,
-    "postgres": Postgres,
     "source_code": SourceCode,
     "docs": Docs,
     "test_data": TestData,
-    "chroma": Chroma,
 }
