@@ -68,13 +68,15 @@ class Item(NamedTuple):
     """One named stream of a source. `open` is lazy, and None for what has no bytes (folders, links, devices).
 
     `want_digest` asks for the BLAKE3-256 of the stream in the stored entry. `cut` hints how to cut (FORMAT.md names
-    the ways); "" leaves it to the repository.
+    the ways); "" leaves it to the repository. `columns` hints that the stream consists of rows of fixed width, and how
+    many bytes of a row each of its columns has; what is wrong there costs space, never a byte.
     """
 
     entry: Entry
     open: Callable[[], Stream] | None = None
     cut: str = ""
     want_digest: bool = False
+    columns: tuple[int, ...] = ()
 
 
 class Flaw(NamedTuple):
@@ -94,11 +96,12 @@ class Unreadable(Exception):
 
 
 class Stored(NamedTuple):
-    """An item as a snapshot holds it. `level` and `content` are the repository's own way to its chunks."""
+    """An item as a snapshot holds it. `level`, `content` and `columns` are the repository's own way to its bytes."""
 
     entry: Entry
     level: int = 0
     content: bytes = b""
+    columns: tuple[int, ...] = ()
 
 
 class Sink(Protocol):

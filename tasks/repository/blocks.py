@@ -11,6 +11,7 @@ from tasks.destinations.destination import Destination
 from tasks.errors import Damaged, Missing
 from tasks.item import Stored
 from tasks.repository import compression
+from tasks.repository.columns import Columns
 from tasks.repository.index import Index
 from tasks.repository.keys import RepositoryKeys
 from tasks.repository.pack import LISTS, NAME, PackCipher, header_size, object_name
@@ -80,6 +81,17 @@ class Blocks:
             return self._destination.get(object_name(pack), offset, length)
         except Missing:
             raise Damaged(f"`{object_name(pack)}` is missing: an index names it, and it is not there") from None
+
+
+def columns_of(item: Stored) -> Columns:
+    """How the item's columns lie. Raises `Damaged` where that can't be."""
+    try:
+        columns = Columns.of(item.columns)
+    except (ValueError, TypeError):
+        raise Damaged(f"{shown(item)}: the snapshot holds an impossible order of its bytes") from None
+    if columns.length > item.entry.content_size:
+        raise Damaged(f"{shown(item)}: the snapshot says that more bytes are in columns than there are")
+    return columns
 
 
 def shown(item: Stored) -> str:

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import threading
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import NamedTuple
 
 from tasks.errors import Damaged
 from tasks.item import Sink, Stored
-from tasks.repository.blocks import Blocks, shown
+from tasks.repository.blocks import Blocks, columns_of, shown
+from tasks.repository.columns import Columns, join
 from tasks.repository.cores import cores
+from tasks.repository.index import Place
 
 _WINDOW = 1 << 16
 """Chunks looked at together: some 4 GB of small chunks, in some 20 MB of memory."""
@@ -34,6 +36,15 @@ class _Run(NamedTuple):
     start: int
     end: int
     name: bytes
+
+
+class _Window(NamedTuple):
+    """Rows of an item, `size` bytes from `start`, whose columns lie apart."""
+
+    pending: _Pending
+    columns: Columns
+    start: int
+    size: int
 
 
 class Extraction:
@@ -64,10 +75,10 @@ class Extraction:
     def add(self, item: Stored, names: Iterator[bytes]) -> None:
         """Raises `Damaged` where the chunks are not there, or are not as many bytes as the item has."""
         pending, offset = _Pending(item), 0
+        if item.columns:
+            offset = self._add_windows(pending, names)
         for name in names:
-            place = self._blocks.index.find(name)
-            if place is None:
-                raise Damaged(f"{shown(item)}: a chunk of it is in no pack that an index names")
+            place = self._place(item, name)
             run = _Run(pending, offset, place.offset, place.offset + place.length, name)
             self._window.setdefault(place.block, []).append(run)
             offset += place.length
@@ -80,12 +91,53 @@ class Extraction:
             raise Damaged(f"{shown(item)} has {offset} bytes; the snapshot says {item.entry.content_size}")
         self._less(pending, 1)
 
+    def _add_windows(self, pending: _Pending, names: Iterator[bytes]) -> int:
+        """Windows of an item whose columns are stored apart, each put together in memory. Returns where they end."""
+        item, end = pending.item, 0
+        columns = columns_of(item)
+        for start, end in columns.windows():
+            offset, size, blocks = 0, end - start, dict[int, list[_Run]]()
+            while offset < size:
+                name = next(names, None)
+                if name is None:
+                    raise Damaged(f"{shown(item)} ends within a row")
+                place = self._place(item, name)
+                run = _Run(pending, offset, place.offset, place.offset + place.length, name)
+                blocks.setdefault(place.block, []).append(run)
+                offset += place.length
+            if offset != size:
+                raise Damaged(f"{shown(item)}: a chunk of it lies across two windows of rows")
+            with self._lock:
+                pending.left += 1
+            self._submit(self._gather, _Window(pending, columns, start, size), blocks)
+        return end
+
+    def _gather(self, window: _Window, blocks: dict[int, list[_Run]]) -> None:
+        stored = memoryview(bytearray(window.size))
+        for number in sorted(blocks):
+            # Narrow columns of many windows share a block.
+            block = self._blocks.cached(number)
+            for _, offset, start, end, name in blocks[number]:
+                self._blocks.verify(name, block[start:end], number)
+                stored[offset : offset + end - start] = block[start:end]
+        self._into.write(window.pending.item, window.start, join(stored, window.columns.widths))
+        self._less(window.pending, 1)
+
+    def _place(self, item: Stored, name: bytes) -> Place:
+        place = self._blocks.index.find(name)
+        if place is None:
+            raise Damaged(f"{shown(item)}: a chunk of it is in no pack that an index names")
+        return place
+
+    def _submit(self, work: Callable[..., None], *arguments: object) -> None:
+        if len(self._running) >= self._at_once:
+            self._running.popleft().result()
+        self._running.append(self._pool.submit(work, *arguments))
+
     def _flush(self) -> None:
         window, self._window, self._count = self._window, {}, 0
         for number in sorted(window):
-            if len(self._running) >= self._at_once:
-                self._running.popleft().result()
-            self._running.append(self._pool.submit(self._write, number, window[number]))
+            self._submit(self._write, number, window[number])
 
     def _write(self, number: int, runs: list[_Run]) -> None:
         block = self._blocks.read(number)

@@ -128,6 +128,7 @@ class Repository(Inventory):
             packs=tuple(pack.hex() for pack in (*made, *packing.packs)),
             facts=capture.facts(),
             figures=saved.figures | {"flaws": len(flaws)},
+            format=saved.format,
         )
         if into is self.destination:
             self._look_again(snapshot, known)
