@@ -36,6 +36,17 @@ class Items:
             else:
                 yield name
 
+    def lists(self, level: int, content: bytes, what: str) -> Iterator[bytes]:
+        """The chunk names of a stream, joined, part by part."""
+        if level > 1:
+            for name in names_in(content):
+                yield from self.lists(level - 1, bytes(self._blocks.chunk(name, what)), what)
+        elif level:
+            for name in names_in(content):
+                yield bytes(self._blocks.chunk(name, what))
+        elif content:
+            yield content
+
     def list_names(self, level: int, content: bytes, what: str) -> Iterator[bytes]:
         """The names of the nodes on the way to `names`: list chunks too."""
         if level:
@@ -61,8 +72,12 @@ class Items:
     def extract(self, items: Iterable[Stored], into: Sink) -> None:
         with Extraction(self._blocks, into) as extraction:
             for item in items:
-                if item.entry.type == FILE:
-                    extraction.add(item, self.names(item.level, item.content, shown(item)))
+                if item.entry.type != FILE:
+                    continue
+                if item.level:
+                    extraction.add(item, self.lists(item.level, item.content, shown(item)))
+                else:
+                    extraction.add(item, (item.content,))
 
 
 class ContentStream:
