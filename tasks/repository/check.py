@@ -6,9 +6,8 @@ from collections import deque
 from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
+from itertools import accumulate
 from typing import Literal
-
-from blake3 import blake3
 
 from tasks.errors import Damaged, Missing, NewerFormat, NotFound, Unavailable
 from tasks.repository import compression
@@ -18,6 +17,7 @@ from tasks.repository.condemned import Doubts, doubts, sentence, sentence_names
 from tasks.repository.cores import cores
 from tasks.repository.index import Index
 from tasks.repository.inventory import Inventory
+from tasks.repository.naming import Naming
 from tasks.repository.pack import LISTS, NAME, PackCipher, SealedPack, footer_of, object_name
 from tasks.repository.references import References
 from tasks.repository.sealing import unseal
@@ -233,7 +233,7 @@ def check_pack(repository: Inventory, pack: SealedPack) -> int:
     listed = cipher.open_footer(pack.name, footer_of(pack.name, data))
     if listed.to_parts() != pack.listed.to_parts() or cipher.kind != pack.kind:
         raise Damaged(f"`{name}`: its footer and its index disagree")
-    key = repository.keys.listing if pack.kind == LISTS else repository.keys.naming
+    naming = Naming(repository.keys.listing if pack.kind == LISTS else repository.keys.naming)
     at = 0
     for number, block in enumerate(listed.located(pack.kind)):
         sealed = data[block.offset : block.offset + block.stored]
@@ -241,11 +241,9 @@ def check_pack(repository: Inventory, pack: SealedPack) -> int:
             plain = compression.decode(block.method, cipher.open(number, block.method, sealed), block.raw)
         except ValueError as error:
             raise Damaged(f"`{name}`: block {number} does not decode: {error}") from error
-        offset = 0
-        for row in range(at, at + block.chunks):
-            end = offset + listed.lengths[row]
-            if blake3(plain[offset:end], key=key).digest(NAME) != listed.names[row * NAME : (row + 1) * NAME]:
-                raise Damaged(f"`{name}`: block {number} holds a chunk that is not what was stored")
-            offset = end
-        at += block.chunks
+        until = at + block.chunks
+        names = naming.names(plain, accumulate(listed.lengths[at:until]))
+        if b"".join(names) != listed.names[at * NAME : until * NAME]:
+            raise Damaged(f"`{name}`: block {number} holds a chunk that is not what was stored")
+        at = until
     return at

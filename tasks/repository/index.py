@@ -6,10 +6,10 @@ from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
 import msgpack
-import numpy
 
 from tasks.errors import Damaged
-from tasks.repository.names import Numbers, SortedNames, halves
+from tasks.repository.names import SortedNames, halves
+from tasks.repository.numbers import Numbers, numpy
 from tasks.repository.pack import Block, BlockList, SealedPack, header_size
 
 _FEW = 16
@@ -132,6 +132,11 @@ class Index:
             return [at for at, name in enumerate(names) if self._names.row(name) < 0]
         places: list[int] = (self._names.rows(joined) < 0).nonzero()[0].tolist()
         return places
+
+    def places(self, rows: Numbers) -> tuple[Numbers, Numbers, Numbers]:
+        """Of rows that are there: block, offset and length, as in `Place`."""
+        block, offset, length = (column[rows].astype(numpy.int64) for column in self._places)
+        return block, offset, length
 
     def packs_of(self, rows: Numbers) -> Numbers:
         """Of rows that are there: each one's number in `packs`."""
