@@ -1,9 +1,14 @@
-"""What a piece of work took: wall clock, and the CPU of this process and of the programs that it ran and waited for."""
+"""What a piece of work took: wall clock, the CPU of this process and of the programs that it ran, and memory."""
 
 from __future__ import annotations
 
 import os
+import resource
+import sys
 import time
+from contextlib import suppress
+
+_MAXRSS_UNIT = 1 if sys.platform == "darwin" else 1024
 
 
 class Stopwatch:
@@ -14,9 +19,20 @@ class Stopwatch:
         self._began, self._cpu_began = time.monotonic(), _cpu_seconds()
 
     def figures(self) -> dict[str, float]:
-        """`seconds` and `cpu_seconds` so far."""
-        return {"seconds": time.monotonic() - self._began, "cpu_seconds": _cpu_seconds() - self._cpu_began}
+        """`seconds` and `cpu_seconds` so far, and `peak_memory_bytes`: the most that the process ever had in memory."""
+        return {
+            "seconds": time.monotonic() - self._began,
+            "cpu_seconds": _cpu_seconds() - self._cpu_began,
+            "peak_memory_bytes": _peak_memory(),
+        }
 
 
 def _cpu_seconds() -> float:
     return time.process_time() + sum(os.times()[2:4])
+
+
+def _peak_memory() -> float:
+    # Not `ru_maxrss` on Linux: that also knows the process that started this one, from before its own program began.
+    with suppress(OSError, ValueError, StopIteration), open("/proc/self/status") as status:
+        return 1024.0 * int(next(line for line in status if line.startswith("VmHWM:")).split()[1])
+    return float(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * _MAXRSS_UNIT)

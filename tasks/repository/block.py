@@ -55,15 +55,16 @@ class Draft:
 
     def add_view(self, name: bytes, buffer: Buffer, start: int, end: int) -> None:
         """A chunk that lies in a buffer; one right behind the last extends its view."""
-        if self._last is buffer and self._end == start:
-            self._end = end
-        else:
-            self._close_view()
-            if self._last is not buffer:
-                self._buffers.hold(buffer)
-                self.held.append(buffer)
-            self._last, self._start, self._end = buffer, start, end
+        self._extend_view(buffer, start, end)
         self._note(name, end - start)
+
+    def add_views(self, names: bytes, buffer: Buffer, start: int, lengths: array[int]) -> None:
+        """Chunks that lie in a buffer one behind the other."""
+        size = sum(lengths)
+        self._extend_view(buffer, start, start + size)
+        self.names += names
+        self.lengths.extend(lengths)
+        self.size += size
 
     def settle(self) -> bool:
         """Called when the reader leaves a buffer. True if the block is large enough to go as it is; otherwise its
@@ -98,6 +99,16 @@ class Draft:
         self.names += name
         self.lengths.append(length)
         self.size += length
+
+    def _extend_view(self, buffer: Buffer, start: int, end: int) -> None:
+        if self._last is buffer and self._end == start:
+            self._end = end
+            return
+        self._close_view()
+        if self._last is not buffer:
+            self._buffers.hold(buffer)
+            self.held.append(buffer)
+        self._last, self._start, self._end = buffer, start, end
 
     def _close_view(self) -> None:
         if self._last is not None and self._end > self._start:

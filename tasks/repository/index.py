@@ -12,6 +12,9 @@ from tasks.errors import Damaged
 from tasks.repository.names import Numbers, SortedNames, halves
 from tasks.repository.pack import Block, BlockList, SealedPack, header_size
 
+_FEW = 16
+"""Names that are found sooner one by one than together."""
+
 
 class IndexedPack(NamedTuple):
     """A pack as an index object names it; `origin` is that object's name. Its blocks are numbered from `first`."""
@@ -119,6 +122,16 @@ class Index:
         """Of names joined, 16 bytes each: the row of each, or -1."""
         self._sort()
         return self._names.rows(names)
+
+    def missing(self, names: list[bytes], joined: bytes) -> list[int]:
+        """Of names, and the same joined: the places of those that are not there."""
+        self._sort()
+        if not len(self._names):
+            return list(range(len(names)))
+        if len(names) < _FEW:
+            return [at for at, name in enumerate(names) if self._names.row(name) < 0]
+        places: list[int] = (self._names.rows(joined) < 0).nonzero()[0].tolist()
+        return places
 
     def packs_of(self, rows: Numbers) -> Numbers:
         """Of rows that are there: each one's number in `packs`."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import zlib
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -14,7 +15,20 @@ from tasks.repository.pack import NAME
 
 _GROUP_MASK, _GROUP_MOST, _GROUP_BYTES = 15, 512, 1 << 20
 GREATEST_RECORD = 32 << 20
-_NODE_MASK, _NODE_LEAST, _NODE_MOST = 63, 64, 1024
+
+
+class Nodes:
+    """The size of a list's nodes: one ends after a name whose last byte is 0 mod `least` (a power of two) if it has at
+    least so many names, or at `most`."""
+
+    def __init__(self, least: int, most: int) -> None:
+        self.least, self.most, self.mask = least, most, least - 1
+        self.last_bytes = re.compile(b"[%s]" % re.escape(bytes(range(0, 256, least))))
+
+
+NODES = Nodes(64, 1024)
+FINE_NODES = Nodes(8, 128)
+"""For chunks of 1 KiB: where one in twenty has changed, so has every longer node, and lists cost what data does."""
 
 _TEXT = "surrogateescape"
 _pack = msgpack.Packer(autoreset=True, unicode_errors=_TEXT).pack
@@ -114,16 +128,31 @@ class Grouper:
 class NameList:
     """A list of chunk names on its way into nodes: as many levels as it takes until no node was cut at one."""
 
-    def __init__(self, keep: Callable[[bytes], bytes]) -> None:
-        self._keep = keep
+    def __init__(self, keep: Callable[[bytes], bytes], nodes: Nodes = NODES) -> None:
+        self._keep, self._nodes = keep, nodes
         self._levels: list[bytearray] = [bytearray()]
 
     def add(self, name: bytes, level: int = 0) -> None:
         names = self._levels[level]
         names += name
         count = len(names) // NAME
-        if count >= _NODE_MOST or (count >= _NODE_LEAST and not name[-1] & _NODE_MASK):
+        nodes = self._nodes
+        if count >= nodes.most or (count >= nodes.least and not name[-1] & nodes.mask):
             self._close(level)
+
+    def extend(self, joined: bytes) -> None:
+        """Add many names, joined, with the same nodes as if they came one by one."""
+        nodes, last = self._nodes, joined[NAME - 1 :: NAME]
+        at, total, level = 0, len(last), self._levels[0]
+        while at < total:
+            room = nodes.most - len(level) // NAME
+            least = max(nodes.least - len(level) // NAME, 1)
+            cut = nodes.last_bytes.search(last, at + least - 1, at + room)
+            end = min(cut.end() if cut else at + room, total)
+            level += joined[at * NAME : end * NAME]
+            if cut or end == at + room:
+                self._close(0)
+            at = end
 
     def finish(self) -> tuple[int, bytes]:
         """Level and content of the list."""

@@ -6,9 +6,13 @@ What it must not know: where items come from, and what becomes of the snapshot.
 from __future__ import annotations
 
 import time
+from array import array
+from bisect import bisect_left
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field
+from itertools import chain
+from operator import sub
 from typing import Protocol
 
 from blake3 import blake3
@@ -18,13 +22,13 @@ from tasks.item import FILE, Flaw, Item, Stored, Stream, Unreadable, Vanished
 from tasks.repository import chunker
 from tasks.repository.block import TARGET, Draft, Profile
 from tasks.repository.buffers import SIZE, Buffer, Buffers
+from tasks.repository.claims import Claims
 from tasks.repository.compression import STRONG
 from tasks.repository.index import Index
 from tasks.repository.keys import RepositoryKeys
-from tasks.repository.names import NameSet
 from tasks.repository.pack import CONTENT, LISTS, NAME
 from tasks.repository.packing import Packing
-from tasks.repository.records import Grouper, NameList, names_in
+from tasks.repository.records import FINE_NODES, NODES, Grouper, NameList, names_in
 
 Progress = Callable[[dict[str, float]], None]
 """Called a few times a second with `done_bytes`, `total_bytes` (0 if unknown) and `items`."""
@@ -66,11 +70,11 @@ class Saving:
         expected_bytes: float = 0,
     ) -> None:
         """`known`: the chunks that need not be stored. `previous`: the last snapshot's items; `lists` reads theirs."""
-        self._naming, self._listing = keys.naming, keys.listing
+        self._listing = keys.listing
         self._cutting = chunker.Cutting(keys.cutting)
         self._known, self._lists, self._packing, self._buffers = known, lists, packing, buffers
         self._previous = _Previous(previous)
-        self._new = NameSet()
+        self._claims = Claims(keys.naming, known)
         self._progress, self._expected, self._reported = progress, expected_bytes, 0.0
         self._buffer = buffers.take()
         self._at = 0
@@ -203,19 +207,19 @@ class Saving:
             self.read_bytes += filled - start
             return 0, content, filled - start, "w", hasher.digest() if hasher else b""
         cut = chunker.choose(max(expected, filled - start), self._buffer.view[start:filled], cut_before, item.cut)
-        cutter, names, size = self._cutting.chunker(cut), NameList(self._keep_list), 0
+        cutter, size = self._cutting.chunker(cut), 0
+        names = NameList(self._keep_list, FINE_NODES if cut == chunker.FINEST else NODES)
         medium = ended and filled - start <= _MEDIUM_LIMIT
         self._large = draft = self._medium if medium else Draft(CONTENT, Profile(), self._buffers)
         unhashed = start
         while True:
             if hasher:
                 hasher.update(self._buffer.view[unhashed:filled])
-            begin = start
-            for end in cutter.cut(self._buffer.view[begin:filled], ended):
-                names.add(self._keep_view(start, begin + end, draft))
-                start = begin + end
-            size += start - begin
-            self.read_bytes += start - begin
+            if ends := cutter.cut(self._buffer.view[start:filled], ended):
+                names.extend(self._keep_chunks(start, ends, draft))
+                start += ends[-1]
+                size += ends[-1]
+                self.read_bytes += ends[-1]
             self._report(time.monotonic())
             if ended:
                 break
@@ -252,18 +256,36 @@ class Saving:
         self._at = 0
 
     def _keep_view(self, start: int, end: int, draft: Draft) -> bytes:
-        name = blake3(self._buffer.view[start:end], key=self._naming).digest(NAME)
-        if not self._known.knows(name) and self._new.add(name):
+        name = self._claims.name(self._buffer.view[start:end])
+        if self._claims.claim(name):
             draft.add_view(name, self._buffer, start, end)
             self.new_bytes += end - start
             if draft.size >= TARGET:
                 self._submit(draft)
         return name
 
+    def _keep_chunks(self, begin: int, ends: list[int], draft: Draft) -> bytes:
+        """The names, joined, of the chunks in a row that end so many bytes behind `begin`."""
+        names = self._claims.names(self._buffer.view[begin : begin + ends[-1]], ends)
+        joined = b"".join(names)
+        lengths = array("I", map(sub, ends, chain((0,), ends)))
+        for first, until in self._claims.claim_all(names, joined):
+            at = first
+            while at < until:
+                start = ends[at - 1] if at else 0
+                # As many as fill the block, which the last one may exceed.
+                after = min(bisect_left(ends, start + TARGET - draft.size, at, until) + 1, until)
+                draft.add_views(joined[at * NAME : after * NAME], self._buffer, begin + start, lengths[at:after])
+                self.new_bytes += ends[after - 1] - start
+                if draft.size >= TARGET:
+                    self._submit(draft)
+                at = after
+        return joined
+
     def _keep_list(self, data: bytes) -> bytes:
         """A chunk of a list pack, under a name that no content has: writers must be able to read it."""
         name = blake3(data, key=self._listing).digest(NAME)
-        if not self._known.knows(name) and self._new.add(name):
+        if self._claims.claim(name):
             self._list.add(name, data)
             if self._list.size >= TARGET:
                 self._submit(self._list)

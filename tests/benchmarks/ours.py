@@ -79,17 +79,19 @@ class Engine(Command):
     proves = False
 
     def save(self) -> Cost:
-        cost, report = self._command("run")
-        return _own(cost, *(report["steps"][step]["figures"] for step in ("backup/corpus", "upload/corpus/local")))
+        report = self._command("run")[1]
+        return _own(*(report["steps"][step]["figures"] for step in ("backup/corpus", "upload/corpus/local")))
 
     def restore(self, into: Path) -> Cost:
-        cost, told = self._command("restore", "corpus", "--to", into)
-        return _own(cost, told["figures"])
+        return _own(self._command("restore", "corpus", "--to", into)[1]["figures"])
 
     def read_all(self) -> Cost:
-        cost, told = self._command("verify", "corpus", "--everything")
-        return _own(cost, told[0]["figures"])
+        return _own(self._command("verify", "corpus", "--everything")[1][0]["figures"])
 
 
-def _own(cost: Cost, *figures: dict[str, float]) -> Cost:
-    return Cost(sum(each["seconds"] for each in figures), sum(each["cpu_seconds"] for each in figures), cost.peak)
+def _own(*steps: dict[str, float]) -> Cost:
+    return Cost(
+        sum(figures["seconds"] for figures in steps),
+        sum(figures["cpu_seconds"] for figures in steps),
+        int(max(figures["peak_memory_bytes"] for figures in steps)),
+    )

@@ -55,7 +55,7 @@ class Flower:
 @pytest.fixture
 def guarded(tmp_path: Path) -> Iterator[House]:
     """A house whose broker asks for a password."""
-    with redis_process(PASSWORD) as server:
+    with redis_process("--bind", "127.0.0.1", port=free_port(), password=PASSWORD) as server:
         house = House(tmp_path, server)
         try:
             yield house

@@ -34,3 +34,9 @@ def test_the_cpu_of_a_thread_and_of_a_program_that_was_run_counts() -> None:
     assert watch.figures()["cpu_seconds"] >= 0.19
     subprocess.run([sys.executable, "-c", BURN], check=True)
     assert watch.figures()["cpu_seconds"] >= 0.39
+
+
+def test_the_most_memory_is_told() -> None:
+    held = bytearray(50_000_000)
+    held[::4096] = b"x" * len(held[::4096])
+    assert Stopwatch().figures()["peak_memory_bytes"] >= len(held)

@@ -26,7 +26,7 @@ from tasks.item import (
 )
 from tasks.repository import records
 from tasks.repository.pack import NAME
-from tasks.repository.records import Grouper, NameList, names_in
+from tasks.repository.records import FINE_NODES, NODES, Grouper, NameList, Nodes, names_in
 
 PATHS = st.lists(
     st.binary(min_size=1, max_size=12).filter(lambda part: b"\0" not in part and b"/" not in part),
@@ -233,3 +233,34 @@ def test_any_list_of_names_comes_back(names: list[bytes], repeated: int) -> None
     names = names + [bytes(16)] * repeated
     kept, level, content = listed(names)
     assert list(kept.flattened(level, content)) == names
+
+
+@pytest.mark.parametrize("nodes", [NODES, FINE_NODES], ids=["usual", "fine"])
+@given(
+    sizes=st.lists(st.integers(0, 3000), max_size=6),
+    seed=st.integers(0, 1 << 30),
+    masks=st.lists(st.sampled_from([0x00, 0x3F, 0xFF]), min_size=1, max_size=6),
+)
+def test_many_names_at_once_make_the_nodes_of_one_by_one(
+    nodes: Nodes, sizes: list[int], seed: int, masks: list[int]
+) -> None:
+    chance, kept = random.Random(seed), {False: list[bytes](), True: list[bytes]()}
+
+    def keeper(at_once: bool) -> NameList:
+        def keep(node: bytes) -> bytes:
+            kept[at_once].append(node)
+            return blake3(node).digest(NAME)
+
+        return NameList(keep, nodes)
+
+    single, at_once = keeper(False), keeper(True)
+    for at, size in enumerate(sizes):
+        # Last bytes that never end a node, that all do, and that do now and then.
+        mask = masks[at % len(masks)]
+        never = int(mask == 0)
+        names = [chance.randbytes(NAME - 1) + bytes([chance.randrange(256) & mask | never]) for _ in range(size)]
+        for name in names:
+            single.add(name)
+        at_once.extend(b"".join(names))
+    assert at_once.finish() == single.finish()
+    assert kept[True] == kept[False]

@@ -1,0 +1,154 @@
+"""Put databases into a running server: one is made beside what is there, and gets its name when it is complete."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from contextlib import closing, contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from tasks.errors import BackupError, Occupied, Refused, SettingsError
+from tasks.item import Stored, StoredItems
+from tasks.sources.postgresql import creating
+from tasks.sources.postgresql.filling import Filling
+from tasks.sources.postgresql.programs import Programs, programs_for
+from tasks.sources.postgresql.roles import apply_roles
+from tasks.sources.postgresql.server import Server
+from tasks.sources.postgresql.snapshot_items import DatabaseItems, databases_in, read_whole
+from tasks.sources.postgresql.tables_restore import load_existing, make_tables, missing_tables
+
+if TYPE_CHECKING:
+    import psycopg
+
+    Connection = psycopg.Connection[Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Way:
+    """How to restore: see the options of the target, and `Restoring`."""
+
+    database: str = ""
+    name: str = ""
+    table: str = ""
+    schema_only: bool = False
+    roles: bool = True
+    jobs: int = 2
+    programs: Path | None = None
+    overwrite: bool = False
+    owners: bool = True
+
+
+def restore_into_server(items: StoredItems, chosen: Iterable[Stored], server: Server, way: Way) -> list[str]:
+    """Returns what could not be given back, a line each. Raises `Occupied`, `Refused`, `Unavailable`, `SettingsError`,
+    `NotFound`, `Damaged`; a database that was to be replaced is then what it was before."""
+    databases, roles = databases_in(items, chosen)
+    databases = _meant(databases, way)
+    missed: list[str] = []
+    with closing(server.connect()) as connection, server.explained("can't restore"):
+        superuser, major = creating.is_superuser(connection), connection.info.server_version // 10000
+        suitable = [_programs(each, major, way.programs) for each in databases]
+        if roles is not None and way.roles and way.owners and not way.table:
+            missed += apply_roles(server, connection, read_whole(items, roles).decode("utf-8", "surrogateescape"))
+        there = {name for (name,) in connection.execute("SELECT spcname FROM pg_catalog.pg_tablespace")}
+    if way.owners and not superuser:
+        missed.append("owners and privileges: only a superuser gives them; all belongs to the user who restored")
+    for database, programs in zip(databases, suitable, strict=True):
+        filling = Filling(
+            server,
+            programs,
+            items,
+            database,
+            owners=way.owners and superuser,
+            tablespaces=there.issuperset(database.document.database.tablespaces),
+            schema_only=way.schema_only,
+            jobs=way.jobs,
+            missed=missed,
+        )
+        if not filling.tablespaces:
+            absent = ", ".join(f"`{name}`" for name in database.document.database.tablespaces if name not in there)
+            missed.append(f"tablespaces: the server has no {absent}; what was there is in the default one")
+        _restore_database(filling, way)
+    return missed
+
+
+def _meant(databases: list[DatabaseItems], way: Way) -> list[DatabaseItems]:
+    found = [each for each in databases if way.database in ("", each.name)]
+    if not found:
+        known = ", ".join(f"`{each.name}`" for each in databases) or "none"
+        wanted = f"`{way.database}`" if way.database else "any database"
+        raise SettingsError(f"what is restored does not hold {wanted}, but {known}")
+    if len(found) > 1 and (way.name or way.table):
+        raise SettingsError("name the one `database` that is meant: the snapshot has more than one")
+    if way.table:
+        found[0].choose_table(way.table)
+    return found
+
+
+def _programs(database: DatabaseItems, server: int, folder: Path | None) -> Programs:
+    captured = database.document.database.major
+    if server < captured:
+        raise Refused(
+            f"`{database.name}` comes from PostgreSQL {captured} and can't go into a server of version {server}:"
+            f" restore into version {captured} or newer"
+        )
+    # An archive is read by the version that wrote it or a newer one, and so is a server.
+    return programs_for(max(database.document.written_by, server), folder)
+
+
+def _restore_database(filling: Filling, way: Way) -> None:
+    server, database = filling.server, filling.database
+    name = way.name or database.name
+    with closing(creating.maintenance(server, name)) as connection:
+        with server.explained(f"can't make the database `{name}`"):
+            there = creating.exists(connection, name)
+            occupied = there and creating.holds_anything(server, name)
+        if occupied and database.rows_only and not way.schema_only:
+            _restore_tables(filling, connection, name, overwrite=way.overwrite)
+            return
+        if occupied and not way.overwrite:
+            raise Occupied(
+                f"the database `{name}` has data already: restore under another name (`as`), or allow to overwrite it"
+            )
+        whole = not database.rows_only
+        if there and not occupied:
+            # It may have been made by someone who may make databases, for one who may not.
+            filling.fill(name, whole=whole)
+        else:
+            with _beside(filling, connection, name) as made:
+                filling.fill(made, whole=whole)
+                with server.explained(f"can't give the restored database its name `{name}`"):
+                    creating.put_in_place(connection, made, name, replace=occupied)
+        with server.explained(f"can't give `{name}` its properties"):
+            statements = creating.properties(name, database.document.database, owners=filling.owners)
+            creating.each(connection, statements, filling.missed.append)
+
+
+@contextmanager
+def _beside(filling: Filling, connection: Connection, name: str) -> Iterator[str]:
+    """A database of its own under a passing name; gone afterwards, unless it has got another name meanwhile."""
+    made = creating.temporary_name(name)
+    with filling.server.explained(f"can't make the database `{name}`"):
+        like = filling.database.document.database
+        creating.create(connection, made, like, tablespaces=filling.tablespaces)
+    try:
+        yield made
+    finally:
+        # The error that ended the restore matters more.
+        with suppress(BackupError), filling.server.explained(f"can't drop `{made}`"):
+            creating.drop(connection, made)
+
+
+def _restore_tables(filling: Filling, connection: Connection, name: str, *, overwrite: bool) -> None:
+    server = filling.server
+    with closing(server.connect(name)) as inside:
+        with server.explained(f"can't look into `{name}`"):
+            missing = missing_tables(inside, filling)
+        if not missing:
+            load_existing(inside, filling, name, overwrite=overwrite)
+            return
+    with _beside(filling, connection, name) as scratch:
+        with filling.schema_file() as schema:
+            filling.restore(scratch, schema, "--section=pre-data", "--schema-only")
+            filling.restore(scratch, schema, "--section=post-data", "--schema-only")
+        make_tables(filling, scratch, name, missing, overwrite=overwrite)

@@ -1,0 +1,208 @@
+"""One server: how to reach it, in this process and from a child, and what its errors mean. Everything that psycopg
+raises is translated here."""
+
+from __future__ import annotations
+
+import os
+import re
+import select
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from tasks.errors import BackupError, NoSpace, Occupied, Refused, SettingsError, SourceError, Unavailable
+from tasks.secret import Secret, url_of
+
+if TYPE_CHECKING:
+    import psycopg
+
+OLDEST = 12
+"""The oldest major version that the catalogue queries here understand."""
+
+PINNED = {
+    "search_path": "",  # nothing that somebody put into a schema is called by its bare name
+    "datestyle": "ISO",
+    "intervalstyle": "postgres",
+    "timezone": "UTC",
+    "extra_float_digits": "3",
+    "bytea_output": "hex",
+    "xmloption": "content",
+    "row_security": "off",  # all rows, or an error
+    "synchronize_seqscans": "off",
+    "idle_in_transaction_session_timeout": "0",
+    "default_transaction_read_only": "off",
+    "synchronous_commit": "on",
+}
+"""What makes the text of a row the same in every session. Without them, another time zone is another digest."""
+
+_KEPT = ("PATH", "HOME", "TMPDIR", "LD_LIBRARY_PATH", "DYLD_LIBRARY_PATH", "USER", "LOGNAME")
+_UNAVAILABLE = re.compile(r"08|53|57P0|57014|55P03|40|58|25P03|XX")
+_PLACE = re.compile(r'(connection to server (?:at|on socket) "[^"]*"(?: \([^)]*\))?(?:, port \d+)? failed: )+')
+_LENGTH = 300
+
+
+@dataclass(frozen=True)
+class Server:
+    """`parameters` are libpq's, the password among them: never to be shown."""
+
+    parameters: Mapping[str, str] = field(repr=False)
+    name: str
+    """As errors say it: host, port and user."""
+
+    @classmethod
+    def at(cls, url: Secret | str, password: Secret | None = None) -> Server:
+        """Raises `SettingsError`, which never repeats the URL."""
+        import psycopg
+        from psycopg.conninfo import conninfo_to_dict
+
+        try:
+            found = {name: str(value) for name, value in conninfo_to_dict(url_of(url)).items() if value is not None}
+        except psycopg.Error:
+            where = f" in `{url}`" if isinstance(url, Secret) else ""
+            raise SettingsError(
+                f"the URL of the PostgreSQL server{where} is not understood:"
+                " write it as `postgresql://user@host:5432/database`, with special characters as %-codes"
+            ) from None
+        if password is not None:
+            found["password"] = password.read()
+        host = found.get("host") or found.get("hostaddr") or os.environ.get("PGHOST") or "the local socket"
+        port = found.get("port") or os.environ.get("PGPORT") or "5432"
+        user = found.get("user") or os.environ.get("PGUSER") or "the worker's own user"
+        return cls(found, f"PostgreSQL at {host}:{port} as `{user}`")
+
+    @property
+    def database(self) -> str:
+        """The one that the URL names: where a connection is made that belongs to no database in particular."""
+        return self.parameters.get("dbname") or os.environ.get("PGDATABASE") or "postgres"
+
+    def connect(self, database: str | None = None, **settings: str) -> psycopg.Connection[Any]:
+        """A connection that commits each statement, with everything pinned. Raises `Unavailable`, `Refused`,
+        `SourceError`."""
+        import psycopg
+
+        name = database or self.database
+        reach = {"connect_timeout": "10", "keepalives_idle": "30", "keepalives_interval": "10", "keepalives_count": "3"}
+        fixed = {"dbname": name, "client_encoding": "UTF8"}
+        with self.explained(f"can't connect to the database `{name}`"):
+            merged: dict[str, Any] = {**reach, "application_name": "geometra-backup", **self.parameters, **fixed}
+            connection = psycopg.connect(autocommit=True, **merged)
+            try:
+                # One by one: a pooler in between may not pass on what is asked for with the connection itself.
+                for setting, value in {**PINNED, **settings}.items():
+                    connection.execute("SELECT pg_catalog.set_config(%s, %s, false)", (setting, value))
+            except BaseException:
+                connection.close()
+                raise
+        return connection
+
+    def environment(self, database: str, **more: str) -> dict[str, str]:
+        """For a child process: where to connect and with which password, in no argument."""
+        from psycopg.pq import Conninfo
+
+        variables = {option.keyword.decode(): option.envvar for option in Conninfo.get_defaults()}
+        environment = {name: os.environ[name] for name in _KEPT if name in os.environ}
+        environment |= {name: value for name, value in os.environ.items() if name.startswith("PG")}
+        environment |= {"LC_ALL": "C", "PGCONNECT_TIMEOUT": "10", "PGAPPNAME": "geometra-backup"}
+        for name, value in {**self.parameters, "dbname": database}.items():
+            variable = variables.get(name)
+            if variable:
+                environment[variable.decode()] = value
+        for unwanted in ("PGOPTIONS", "PGTZ", "PGDATESTYLE", "PGSERVICE") if "service" not in self.parameters else ():
+            environment.pop(unwanted, None)
+        if "options" in self.parameters:
+            environment["PGOPTIONS"] = self.parameters["options"]
+        return {**environment, "PGCLIENTENCODING": "UTF8", **more}
+
+    @contextmanager
+    def explained(self, doing: str) -> Iterator[None]:
+        """What psycopg raises within becomes one of `tasks/errors.py`; `doing` says what failed."""
+        import psycopg
+
+        try:
+            yield
+        except psycopg.Error as error:
+            raise self.translated(error, doing) from error
+
+    def translated(self, error: psycopg.Error, doing: str) -> BackupError:
+        """Never the detail or the context of an error: they quote rows."""
+        import psycopg
+
+        said = error.diag.message_primary or str(error).strip().partition("\n")[0] or "the connection was lost"
+        otherwise = Unavailable if isinstance(error, psycopg.OperationalError) and not error.sqlstate else SourceError
+        return self.fault(said, doing, state=error.sqlstate or "", otherwise=otherwise)
+
+    def fault(
+        self, said: str, doing: str, *, state: str = "", otherwise: type[BackupError] = SourceError
+    ) -> BackupError:
+        """The error for what the server, or a program of PostgreSQL, said; by its code where there is one."""
+        said = self.without_secrets(_PLACE.sub("", said))[:_LENGTH].rstrip(" .\r\n")
+        kind, advice = _meaning(said, state) or (otherwise, "")
+        return kind(f"{self.name}: {doing}: {said}{f'; {advice}' if advice else ''}")
+
+    def without_secrets(self, text: str) -> str:
+        for name in ("password", "sslpassword"):
+            secret = self.parameters.get(name)
+            if secret:
+                text = text.replace(secret, "***")
+        return " ".join(text.split())
+
+
+_MEANINGS: tuple[tuple[str, str, type[BackupError], str], ...] = (
+    # SQLSTATE, words of libpq and of programs where there is none, what it means, what to do about it.
+    ("28P01", "password authentication failed", Refused, "is the password right that `password` or the URL refers to?"),
+    ("", "no password supplied|password is missing", Refused, "set `password` to `env:NAME` or `file:PATH`"),
+    ("28", "no pg_hba.conf entry|authentication failed|role .* does not exist|is not permitted to log in", Refused, ""),
+    ("3D000", 'database ".*" does not exist', SourceError, "mend `databases`, or the name in the URL"),
+    (
+        "42501",
+        "permission denied|must be superuser|must be owner",
+        Refused,
+        "`check` names every right that is missing",
+    ),
+    (
+        "0A000",
+        "cannot truncate a table referenced in a foreign key",
+        Occupied,
+        "restore it into another database (`as`) and copy from there, or remove the tables' rows that refer to it",
+    ),
+    ("", "row-level security", Refused, "give the user the attribute BYPASSRLS"),
+    ("53100", "No space left on device|could not extend file", NoSpace, "the server's disk is full"),
+    ("55P03", "lock timeout|could not obtain lock", Unavailable, "something else holds a table for long: tried again"),
+    ("53200", "max_locks_per_transaction", Unavailable, "raise `max_locks_per_transaction` on the server"),
+    (
+        "53300",
+        "too many clients|too many connections|remaining connection slots",
+        Unavailable,
+        "raise `max_connections`",
+    ),
+    (
+        "",
+        (
+            "connection refused|no such file or directory|timeout expired|could not translate host name"
+            "|failed to resolve host|server closed the connection"
+            "|could not receive data|could not send data|ssl connection has been closed|connection to server was lost"
+            "|no connection to the server|starting up|shutting down|in recovery mode|terminating connection"
+            "|connection timed out|no route to host|network is unreachable|connection reset|eof detected|is the server"
+            "|consuming input failed|the connection is (closed|lost)|the connection was lost|broken pipe"
+            "|sending query and params failed|invalid snapshot identifier|canceling statement"
+        ),
+        Unavailable,
+        "",
+    ),
+)
+
+
+def _meaning(said: str, state: str) -> tuple[type[BackupError], str] | None:
+    for code, words, kind, advice in _MEANINGS:
+        if (state and code and state.startswith(code)) or (not state and re.search(words, said, re.IGNORECASE)):
+            return kind, advice
+    if state and _UNAVAILABLE.match(state):
+        return Unavailable, ""
+    return None
+
+
+def wait_readable(descriptor: int, seconds: float) -> bool:
+    poll = select.poll()
+    poll.register(descriptor, select.POLLIN)
+    return bool(poll.poll(seconds * 1000))

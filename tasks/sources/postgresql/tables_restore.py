@@ -1,0 +1,125 @@
+"""Put the rows of some tables into a database that holds other things too."""
+
+from __future__ import annotations
+
+import tempfile
+from contextlib import closing
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from tasks.errors import Occupied
+from tasks.item import Stored
+from tasks.sources.postgresql.catalogue import Table, full_name, literal, quoted
+from tasks.sources.postgresql.child import Child
+from tasks.sources.postgresql.filling import Filling
+from tasks.sources.postgresql.loading import load_table
+
+if TYPE_CHECKING:
+    import psycopg
+
+    Connection = psycopg.Connection[Any]
+
+_PIECE = 1 << 20
+_TRIGGERS = """
+SELECT tgname, tgenabled FROM pg_catalog.pg_trigger
+WHERE tgrelid = %s::regclass AND NOT tgisinternal AND tgenabled <> 'D'
+"""
+_OWNED = """
+SELECT n.nspname, c.relname FROM pg_catalog.pg_depend d
+JOIN pg_catalog.pg_class c ON c.oid = d.objid JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
+WHERE d.refobjid = %s::regclass AND d.classid = 'pg_catalog.pg_class'::regclass AND d.deptype IN ('a', 'i')
+  AND c.relkind = 'S'
+"""
+_ENABLE = {"O": "ENABLE", "R": "ENABLE REPLICA", "A": "ENABLE ALWAYS"}
+
+
+def missing_tables(connection: Connection, filling: Filling) -> list[tuple[str, str]]:
+    """Those that the rows need and that are not there, the ones they are partitions of before them."""
+    wanted: dict[tuple[str, str], None] = {}
+    for table, _ in filling.database.tables():
+        wanted.update(dict.fromkeys((*reversed(table.parents), (table.schema, table.name))))
+    return [each for each in wanted if not _exists(connection, full_name(*each))]
+
+
+def load_existing(connection: Connection, filling: Filling, into: str, *, overwrite: bool) -> None:
+    """All chosen tables in one transaction, so that there is either what was there or what was restored. Raises
+    `Occupied` where one has rows and `overwrite` does not allow to replace them."""
+    server = filling.server
+    tables = filling.database.tables()
+    with server.explained(f"database `{into}`: can't restore the table"):
+        connection.execute("BEGIN")
+        occupied = [table.full_name for table, _ in tables if _has_rows(connection, table)]
+        if occupied and not overwrite:
+            raise Occupied(
+                f"the table {occupied[0]} in database `{into}` has rows: restore into another database (`as`), or allow"
+                " to overwrite them"
+            )
+        if occupied:
+            names = ", ".join(f"ONLY {name}" for name in occupied)
+            connection.execute(f"TRUNCATE {names}".encode())
+    for table, item in tables:
+        with server.explained(f"database `{into}`: can't load {table.full_name}"):
+            _load(connection, filling, table, item)
+    with server.explained(f"database `{into}`: can't restore the table"):
+        _raise_sequences(connection, filling)
+        connection.execute("COMMIT")
+        for table, _ in tables:
+            connection.execute(f"ANALYZE {table.full_name}".encode())
+
+
+def make_tables(filling: Filling, scratch: str, into: str, missing: list[tuple[str, str]], *, overwrite: bool) -> None:
+    """Bring the definitions of tables that are `missing` in `into` over from `scratch`, a database with the whole
+    schema, together with all that belongs to them; then their rows."""
+    server = filling.server
+    with tempfile.TemporaryDirectory(prefix="geometra-restore-") as folder:
+        archive = Path(folder) / "tables.dump"
+        command = [filling.programs.path("pg_dump"), "--format=custom", "--no-password", f"--file={archive}"]
+        command += [f"--table={full_name(*each)}" for each in missing]
+        dumping = Child(server, command, server.environment(scratch), doing=f"can't read the schema of {missing[0][1]}")
+        try:
+            while dumping.read(_PIECE):
+                pass
+        finally:
+            dumping.stop()
+        with closing(server.connect(into)) as connection, server.explained(f"can't make a schema in `{into}`"):
+            for schema in dict.fromkeys(schema for schema, _ in missing):
+                connection.execute(f"CREATE SCHEMA IF NOT EXISTS {quoted(schema)}".encode())
+        filling.restore(into, archive, "--section=pre-data", "--single-transaction")
+        with closing(server.connect(into)) as connection:
+            load_existing(connection, filling, into, overwrite=overwrite)
+        filling.restore(into, archive, "--section=post-data", strict=False)
+
+
+def _load(connection: Connection, filling: Filling, table: Table, item: Stored) -> None:
+    """With its triggers at rest: the rows are as they left them."""
+    triggers = connection.execute(_TRIGGERS, (table.full_name,)).fetchall()
+    change = f"ALTER TABLE ONLY {table.full_name}"
+    for name, _ in triggers:
+        connection.execute(f"{change} DISABLE TRIGGER {quoted(name)}".encode())
+    encoding = filling.database.document.database.encoding
+    load_table(connection, filling.items, item, table.load(encoding))
+    for name, state in triggers:
+        connection.execute(f"{change} {_ENABLE[state]} TRIGGER {quoted(name)}".encode())
+
+
+def _raise_sequences(connection: Connection, filling: Filling) -> None:
+    """What gives the tables their next numbers must not give one that came back."""
+    values = {each.full_name: each for each in filling.database.document.sequences}
+    for table, _ in filling.database.tables():
+        for owned in connection.execute(_OWNED, (table.full_name,)).fetchall():
+            value = values.get(full_name(*owned))
+            if value and value.called:
+                connection.execute(
+                    f"SELECT pg_catalog.setval({literal(value.full_name)}, {value.value})"  # noqa: S608 - quoted
+                    f" FROM {value.full_name} WHERE last_value < {value.value}".encode()
+                )
+
+
+def _has_rows(connection: Connection, table: Table) -> bool:
+    query = f"SELECT FROM ONLY {table.full_name} LIMIT 1"
+    return connection.execute(query.encode()).fetchone() is not None
+
+
+def _exists(connection: Connection, name: str) -> bool:
+    row = connection.execute("SELECT pg_catalog.to_regclass(%s) IS NOT NULL", (name,)).fetchone()
+    return bool(row and row[0])
