@@ -50,6 +50,15 @@ def test_check_finds_everything_good(lived: Terminal) -> None:
     assert {finding["state"] for finding in findings} == {"good"}, findings
 
 
+def test_metrics_are_printed_as_prometheus_reads_them(lived: Terminal, tmp_path: Path) -> None:
+    command = ("-c", str(lived.folder / "backup.toml"), "metrics")
+    told = Terminal(tmp_path).run(*command).stdout
+    for source in ("config", "docs"):
+        assert f'geometra_backup_last_run_success{{destination="local",source="{source}"}} 1.0\n' in told
+        assert f'geometra_backup_snapshots{{destination="local",source="{source}"}} 1.0\n' in told
+    assert "- alert: BackupLate" in Terminal(tmp_path).run(*command, "--alerts").stdout
+
+
 def test_show_names_figures_and_proofs(lived: Terminal) -> None:
     shown = lived.json("show", "docs")
     assert shown["complete"]
