@@ -15,6 +15,7 @@ from tasks.model import Model
 
 _NEVER_HERE = "a secret is never written here: use `env:NAME` or `file:/path/of/a/file`"
 _REFERENCE = r"^(env:[A-Za-z_][A-Za-z0-9_]*|file:.+)$"
+_URL = re.compile(r"[a-z][a-z0-9+.-]*://")
 
 
 class Secret(Model):
@@ -76,7 +77,7 @@ def _secret(value: Any) -> Any:
 def _address(value: Any) -> Any:
     if isinstance(value, Secret) or (isinstance(value, str) and re.fullmatch(_REFERENCE, value)):
         return _secret(value)
-    if not isinstance(value, str) or not re.match(r"[a-z][a-z0-9+.-]*://", value):
+    if not isinstance(value, str) or not _URL.match(value):
         raise ValueError("use a URL, or `env:NAME` or `file:PATH` of where one is found")
     try:
         has_password = urlsplit(value).password is not None
@@ -101,3 +102,8 @@ Address = Annotated[
 def url_of(address: Secret | str) -> str:
     """The URL itself; it may hold a password. Raises `SettingsError` where the variable or file is not there."""
     return address.read() if isinstance(address, Secret) else address
+
+
+def is_address(text: str) -> bool:
+    """Whether a person who typed this means a server, and not a folder."""
+    return bool(_URL.match(text) or re.fullmatch(_REFERENCE, text))

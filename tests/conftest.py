@@ -5,13 +5,14 @@ from __future__ import annotations
 import os
 import shutil
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 
 # Contracts are plain classes in modules of their own: their assertions should show values too.
 pytest.register_assert_rewrite("tests.contracts")
 
-_PACKAGES = {"getfacl": "acl", "setfacl": "acl", "getfattr": "attr", "setfattr": "attr"}
+_PACKAGES = {"getfacl": "acl", "setfacl": "acl", "getfattr": "attr", "setfattr": "attr", "promtool": "prometheus"}
 """The Debian package of a program, where its name is another; `.ci/run` installs them all."""
 
 
@@ -36,3 +37,13 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
     for mark in item.iter_markers("needs"):
         for program in mark.args:
             _require(program)
+
+
+@pytest.fixture(scope="session")
+def filled_chroma(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder that a Chroma has filled with all that it can hold, and closed. For copies: nothing changes it."""
+    from tests.chroma_process import chroma
+
+    folder = tmp_path_factory.mktemp("chroma") / "store"
+    chroma("fill", folder)
+    return folder

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import socket
 import subprocess
 import tempfile
 import time
@@ -16,31 +17,55 @@ from redis.retry import Retry
 
 from workers.private_broker import find_server
 
+KEEPING = ("--appendonly", "yes", "--appendfsync", "everysec")
+
 
 class RedisProcess:
-    """Keeps its data over a `kill` and a `start`, as a broker with an append-only file does."""
+    """Keeps its data over a `kill` and a `start`, as a broker with an append-only file does. `options` replace that;
+    `port` is 0 for a server that listens on its socket only; `program` is another server than the machine's own."""
 
-    def __init__(self, folder: Path) -> None:
-        self._folder = folder
-        self._socket = folder / "redis.sock"
+    def __init__(
+        self, folder: Path, *options: str, port: int = 0, program: Path | None = None, password: str = ""
+    ) -> None:
+        self.folder = folder
+        self.socket = folder / "redis.sock"
+        self.port = port
+        self._options = options or KEEPING
+        self._program = program
+        self._password = password
         self._child: subprocess.Popen[bytes] | None = None
 
     @property
     def url(self) -> str:
-        return f"redis+socket://{self._socket}?virtual_host=0"
+        if self.port and self._password:
+            return f"redis://:{self._password}@127.0.0.1:{self.port}/0"
+        return f"redis+socket://{self.socket}?virtual_host=0"
 
-    def client(self) -> redis.Redis:
+    def client(self, database: int = 0, *, text: bool = True) -> redis.Redis:
         return redis.Redis(
-            unix_socket_path=str(self._socket), decode_responses=True, retry=Retry(NoBackoff(), 0), socket_timeout=5
+            unix_socket_path=str(self.socket),
+            db=database,
+            password=self._password or None,
+            decode_responses=text,
+            retry=Retry(NoBackoff(), 0),
+            socket_timeout=20,
         )
 
+    @property
+    def process(self) -> int:
+        assert self._child is not None
+        return self._child.pid
+
     def start(self) -> None:
-        command = [str(find_server()), "--port", "0", "--unixsocket", str(self._socket), "--dir", str(self._folder)]
-        command += ["--appendonly", "yes", "--appendfsync", "everysec", "--save", "", "--logfile", "redis.log"]
+        program = str(self._program or find_server())
+        command = [program, "--port", str(self.port), "--unixsocket", str(self.socket), "--dir", str(self.folder)]
+        command += ["--save", "", "--logfile", "redis.log", *self._options]
+        if self._password:
+            command += ["--requirepass", self._password]
         self._child = subprocess.Popen(command, stdin=subprocess.DEVNULL, start_new_session=True)
         deadline = time.monotonic() + 10
         while not self._answers():
-            assert self._child.poll() is None, (self._folder / "redis.log").read_text()
+            assert self._child.poll() is None, (self.folder / "redis.log").read_text()
             assert time.monotonic() < deadline, "the test's Redis does not start"
             time.sleep(0.01)
 
@@ -59,13 +84,28 @@ class RedisProcess:
 
 
 @contextmanager
-def redis_process() -> Iterator[RedisProcess]:
+def redis_process(
+    *options: str, port: int = 0, program: Path | None = None, password: str = ""
+) -> Iterator[RedisProcess]:
     # Not pytest's own temporary folder: a socket's path is short.
     folder = Path(tempfile.mkdtemp(prefix="gbt-"))
-    server = RedisProcess(folder)
+    server = RedisProcess(folder, *options, port=port, program=program, password=password)
     try:
         server.start()
         yield server
     finally:
         server.kill()
         shutil.rmtree(folder, ignore_errors=True)
+
+
+def free_port() -> int:
+    """A loopback port that nobody listens on, nor on the one of its cluster bus."""
+    while True:
+        with socket.socket() as first, socket.socket() as second:
+            first.bind(("127.0.0.1", 0))
+            port: int = first.getsockname()[1]
+            try:
+                second.bind(("127.0.0.1", port + 10_000))
+            except (OSError, OverflowError):
+                continue
+            return port

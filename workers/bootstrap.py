@@ -58,6 +58,8 @@ class Environment:
                 in_use = os.open(self._folder / _IN_USE, os.O_RDWR | os.O_CREAT, 0o600)
                 fcntl.flock(in_use, fcntl.LOCK_SH)
                 os.set_inheritable(in_use, True)
+            # Each process would compile all that it imports anew, two seconds of it: this environment is our own.
+            os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
             os.execv(self._python, [str(self._python), str(self._folder / "bin" / program), *arguments])
         except OSError as error:
             where = error.filename or self._folder

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import gc
+import multiprocessing
 import os
 import signal
-import subprocess
 import sys
 import threading
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from contextlib import suppress
+from multiprocessing.connection import Connection
 from pathlib import Path
+from typing import Any
 
 from workers.parent import WITH_PARENT
 
@@ -18,22 +21,32 @@ _LONGEST_PAUSE = 30.0
 
 
 class Child:
-    """`celery -A workers ...`, in a session of its own, so that an interrupt from the keyboard does not reach it. Its
-    console goes to a file. `revive` is called before it is started again."""
+    """`work`, in a process and a session of its own, so that an interrupt from the keyboard does not reach it. Its
+    console goes to a file. `revive` is called before it is started again.
+
+    The first is forked off while this process has no threads: all that it needs is imported already, which saves the
+    start of another Python. One that is started again, when there are threads, is a new Python; so `work` can be
+    pickled.
+    """
 
     def __init__(
-        self, command: Sequence[str], environment: Mapping[str, str], console: Path, revive: Callable[[], None]
+        self, work: Callable[[], None], environment: Mapping[str, str], console: Path, revive: Callable[[], None]
     ) -> None:
-        self._command = [sys.executable, "-m", "celery", "-A", "workers", *command]
-        self._environment = {**environment, WITH_PARENT: "1"}
+        self._work, self._environment = work, dict(environment)
         self._console, self._revive = console, revive
         self._ending = threading.Event()
         self._turn = threading.Lock()
-        self._process = self._started()
+        self._process, self._lifeline = self._started()
         self._watch: threading.Thread | None = None
 
     def alive(self) -> bool:
-        return self._process.poll() is None
+        return bool(self._process.is_alive())
+
+    def ready(self, seconds: float) -> bool:
+        """Wait until it says that it is; False if it dies before, or does not in time."""
+        with suppress(EOFError, OSError):
+            return self._lifeline.poll(seconds) and bool(self._lifeline.recv_bytes())
+        return False
 
     def keep_alive(self) -> None:
         """From now on it is started again when it dies."""
@@ -48,47 +61,64 @@ class Child:
             process = self._process
         ways = ((signal.SIGTERM, patience), (signal.SIGQUIT, 5.0)) if patience else ()
         for way, seconds in ways:
-            if process.poll() is None:
-                process.send_signal(way)
-                try:
-                    process.wait(seconds)
-                except subprocess.TimeoutExpired:
-                    continue
-        self._kill(process)
+            if process.is_alive():
+                with suppress(ProcessLookupError):
+                    os.kill(process.pid, way)
+                process.join(seconds)
+        self._kill()
         if self._watch:
             self._watch.join()
 
-    def _started(self) -> subprocess.Popen[bytes]:
+    def _started(self) -> tuple[Any, Connection]:
         self._console.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        with self._console.open("ab") as console:
-            return subprocess.Popen(
-                self._command,
-                env={**os.environ, **self._environment},
-                stdin=subprocess.PIPE,
-                stdout=console,
-                stderr=console,
-                start_new_session=True,
-            )
+        context: Any = multiprocessing.get_context("fork" if threading.active_count() == 1 else "spawn")
+        forked = context.get_start_method() == "fork"
+        theirs, ours = context.Pipe()
+        for stream in (sys.stdout, sys.stderr):
+            stream.flush()
+        process = context.Process(
+            target=_enter, args=(self._work, self._environment, self._console, (theirs, ours if forked else None))
+        )
+        process.start()
+        theirs.close()
+        return process, ours
 
     def _keep(self) -> None:
         pause = 1.0
         while True:
-            self._process.wait()
+            self._process.join()
             if self._ending.wait(pause):
                 return
             pause = min(2 * pause, _LONGEST_PAUSE)
-            self._kill(self._process)
+            self._kill()
             self._revive()
             with self._turn:
                 if self._ending.is_set():
                     return
-                self._process = self._started()
+                self._process, self._lifeline = self._started()
 
-    @staticmethod
-    def _kill(process: subprocess.Popen[bytes]) -> None:
+    def _kill(self) -> None:
         """All processes of its session, also those that outlived it."""
         with suppress(ProcessLookupError):
-            os.killpg(process.pid, signal.SIGKILL)
-        process.wait()
-        if process.stdin:
-            process.stdin.close()
+            os.killpg(self._process.pid, signal.SIGKILL)
+        self._process.join()
+        self._lifeline.close()
+
+
+def _enter(
+    work: Callable[[], None], environment: dict[str, str], console: Path, ends: tuple[Connection, Connection | None]
+) -> None:
+    """In the new process: nothing of the command's is left but what was imported."""
+    os.setsid()
+    for number in (signal.SIGTERM, signal.SIGHUP, signal.SIGINT):
+        signal.signal(number, signal.SIG_DFL)
+    lifeline, inherited = ends
+    if inherited is not None:
+        inherited.close()  # or the command's end would never be seen
+    output = os.open(console, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+    for stream in (sys.stdout, sys.stderr):
+        os.dup2(output, stream.fileno())
+    os.close(output)
+    os.environ.update(environment, **{WITH_PARENT: str(lifeline.fileno())})
+    gc.freeze()  # what was imported stays shared with the processes that this one forks
+    work()

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import os
+import sys
 import threading
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -59,24 +61,25 @@ def embedded(
 
         keeper = _Keeper(settings, private)
         keeper.hand_back()
-        console = settings.state / "logs" / "console.log"
-        name = f"{settings.host}-{os.getpid()}@{settings.host}"
-        command = ["worker", "--hostname", name, "--queues", ",".join(queues(settings.host, pools))]
-        command += ["--concurrency", str(concurrency), "--without-gossip", "--without-mingle", "--loglevel", "INFO"]
-        worker = stack.enter_context(_running(Child(command, environment, console, keeper.revive)))
-        if beat:
-            beating = ["beat", "--loglevel", "INFO", "--pidfile", ""]
-            stack.enter_context(_running(Child(beating, environment, console, lambda: None))).keep_alive()
-        # Only now: it takes a second, in which the worker starts too.
         from workers.celery import app
 
+        console = settings.state / "logs" / "console.log"
+        name = f"{settings.host}-{os.getpid()}@{settings.host}"
+        work = partial(_work, name, queues(settings.host, pools), concurrency)
+        worker = stack.enter_context(_running(Child(work, environment, console, keeper.revive)))
+        if beat:
+            stack.enter_context(_running(Child(_beat, environment, console, lambda: None))).keep_alive()
         stack.enter_context(keeper.keeping())
-        _await_ready(app, name, worker, console)
+        if not worker.ready(_READY_SECONDS):
+            raise Unavailable(f"the worker does not start: `{console}` says why")
         worker.keep_alive()
         yield app
         with suppress(redis.RedisError, OperationalError):
-            if private and _is_alone_and_idle(app, name):
-                worker.end(patience=0)  # nothing is under way, and a warm shutdown takes two seconds all the same
+            if private and _is_idle(app, name):
+                # Nothing is under way, and a warm shutdown takes two seconds all the same. Should another command share
+                # the broker, a message of its run may have come into this worker's hands just now.
+                worker.end(patience=0)
+                keeper.hand_back()
 
 
 class _Keeper:
@@ -132,6 +135,30 @@ class _Keeper:
             tend(self._installation, datetime.now(UTC), silence)
 
 
+def _work(name: str, queues: tuple[str, ...], concurrency: int) -> None:
+    """`celery worker`, without its command line."""
+    from workers.celery import app
+
+    worker: Any = app.Worker(
+        hostname=name,
+        queues=list(queues),
+        concurrency=concurrency,
+        without_gossip=True,
+        without_mingle=True,
+        loglevel="INFO",
+    )
+    worker.start()
+    sys.exit(worker.exitcode)
+
+
+def _beat() -> None:
+    """`celery beat`, likewise."""
+    from workers.celery import app
+
+    beat: Any = app.Beat(loglevel="INFO")
+    beat.run()
+
+
 @contextmanager
 def _running(child: Child) -> Iterator[Child]:
     try:
@@ -143,21 +170,12 @@ def _running(child: Child) -> Iterator[Child]:
         child.end(patience=_PATIENCE)
 
 
-def _await_ready(app: Celery, name: str, worker: Child, console: Path) -> None:
-    deadline = time.monotonic() + _READY_SECONDS
-    control: Any = app.control
-    while not control.broadcast("ping", reply=True, destination=[name], limit=1, timeout=0.25):
-        if not worker.alive() or time.monotonic() > deadline:
-            raise Unavailable(f"the worker does not start: `{console}` says why")
-
-
-def _is_alone_and_idle(app: Celery, name: str) -> bool:
-    """Whether the worker has nothing to do, and no other shares its broker: that one's messages could be in its hands.
-    The last task may take a moment to be over."""
+def _is_idle(app: Celery, name: str) -> bool:
+    """Whether the worker has nothing to do. The last task may take a moment to be over."""
     control: Any = app.control
     for _ in range(10):
         replies = control.broadcast("active", reply=True, destination=[name], limit=1, timeout=1.0)
         if replies and not any(reply.get(name) for reply in replies):
-            return [found for reply in control.ping(timeout=0.2) for found in reply] == [name]
+            return True
         time.sleep(0.02)
     return False

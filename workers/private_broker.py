@@ -26,6 +26,7 @@ from tasks.settings import Settings
 _SERVERS = ("valkey-server", "redis-server")
 _START_SECONDS = 10.0
 _started: dict[int, subprocess.Popen[bytes]] = {}
+_locks: set[IO[str]] = set()
 
 
 @contextmanager
@@ -40,7 +41,7 @@ def private_broker(settings: Settings) -> Iterator[str]:
         users, starting = (folder / "users.lock").open("a"), (folder / "starting.lock").open("a")
     except OSError as error:
         raise Unavailable(f"the folder of the private broker `{folder}` can't be used: {error.strerror}") from error
-    with users, starting:
+    with users, starting, _not_inherited(users, starting):
         with _locked(starting):
             # Shared by all users: whoever gets it for himself alone when leaving is the last.
             fcntl.flock(users, fcntl.LOCK_SH)
@@ -159,6 +160,24 @@ def _make_private(folder: Path) -> None:
         raise SettingsError(f"`{folder}` must be a folder of this user alone: remove it, or choose a shorter `state`")
     if found.st_mode & 0o077:
         folder.chmod(0o700)
+
+
+@contextmanager
+def _not_inherited(*files: IO[str]) -> Iterator[None]:
+    """A lock belongs to the command, not to the worker that is forked from it and may outlive it for a moment."""
+    _locks.update(files)
+    try:
+        yield
+    finally:
+        _locks.difference_update(files)
+
+
+def _let_go() -> None:
+    while _locks:
+        _locks.pop().close()
+
+
+os.register_at_fork(after_in_child=_let_go)
 
 
 @contextmanager

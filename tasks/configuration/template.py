@@ -22,6 +22,9 @@ from tasks.settings import Keep, KeysSettings, PlanSettings, Settings, SourceSet
 OWN = (".geometra-backup", "keys", "backups")
 """What this program keeps beside backup.toml by default; no source takes it."""
 
+_ADDRESSES = {"redis": "redis://{}", "postgres": "postgresql://postgres@{}/postgres", "chroma": "http://{}"}
+"""The URL of a server that was found, by the kind of source that captures it."""
+
 
 def render(
     found: Found,
@@ -59,7 +62,8 @@ def render(
 
 def _sources(page: _Page, found: Found, kinds: Mapping[str, type[SourceSettings]], destination: Path) -> None:
     recognised = [one for one in found.recognised if one.kind in kinds]
-    if not recognised:
+    services = [one for one in found.services if one.kind in kinds]
+    if not recognised and not services:
         page.comment("Nothing here was recognised, so all of this folder is taken; name folders instead.", gap=True)
         recognised = [Recognised("docs", (found.folder,))]
     names: set[str] = set()
@@ -67,14 +71,15 @@ def _sources(page: _Page, found: Found, kinds: Mapping[str, type[SourceSettings]
         name = _free(names, one.kind.replace("_", "-"))
         page.table(f"sources.{name}", about(kinds[one.kind]))
         page.options(kinds[one.kind], _values(one, kinds[one.kind], found.folder, destination), kind=one.kind)
+    for service in services:
+        page.table(f"sources.{_free(names, service.kind)}", about(kinds[service.kind]))
+        values = {"url": _ADDRESSES[service.kind].format(service.address)}
+        page.options(kinds[service.kind], values, kind=service.kind)
     page.gap()
-    if missing := [kind for kind in kinds if kind not in {one.kind for one in recognised}]:
+    here = {one.kind for one in recognised} | {one.kind for one in services}
+    if missing := [kind for kind in kinds if kind not in here]:
         kinds_left = ", ".join(missing)
         page.comment(f"Kinds that nothing here was found for: {kinds_left}. `geometra-backup options` explains them.")
-    for service in found.services:
-        if service.kind not in kinds:
-            kind = service.kind
-            page.comment(f"Found {kind} on {service.address}: sources of the kind `{kind}` come in a later version.")
     if found.cut_short:
         page.comment("There was more than a few seconds' look could take in: add what is missing.")
 

@@ -6,7 +6,8 @@ Content-defined: FastCDC (Xia et al., USENIX ATC 2016, and the 2020 revision) by
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterator
+from bisect import bisect_right
+from itertools import accumulate
 from typing import Protocol
 
 from tasks.errors import BackupError
@@ -19,14 +20,18 @@ GREATEST = 2 << 20
 
 _SQLITE = b"SQLite format 3\0"
 _CONTENT = {
-    # cut: least, expected, greatest chunk
+    # cut: least, expected, greatest chunk. The first two are for streams of small records that change anywhere.
+    "c1": (256, 1 << 10, 4 << 10),
+    "c4": (1 << 10, 4 << 10, 16 << 10),
     "c64": (16 << 10, 64 << 10, 256 << 10),
     "c256": (64 << 10, 256 << 10, 1 << 20),
     "c1024": (256 << 10, 1 << 20, 2 << 20),
 }
-_PAGES = {"p4": 4 << 10, "p16": 16 << 10}
+_PAGES = {"p4": 4 << 10, "p8": 8 << 10, "p16": 16 << 10, "p32": 32 << 10, "p64": 64 << 10}
 _DOUBTFUL = 256
 _BY_SIZE = ((256 << 20, "c64"), (4 << 30, "c256"))
+
+FINEST = "c1"
 
 CUTS = ("w", *_CONTENT, *_PAGES)
 
@@ -34,7 +39,7 @@ CUTS = ("w", *_CONTENT, *_PAGES)
 class Chunker(Protocol):
     """Cuts one stream, buffer by buffer."""
 
-    def cut(self, data: memoryview, last: bool) -> Iterator[int]:
+    def cut(self, data: memoryview, last: bool) -> list[int]:
         """Ends of chunks within `data`, which begins at a chunk's start; unless it is the last of the stream, what
         follows the last end must come again at the start of the next buffer."""
         ...
@@ -46,11 +51,12 @@ class Pages:
     def __init__(self, size: int) -> None:
         self._size = size
 
-    def cut(self, data: memoryview, last: bool) -> Iterator[int]:
+    def cut(self, data: memoryview, last: bool) -> list[int]:
         whole = len(data) // self._size * self._size
-        yield from range(self._size, whole + 1, self._size)
+        ends = list(range(self._size, whole + 1, self._size))
         if last and whole < len(data):
-            yield len(data)
+            ends.append(len(data))
+        return ends
 
 
 class Content:
@@ -69,15 +75,12 @@ class Content:
         least, expected, greatest = _CONTENT[cut]
         self._cutter = FastCDC(expected - least, min_size=least, max_size=greatest, normalized_chunking=2, seed=seed)
 
-    def cut(self, data: memoryview, last: bool) -> Iterator[int]:
-        # A cut this close to the end may only be there because the buffer ends.
-        trusted = len(data) if last else len(data) - _DOUBTFUL
-        end = 0
-        for chunk in self._cutter.cut_buf(data):
-            end += chunk.length
-            if end > trusted:
-                return
-            yield end
+    def cut(self, data: memoryview, last: bool) -> list[int]:
+        ends = list(accumulate([chunk.length for chunk in self._cutter.cut_buf(data)]))
+        if not last:
+            # A cut this close to the end may only be there because the buffer ends.
+            del ends[bisect_right(ends, len(data) - _DOUBTFUL) :]
+        return ends
 
 
 class Cutting:
@@ -99,5 +102,11 @@ def choose(size: int, start: memoryview, previous: str, hint: str) -> str:
         if wanted in CUTS and wanted != "w":
             return wanted
     if start[: len(_SQLITE)] == _SQLITE:
-        return "p16"
+        return _for_pages(int.from_bytes(start[16:18], "big"))
     return next((cut for limit, cut in _BY_SIZE if size < limit), "c1024")
+
+
+def _for_pages(size: int) -> str:
+    """The cut for SQLite's pages of `size` bytes (which writes 65536 as 1): the least that a page fits into. Chunks of
+    several pages would save a little on names and store many times more of what a few changed rows touch."""
+    return next((cut for cut, pages in _PAGES.items() if size <= pages and size != 1), "p64")

@@ -3,12 +3,9 @@
 from __future__ import annotations
 
 from bisect import bisect_left
-from typing import Any
 
-import numpy
-from numpy.typing import NDArray
+from tasks.repository.numbers import Numbers, numpy
 
-Numbers = NDArray[Any]
 _HALVES = numpy.dtype([("high", ">u8"), ("low", ">u8")])
 
 
@@ -80,15 +77,35 @@ class NameSet:
         if name in self._young or any(run.row(name) >= 0 for run in self._runs):
             return False
         self._young.add(name)
-        if len(self._young) >= self._YOUNG:
-            self._runs.append(_sorted(*halves(b"".join(self._young))))
-            self._young.clear()
-            while len(self._runs) > 1 and len(self._runs[-2]) < 2 * len(self._runs[-1]):
-                newer, older = self._runs.pop(), self._runs.pop()
-                high = numpy.concatenate([older.high, newer.high])
-                low = numpy.concatenate([older.low, newer.low])
-                self._runs.append(_sorted(high, low))
+        self._age()
         return True
+
+    def add_all(self, names: list[bytes], places: list[int]) -> list[int]:
+        """Add the names at `places`; the places of those that were not there yet."""
+        for run in self._runs:
+            if not places:
+                return places
+            there = run.rows(b"".join([names[at] for at in places])).tolist()
+            places = [at for at, row in zip(places, there, strict=True) if row < 0]
+        young, added = self._young, []
+        for at in places:
+            if (name := names[at]) not in young:
+                young.add(name)
+                added.append(at)
+        self._age()
+        return added
+
+    def _age(self) -> None:
+        """Many young names become a sorted run, and runs of about one length become one."""
+        if len(self._young) < self._YOUNG:
+            return
+        self._runs.append(_sorted(*halves(b"".join(self._young))))
+        self._young.clear()
+        while len(self._runs) > 1 and len(self._runs[-2]) < 2 * len(self._runs[-1]):
+            newer, older = self._runs.pop(), self._runs.pop()
+            high = numpy.concatenate([older.high, newer.high])
+            low = numpy.concatenate([older.low, newer.low])
+            self._runs.append(_sorted(high, low))
 
 
 def _sorted(high: Numbers, low: Numbers) -> SortedNames:

@@ -2,19 +2,36 @@
 
 from __future__ import annotations
 
+import re
 import zlib
 from collections.abc import Callable, Iterator
 from typing import Any
 
 import msgpack
 
-from tasks.errors import BackupError
+from tasks.errors import BackupError, NewerFormat
 from tasks.item import Entry, Stored
 from tasks.repository.pack import NAME
 
 _GROUP_MASK, _GROUP_MOST, _GROUP_BYTES = 15, 512, 1 << 20
 GREATEST_RECORD = 32 << 20
-_NODE_MASK, _NODE_LEAST, _NODE_MOST = 63, 64, 1024
+
+
+class Nodes:
+    """The size of a list's nodes: one ends after a name whose last byte is 0 mod `least` (a power of two) if it has at
+    least so many names, or at `most`."""
+
+    def __init__(self, least: int, most: int) -> None:
+        self.least, self.most, self.mask = least, most, least - 1
+        self.last_bytes = re.compile(b"[%s]" % re.escape(bytes(range(0, 256, least))))
+
+
+NODES = Nodes(64, 1024)
+FINE_NODES = Nodes(8, 128)
+"""For chunks of 1 KiB: where one in twenty has changed, so has every longer node, and lists cost what data does."""
+
+_COLUMNS = 1
+"""The first of what a record says of its content's order: FORMAT.md, *Columns*."""
 
 _TEXT = "surrogateescape"
 _pack = msgpack.Packer(autoreset=True, unicode_errors=_TEXT).pack
@@ -24,7 +41,7 @@ def encode(item: Stored) -> bytes:
     """One record."""
     entry = item.entry
     rare: dict[str, Any] | None = None
-    if entry.link or entry.device or entry.xattrs or entry.extents is not None or entry.digest:
+    if entry.link or entry.device or entry.xattrs or entry.extents is not None or entry.digest or item.columns:
         rare = {
             key: value
             for key, value in (
@@ -33,6 +50,7 @@ def encode(item: Stored) -> bytes:
                 ("x", entry.xattrs),
                 ("e", entry.extents),
                 ("h", entry.digest),
+                ("T", (_COLUMNS, *item.columns) if item.columns else ()),
             )
             if value or (key == "e" and value is not None)
         }
@@ -65,18 +83,26 @@ def decode(group: bytes | memoryview) -> Iterator[Stored]:
     unpacker.feed(group)
     try:
         for path, kind, mode, uid, gid, user, owner, mtime, size, first, second, cut, level, content, rare in unpacker:
-            entry = Entry(path, kind, mode, uid, gid, user, owner, mtime, size, (first, second), cut=cut)
+            version = first, second
             if rare:
-                entry = entry._replace(
-                    link=rare.get("l", b""),
-                    device=rare.get("d", 0),
-                    xattrs=rare.get("x", ()),
-                    extents=rare.get("e"),
-                    digest=rare.get("h", b""),
-                )
-            yield Stored(entry, level, content)
+                get = rare.get
+                link, device, xattrs = get("l", b""), get("d", 0), get("x", ())
+                more = link, device, xattrs, get("e"), cut, get("h", b"")
+                entry = Entry(path, kind, mode, uid, gid, user, owner, mtime, size, version, *more)
+                yield Stored(entry, level, content, _columns(path, rare))
+            else:
+                entry = Entry(path, kind, mode, uid, gid, user, owner, mtime, size, version, cut=cut)
+                yield Stored(entry, level, content)
     except (TypeError, AttributeError, msgpack.exceptions.UnpackException) as error:
         raise ValueError("no records") from error
+
+
+def _columns(path: bytes, rare: dict[str, Any]) -> tuple[int, ...]:
+    """Raises `NewerFormat` where the content is to be read in a way that is not known here."""
+    kind, *parts = rare.get("T", (_COLUMNS,))
+    if kind != _COLUMNS or any(key.isupper() and key != "T" for key in rare):
+        raise NewerFormat(f"{path!r} is stored in a way that this version can't read: use a newer one")
+    return tuple(parts)
 
 
 class Grouper:
@@ -114,16 +140,31 @@ class Grouper:
 class NameList:
     """A list of chunk names on its way into nodes: as many levels as it takes until no node was cut at one."""
 
-    def __init__(self, keep: Callable[[bytes], bytes]) -> None:
-        self._keep = keep
+    def __init__(self, keep: Callable[[bytes], bytes], nodes: Nodes = NODES) -> None:
+        self._keep, self._nodes = keep, nodes
         self._levels: list[bytearray] = [bytearray()]
 
     def add(self, name: bytes, level: int = 0) -> None:
         names = self._levels[level]
         names += name
         count = len(names) // NAME
-        if count >= _NODE_MOST or (count >= _NODE_LEAST and not name[-1] & _NODE_MASK):
+        nodes = self._nodes
+        if count >= nodes.most or (count >= nodes.least and not name[-1] & nodes.mask):
             self._close(level)
+
+    def extend(self, joined: bytes) -> None:
+        """Add many names, joined, with the same nodes as if they came one by one."""
+        nodes, last = self._nodes, joined[NAME - 1 :: NAME]
+        at, total, level = 0, len(last), self._levels[0]
+        while at < total:
+            room = nodes.most - len(level) // NAME
+            least = max(nodes.least - len(level) // NAME, 1)
+            cut = nodes.last_bytes.search(last, at + least - 1, at + room)
+            end = min(cut.end() if cut else at + room, total)
+            level += joined[at * NAME : end * NAME]
+            if cut or end == at + room:
+                self._close(0)
+            at = end
 
     def finish(self) -> tuple[int, bytes]:
         """Level and content of the list."""

@@ -5,11 +5,13 @@ from __future__ import annotations
 from typing import Any, Protocol
 
 from tasks.settings import SourceSettings
+from tasks.sources.chromadb import Chroma
 from tasks.sources.config import Config
 from tasks.sources.docs import Docs
 from tasks.sources.logs import Logs
 from tasks.sources.models import Models
 from tasks.sources.postgres import Postgres
+from tasks.sources.redis import Redis
 from tasks.sources.source import Source
 from tasks.sources.source_code import SourceCode
 from tasks.sources.test_data import TestData
@@ -25,10 +27,12 @@ class Kind(Protocol):
 
 
 SOURCES: dict[str, Kind] = {
+    "redis": Redis,
+    "postgres": Postgres,
+    "chroma": Chroma,
     "config": Config,
     "logs": Logs,
     "models": Models,
-    "postgres": Postgres,
     "source_code": SourceCode,
     "docs": Docs,
     "test_data": TestData,

@@ -1,4 +1,4 @@
-"""The engine alone, without Celery and without a night around it: one step of one source, as a program of its own."""
+"""The engine alone, without Celery and a night around it: one step of one source, to be looked at by a profiler."""
 
 from __future__ import annotations
 

@@ -60,13 +60,18 @@ def processes_of(house: House) -> dict[int, str]:
             command = (entry / "cmdline").read_bytes().replace(b"\0", b" ").decode()
         except OSError:
             continue
-        if str(house.folder).encode() in text and "embedded_night" not in command and command:
+        if str(house.folder).encode() in text and command and not is_night(int(entry.name), command):
             found[int(entry.name)] = command
     return found
 
 
+def is_night(process: int, command: str) -> bool:
+    """Whether it is what a test started: what that one started is forked from it, but in a session of its own."""
+    return "embedded_night" in command and os.getsid(process) == os.getsid(0)
+
+
 def workers_of(house: House) -> list[int]:
-    return [process for process, command in processes_of(house).items() if "-A workers worker" in command]
+    return [process for process, command in processes_of(house).items() if "-server" not in command]
 
 
 def assert_nothing_runs(house: House) -> None:

@@ -16,22 +16,23 @@ import click
 from tasks.errors import BackupError
 
 COMMANDS = {
-    # command: module, in the order in which a new user meets them
-    "try": "sampling",
-    "init": "init",
-    "check": "check",
-    "run": "run",
-    "serve": "serve",
-    "status": "status",
-    "list": "list",
-    "show": "show",
-    "find": "find",
-    "diff": "diff",
-    "restore": "restore",
-    "verify": "verify",
-    "prune": "prune",
-    "options": "options",
-    "completion": "completion",
+    # command: module and what it does, in the order in which a new user meets them
+    "try": ("sampling", "See it work: two nights on sample data, a disaster, a restore."),
+    "init": ("init", "Write a commented backup.toml for what is found, and make the keys."),
+    "check": ("check", "Try everything that tonight needs, changing nothing."),
+    "run": ("run", "Back up now: a plan, or every source."),
+    "serve": ("serve", "Workers, beat and a broker for this machine, in the foreground."),
+    "status": ("status", "What is proven, and what is late, of every source."),
+    "list": ("list", "The snapshots of one source, or of all."),
+    "show": ("show", "One snapshot: its figures, flaws, facts and proofs."),
+    "find": ("find", "Look for a path in all snapshots."),
+    "diff": ("diff", "What changed between two snapshots."),
+    "restore": ("restore", "Put a snapshot back: all of it, or only some paths."),
+    "verify": ("verify", "Read back what is stored, and keep the proof beside it."),
+    "prune": ("prune", "Let go what no rule keeps and something newer makes dispensable."),
+    "metrics": ("metrics", "Age, size, duration and proof of every source, for Prometheus."),
+    "options": ("options", "Every option of backup.toml, for each kind."),
+    "completion": ("completion", "The completion script of a shell."),
 }
 
 USAGE, INTERRUPTED = 2, 130
@@ -40,13 +41,17 @@ USAGE, INTERRUPTED = 2, 130
 class Lazy(click.Group):
     """Imports a command's module when it is asked for: completion and `--help` stay quick."""
 
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, text) for name, (_, text) in COMMANDS.items()])
+
     def list_commands(self, ctx: click.Context) -> list[str]:
         return list(COMMANDS)
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         if cmd_name not in COMMANDS:
             return None
-        command: click.Command = importlib.import_module(f"workers.cli.{COMMANDS[cmd_name]}").command
+        command: click.Command = importlib.import_module(f"workers.cli.{COMMANDS[cmd_name][0]}").command
         return command
 
 

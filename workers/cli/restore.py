@@ -18,6 +18,8 @@ from tasks.repository import Repository, Snapshot, open_keys
 from tasks.restore import Wanted, restore_from
 from tasks.sources import SOURCES
 from tasks.sources.source import Restoring, Source
+from tasks.stopwatch import Stopwatch
+from tasks.target import Target, target_of
 from workers.cli import screen
 from workers.cli.following import watching
 from workers.cli.main import subcommand
@@ -29,7 +31,10 @@ from workers.cli.session import Session, ask_passphrase, chosen
 @click.argument("paths", nargs=-1)
 @click.option("-s", "--snapshot", default="latest", show_default=True, help="An id, its beginning, or `latest`.")
 @click.option("--at", help="The newest snapshot at that time: `2026-11-23 02:30`, `yesterday`, `3 days ago`.")
-@click.option("-t", "--to", help="A folder; default: a new one here.")
+@click.option(
+    "-t", "--to", help="A folder, or a server: its URL, or `env:NAME`, `file:PATH`; default: a new folder here."
+)
+@click.option("-o", "--option", "options", multiple=True, metavar="NAME=VALUE", help="For a server; again for more.")
 @click.option("-m", "--match", "patterns", multiple=True, help="Only what matches, in gitignore style.")
 @click.option("-d", "--destination", help="From there; default: the first of the source's that answers.")
 @click.option(
@@ -45,6 +50,7 @@ def command(
     snapshot: str,
     at: str | None,
     to: str | None,
+    options: tuple[str, ...],
     patterns: tuple[str, ...],
     destination: str | None,
     folder: Path | None,
@@ -56,6 +62,7 @@ def command(
 
     Writes into a new folder, never outside it, and replaces nothing unless told to.
     """
+    watch = Stopwatch()
     sheet = _read_sheet(recovery_sheet) if recovery_sheet else None
     repository, zone = _open(session, source, destination, folder, sheet)
     if at is not None:
@@ -67,23 +74,39 @@ def command(
         found = chosen(repository, snapshot)
     if to is not None and not str(to).strip():
         raise click.UsageError("--to needs the name of a folder")
-    into = (Path(to) if to else Path(f"restored-{source}-{found.id}")).absolute()
-    wanted = Wanted(into, patterns, tuple(map(os.fsencode, paths)), Restoring(overwrite, owners=not no_owners))
     made = _source(session, found, repository.source, configured=folder is None)
+    into = target_of(made, to or f"restored-{source}-{found.id}", _options(options))
+    wanted = Wanted(into, patterns, tuple(map(os.fsencode, paths)), Restoring(overwrite, owners=not no_owners))
     with watching(f"restoring {source}", session.as_json) as progress:
         figures, missed = restore_from(repository, found, made, wanted, progress=progress)
+    figures |= watch.figures()
     if session.as_json:
-        screen.print_json({"snapshot": found.id, "into": into, "figures": figures, "not_restored": missed})
+        screen.print_json({"snapshot": found.id, "into": _shown(into), "figures": figures, "not_restored": missed})
         return
     screen.console.print(
         f"Restored {figures['items']:,.0f} items, {screen.size(figures['restored_bytes'])}, of {found.id}"
         f" in {screen.duration(figures['seconds'])} to",
     )
-    screen.console.print(str(into), markup=False, soft_wrap=True)
+    screen.console.print(_shown(into), markup=False, soft_wrap=True)
     for line in missed:
         screen.errors.print(f"Not given back: {line}", style="yellow", markup=False, soft_wrap=True)
     if not found.complete:
         screen.errors.print("This snapshot is incomplete: `show` names what it does not hold.", style="yellow")
+
+
+def _options(given: tuple[str, ...]) -> dict[str, list[str]]:
+    options: dict[str, list[str]] = {}
+    for text in given:
+        name, equals, value = text.partition("=")
+        if not equals or not name:
+            raise click.UsageError(f"--option takes NAME=VALUE, not `{text}`")
+        options.setdefault(name.strip(), []).append(value)
+    return options
+
+
+def _shown(target: Target) -> str:
+    """A folder's path, or an address as it was given: never the URL with a password that it refers to."""
+    return str(target if isinstance(target, Path) else target.url)
 
 
 def _read_sheet(path: Path) -> str:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import click
 
 from tasks.errors import BackupError, Damaged
+from tasks.stopwatch import Stopwatch
 from tasks.verify import verify
 from workers.cli import screen
 from workers.cli.following import watching
@@ -25,9 +27,10 @@ def command(session: Session, source: str | None, snapshot: str, destination: st
     for name in session.sources(source):
         for place in session.destinations(name, destination):
             with watching(f"verifying {name} at {place}", session.as_json) as progress:
+                watch = Stopwatch()
                 try:
                     found = verify(session.reader, name, place, snapshot, everything=everything, progress=progress)
-                    results.append(found.to_json())
+                    results.append(replace(found, figures=found.figures | watch.figures()).to_json())
                 except BackupError as error:
                     failure = {"kind": error.kind, "message": str(error)}
                     results.append({"source": name, "destination": place, "state": "failed", "failure": failure})

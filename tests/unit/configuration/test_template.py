@@ -13,7 +13,7 @@ import pytest
 from tasks.configuration import parse, problems, render
 from tasks.configuration.kinds import destination_kinds, source_kinds
 from tasks.configuration.reference import options
-from tasks.discovery import Found, Recognised, Service, discover
+from tasks.discovery import SERVICES, Found, Recognised, Service, discover
 from tasks.model import Model
 from tasks.settings import Keep, KeysSettings, PlanSettings, Settings
 from tasks.sources.filetree import FileTreeSettings
@@ -101,12 +101,13 @@ def test_repositories_of_one_name_are_told_apart_and_kept_clear_of_what_is_our_o
     assert source.exclude == ("/.geometra-backup/", "/keys/", "/backups/")
 
 
-def test_services_are_named_in_a_comment_and_nothing_else(tmp_path: Path) -> None:
-    found = Found(tmp_path, services=(Service("redis", "127.0.0.1:6379"), Service("chroma", "127.0.0.1:8000")))
-    text = render(found, now=NOW)
-    if "redis" not in source_kinds():
-        assert "# Found redis on 127.0.0.1:6379: sources of the kind `redis` come in a later version." in text
-    assert list(loaded(found).sources) == ["docs"]
+def test_a_server_that_answers_becomes_a_source_with_its_address_and_no_password(tmp_path: Path) -> None:
+    known = [kind for kind in SERVICES if kind in source_kinds()]
+    found = Found(tmp_path, services=tuple(Service(kind, f"127.0.0.1:{SERVICES[kind]}") for kind in known))
+    sources = loaded(found).sources
+    assert list(sources) == known
+    assert [source.kind for source in sources.values()] == known
+    assert "5432" in render(found, now=NOW)
 
 
 @pytest.mark.parametrize("zone", ["Europe/London", "Europe/Helsinki", "Africa/Cairo", "Australia/Lord_Howe", "UTC"])

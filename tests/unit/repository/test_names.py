@@ -68,3 +68,19 @@ def test_runs_that_merge_often_lose_nothing(young: int, added: list[bytes]) -> N
     for name in added + added[::-1]:
         assert names.add(name) == (name not in plain)
         plain.add(name)
+
+
+@pytest.mark.parametrize("young", [1, 2, 3, 7, 1 << 16])
+@given(st.lists(CLOSE_NAMES, max_size=5))
+def test_many_names_at_once_are_added_as_one_by_one(young: int, batches: list[list[bytes]]) -> None:
+    at_once, single = NameSet(), NameSet()
+    at_once._YOUNG = single._YOUNG = young
+    for batch in batches:
+        added = at_once.add_all(batch, list(range(len(batch))))
+        assert added == [at for at, name in enumerate(batch) if single.add(name)]
+
+
+def test_of_many_names_only_those_at_the_places_are_added() -> None:
+    names, made = NameSet(), [bytes([at]) * 16 for at in range(9)]
+    assert names.add_all(made, [1, 4, 5]) == [1, 4, 5]
+    assert names.add_all(made, list(range(9))) == [0, 2, 3, 6, 7, 8]

@@ -6,12 +6,13 @@ import random
 import zlib
 from collections.abc import Iterator
 
+import msgpack
 import pytest
 from blake3 import blake3
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tasks.errors import BackupError
+from tasks.errors import BackupError, NewerFormat
 from tasks.item import (
     BLOCK_DEVICE,
     CHARACTER_DEVICE,
@@ -26,7 +27,7 @@ from tasks.item import (
 )
 from tasks.repository import records
 from tasks.repository.pack import NAME
-from tasks.repository.records import Grouper, NameList, names_in
+from tasks.repository.records import FINE_NODES, NODES, Grouper, NameList, Nodes, names_in
 
 PATHS = st.lists(
     st.binary(min_size=1, max_size=12).filter(lambda part: b"\0" not in part and b"/" not in part),
@@ -53,7 +54,8 @@ ENTRIES = st.builds(
     cut=st.sampled_from(["", "w", "c64", "p16"]),
     digest=st.just(b"") | st.binary(min_size=32, max_size=32),
 )
-STORED = st.builds(Stored, ENTRIES, st.integers(0, 9), st.binary(max_size=64))
+COLUMNS = st.just(()) | st.lists(st.integers(0, (1 << 62) - 1), min_size=4, max_size=6).map(tuple)
+STORED = st.builds(Stored, ENTRIES, st.integers(0, 9), st.binary(max_size=64), COLUMNS)
 
 EXTREMES = {
     "before 1970": Entry(b"a", FILE, mtime_ns=-86_400 * 10**9 * 365 * 60 - 1),
@@ -88,6 +90,21 @@ def test_every_field_of_every_record_comes_back(items: list[Stored]) -> None:
     assert list(records.decode(memoryview(group))) == items
     for again, item in zip(records.decode(group), items, strict=True):
         assert [type(value) for value in again.entry] == [type(value) for value in item.entry]
+
+
+@pytest.mark.parametrize("rare", [{"T": [2, 100, 10, 4, 6]}, {"Z": b"", "l": b"x"}])
+def test_what_is_stored_in_a_way_of_the_future_is_refused_and_never_misread(rare: dict[str, object]) -> None:
+    fields = list(msgpack.unpackb(records.encode(Stored(Entry(b"a/later", FILE), 0, b"x" * NAME))))
+    fields[-1] = rare
+    with pytest.raises(NewerFormat, match="later"):
+        list(records.decode(msgpack.packb(fields)))
+
+
+def test_a_later_key_that_is_of_no_weight_does_not_disturb() -> None:
+    fields = list(msgpack.unpackb(records.encode(Stored(Entry(b"a", FILE, digest=bytes(32)), 0, b"x" * NAME))))
+    fields[-1]["q"] = b"something"
+    (item,) = records.decode(msgpack.packb(fields))
+    assert item.entry.digest == bytes(32)
 
 
 @given(st.binary(min_size=1, max_size=60))
@@ -233,3 +250,34 @@ def test_any_list_of_names_comes_back(names: list[bytes], repeated: int) -> None
     names = names + [bytes(16)] * repeated
     kept, level, content = listed(names)
     assert list(kept.flattened(level, content)) == names
+
+
+@pytest.mark.parametrize("nodes", [NODES, FINE_NODES], ids=["usual", "fine"])
+@given(
+    sizes=st.lists(st.integers(0, 3000), max_size=6),
+    seed=st.integers(0, 1 << 30),
+    masks=st.lists(st.sampled_from([0x00, 0x3F, 0xFF]), min_size=1, max_size=6),
+)
+def test_many_names_at_once_make_the_nodes_of_one_by_one(
+    nodes: Nodes, sizes: list[int], seed: int, masks: list[int]
+) -> None:
+    chance, kept = random.Random(seed), {False: list[bytes](), True: list[bytes]()}
+
+    def keeper(at_once: bool) -> NameList:
+        def keep(node: bytes) -> bytes:
+            kept[at_once].append(node)
+            return blake3(node).digest(NAME)
+
+        return NameList(keep, nodes)
+
+    single, at_once = keeper(False), keeper(True)
+    for at, size in enumerate(sizes):
+        # Last bytes that never end a node, that all do, and that do now and then.
+        mask = masks[at % len(masks)]
+        never = int(mask == 0)
+        names = [chance.randbytes(NAME - 1) + bytes([chance.randrange(256) & mask | never]) for _ in range(size)]
+        for name in names:
+            single.add(name)
+        at_once.extend(b"".join(names))
+    assert at_once.finish() == single.finish()
+    assert kept[True] == kept[False]

@@ -131,14 +131,14 @@ def test_a_growing_file_keeps_its_cut_and_costs_what_it_grew(repository: Reposit
 
 
 def test_a_hint_and_a_page_file_are_cut_by_pages(repository: Repository) -> None:
-    database = b"SQLite format 3\0" + noise(1, 4 * MIB - 16)
+    database = b"SQLite format 3\0" + (8192).to_bytes(2, "big") + noise(1, 4 * MIB - 18)
     snapshot = save(repository, {b"database": database, b"pages": File(noise(2, MIB), cut="p4")}, 0)
-    assert [item.entry.cut for item in repository.read(snapshot)] == ["p16", "p4"]
+    assert [item.entry.cut for item in repository.read(snapshot)] == ["p8", "p4"]
     changed = bytearray(database)
     for at in range(5):
         changed[at * 800_000 + 5000] ^= 1
     second = save(repository, {b"database": bytes(changed), b"pages": File(noise(2, MIB), cut="p4")}, 1)
-    assert second.figures["new_bytes"] == 5 * (16 << 10)
+    assert second.figures["new_bytes"] == 5 * (8 << 10)
     assert restored(repository, second)[b"database"] == changed
 
 
@@ -190,3 +190,47 @@ def test_any_nights_are_restored_as_they_were(repository: Repository, nights: li
     for snapshot, right in saved:
         assert restored(repository, snapshot) == right
         assert len(snapshot.flaws) <= sum(len(each) for each in nights)
+
+
+def records(chance: random.Random, count: int) -> list[bytes]:
+    """Rows as a database exports them, of some 300 bytes each, that compress a little."""
+    return [
+        b'{"id": %d, "user": "%s", "text": "%s"}\n'
+        % (number, chance.randbytes(8).hex().encode(), chance.randbytes(chance.randrange(85, 150)).hex().encode())
+        for number in range(count)
+    ]
+
+
+def test_of_a_stream_of_small_records_a_change_anywhere_costs_little_more_than_what_changed(
+    repository: Repository,
+) -> None:
+    chance = random.Random(12)
+    rows = records(chance, 60_000)
+    first = save(repository, {b"rows": File(b"".join(rows), cut="c1")}, 0)
+    before = stored_bytes(repository.destination)
+    for number in chance.sample(range(len(rows)), len(rows) // 100):
+        # Some rows become longer, some shorter.
+        rows[number] = rows[number][: -chance.randrange(3, 40)] + chance.randbytes(chance.randrange(20)).hex().encode()
+    second = save(repository, {b"rows": File(b"".join(rows), cut="c1")}, 1)
+    assert stored_bytes(repository.destination) - before < 0.075 * before, "of which a tenth part would be too much"
+    assert restored(repository, first) != restored(repository, second) == {b"rows": b"".join(rows)}
+    (item,) = repository.read(second)
+    assert item.entry.cut == "c1"
+
+
+@pytest.mark.parametrize("cut", ["c1", "c4", "p4"])
+def test_finely_cut_streams_share_what_others_hold_in_every_mixture(repository: Repository, cut: str) -> None:
+    """Known, new and repeated chunks side by side, over several buffers and blocks."""
+    chance = random.Random(3)
+    parts = [chance.randbytes(chance.randrange(40, 300_000)) for _ in range(60)]
+    mixed = [*parts, *chance.choices(parts, k=60), b"end"]
+    chance.shuffle(mixed)
+    one: dict[bytes, File | bytes] = {b"a": File(b"".join(parts[::2]), cut=cut)}
+    files = {**one, b"b": File(b"".join(mixed), cut=cut), b"c": bytes(9 * MIB)}
+    first = save(repository, one, 0)
+    second = save(repository, files, 1)
+    assert restored(repository, first) == contents(one)
+    assert restored(repository, second) == contents(files)
+    assert repository.check(depth="content").good
+    assert second.figures["new_bytes"] < sum(map(len, contents(files).values())) * 0.9
+    assert save(repository, files, 2).figures["new_bytes"] == 0

@@ -1,0 +1,132 @@
+"""A persist folder as items: `<name>/chroma.sqlite3`, and a folder of files for each vector segment."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Iterator
+from functools import partial
+from pathlib import Path
+
+from tasks.errors import SourceError
+from tasks.item import Entry, Facts, Flaw, Item, Reading, Stored, Unreadable
+from tasks.sources.chroma.facts import count
+from tasks.sources.chroma.free_pages import clear
+from tasks.sources.chroma.records import NotWhole
+from tasks.sources.chroma.scratch import scratch_folder
+from tasks.sources.chroma.snapshot import Copy, take
+from tasks.sources.chroma.stored_folder import DATABASE, StoredCollection, StoredFolder
+from tasks.sources.file_entry import OwnerNames, file_entry, other_entry
+from tasks.sources.hnsw import ROWS, columns
+
+_ROWS = "/" + os.fsdecode(ROWS)
+_START = 256
+_NAMED = 5
+
+
+class FolderCapture:
+    """A `Capture` of a folder that a live process may be writing, as it was at one moment."""
+
+    def __init__(self, label: str, folder: Path, scratch: Path) -> None:
+        if not os.path.isfile(folder / DATABASE):
+            raise SourceError(f"there is no `{DATABASE}` in `{folder}`: name the folder that Chroma persists to")
+        self._label, self._folder, self._scratch = label, folder, scratch
+        self._flaws: list[Flaw] = []
+        self._facts: Facts = {}
+
+    def __iter__(self) -> Iterator[Item]:
+        with scratch_folder(self._scratch) as scratch:
+            copy = take(self._folder, scratch)
+            flaws = {f"{name}/data_level0.bin": why for name, why in copy.doubtful.items()}
+            try:
+                self._facts, found = folder_facts(scratch)
+                flaws = found | flaws
+                clear(scratch / DATABASE)
+            except NotWhole as error:
+                flaws[DATABASE] = str(error)
+            self._flaws += [Flaw(self._path(path), "partial", why) for path, why in sorted(flaws.items())]
+            yield from self._items(copy)
+
+    def stored(self, item: Stored) -> None: ...
+
+    def flaws(self) -> Iterable[Flaw]:
+        return self._flaws
+
+    def facts(self) -> Facts:
+        return self._facts
+
+    def _items(self, copy: Copy) -> Iterator[Item]:
+        owners = OwnerNames()
+        yield Item(other_entry(self._path(""), os.stat(self._folder), owners))
+        for path in sorted([*copy.files, *copy.folders], key=lambda each: each.split("/")):
+            if path in copy.folders:
+                yield Item(other_entry(self._path(path), copy.folders[path], owners))
+                continue
+            entry = file_entry(self._path(path), copy.files[path], owners)
+            if path in copy.untold:
+                entry = entry._replace(version=(0, entry.version[1]))
+            rows = _columns(copy.folder / path) if path.endswith(_ROWS) else ()
+            yield Item(entry, partial(CopiedFile, copy.folder / path, entry), columns=rows)
+
+    def _path(self, path: str) -> bytes:
+        return os.fsencode(f"{self._label}/{path}" if path else self._label)
+
+
+def folder_facts(folder: Path) -> tuple[Facts, dict[str, str]]:
+    """The facts of a folder that nobody writes, and what is wrong in it, by path. Raises `NotWhole` where its database
+    can't be read."""
+    facts: Facts = {}
+    wrong: dict[str, str] = {}
+    records = 0
+    with StoredFolder(folder) as stored:
+        stored.check()
+        collections = stored.collections()
+        for each in collections:
+            try:
+                counting = count(each)
+            except NotWhole as error:
+                wrong[f"{each.segment}/data_level0.bin"] = f"collection `{each.about.label}`: {error}"
+                continue
+            records += counting.records
+            facts |= counting.facts() | {f"answers {each.about.label}": counting.queries}
+            if flaw := _unsound(each):
+                wrong[f"{each.segment}/data_level0.bin"] = flaw
+    facts |= {"collections": [each.about.label for each in collections], "records": records}
+    return facts, wrong
+
+
+def _unsound(collection: StoredCollection) -> str:
+    label, missing = collection.about.label, collection.without_vector
+    if missing:
+        named = ", ".join(f"`{name}`" for name in missing[:_NAMED])
+        return f"{len(missing)} records of the collection `{label}` have no vector in Chroma itself, such as {named}"
+    if collection.without_record:
+        return f"{collection.without_record} vectors of the collection `{label}` belong to no record in Chroma itself"
+    return ""
+
+
+def _columns(rows: Path) -> tuple[int, ...]:
+    """What the repository is told of an index file, so that its vectors, which stay, are stored apart from its links,
+    which don't."""
+    try:
+        with open(rows, "rb") as file, open(rows.with_name("header.bin"), "rb") as header:
+            return columns(header.read(_START), file.read(_START), rows.stat().st_size)
+    except OSError:
+        return ()  # what is missing is told elsewhere
+
+
+class CopiedFile:
+    """A `Stream` of a file of our own, with the entry of what it is a copy of."""
+
+    def __init__(self, path: Path, entry: Entry) -> None:
+        try:
+            self._file = open(path, "rb", buffering=0)  # noqa: SIM115 - `close` does
+        except OSError as error:
+            raise Unreadable(str(error.strerror)) from error
+        self._entry = entry
+
+    def readinto(self, buffer: memoryview, /) -> int:
+        return self._file.readinto(buffer) or 0
+
+    def close(self) -> Reading:
+        self._file.close()
+        return Reading(self._entry)

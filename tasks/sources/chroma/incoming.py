@@ -1,0 +1,53 @@
+"""The collections of a snapshot, whichever of the two ways it was taken, ready to be read."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from functools import partial
+from pathlib import Path
+
+from tasks.errors import Damaged, NotFound
+from tasks.item import FILE, Stored, StoredItems
+from tasks.sources.chroma.columns import ABOUT, FILES, Columns, File, opened
+from tasks.sources.chroma.records import NotWhole, Records
+from tasks.sources.chroma.scratch import scratch_folder
+from tasks.sources.chroma.stored_folder import DATABASE, StoredFolder
+from tasks.sources.file_restore import restore_files
+from tasks.sources.source import Restoring
+
+
+@contextmanager
+def incoming(items: StoredItems, chosen: Iterable[Stored], scratch: Path) -> Iterator[list[Records]]:
+    """A folder's files are put into a scratch folder first; an export is read as it is stored. Raises `Damaged`,
+    `NotFound` where no collection is among the chosen."""
+    files = {item.entry.path: item for item in chosen}
+    database = next((path for path in files if path.rpartition(b"/")[2] == DATABASE.encode()), None)
+    try:
+        if database is not None:
+            with scratch_folder(scratch) as folder:
+                restore_files(items, list(files.values()), folder, Restoring(owners=False))
+                with StoredFolder(folder / database.decode().rpartition("/")[0]) as stored:
+                    yield list(stored.collections())
+        else:
+            yield [Columns(partial(_opened, items, files, folder)) for folder in _folders(files)]
+    except NotWhole as error:
+        raise Damaged(f"the snapshot can't be read as a Chroma: {error}") from error
+
+
+def _folders(files: dict[bytes, Stored]) -> list[bytes]:
+    end = b"/" + ABOUT.encode()
+    folders = [path.removesuffix(end) for path in files if path.endswith(end)]
+    whole = [folder for folder in folders if all(folder + b"/" + name.encode() in files for name in FILES)]
+    if not whole:
+        raise NotFound(
+            f"no whole collection is among what was chosen: choose all files of one, or the folder with `{DATABASE}`"
+        )
+    return whole
+
+
+def _opened(items: StoredItems, files: dict[bytes, Stored], folder: bytes, name: str) -> File:
+    item = files[folder + b"/" + name.encode()]
+    if item.entry.type != FILE:
+        raise NotWhole(f"`{name}` is no file")
+    return opened(items.open(item))

@@ -1,0 +1,172 @@
+"""Collections into a running server: in batches, going on where an earlier try ended, and never into other data."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field, replace
+
+from tasks.errors import NotFound, Occupied, SettingsError, Unavailable
+from tasks.sources.chroma.facts import line
+from tasks.sources.chroma.records import BATCH, Batch, Collection, Record, Records
+from tasks.sources.chroma.server import Server, ServerCollection
+from tasks.sources.chroma.settings import ChromaTarget
+from tasks.sources.chroma.stored_folder import StoredCollection
+
+_MOST_BYTES = 8 << 20
+_ULPS = 16
+"""Units in the last place by which a cosine vector may differ after it went to a server and back."""
+
+
+def chosen_collections(known: Sequence[Records], target: ChromaTarget) -> list[tuple[Records, Collection]]:
+    """The collections to restore, and what each is to be there. Raises `NotFound`, `SettingsError`."""
+    wanted = target.collection
+    taken = [each for each in known if wanted is None or wanted in (each.about.name, each.about.label)]
+    if not taken and wanted is not None:
+        names = ", ".join(f"`{each.about.label}`" for each in known[:20]) or "none"
+        raise NotFound(f"the snapshot has no collection `{wanted}`; it has {names}")
+    placed = []
+    for each in taken:
+        about = each.about
+        placed.append(
+            replace(
+                about,
+                tenant=target.tenant or about.tenant,
+                database=target.database or about.database,
+                name=target.as_ or about.name,
+            )
+        )
+    if len({about.label for about in placed}) < len(placed):
+        raise SettingsError(
+            "two collections would have one name there: say which one with `collection=tenant/database/name`"
+        )
+    return list(zip(taken, placed, strict=True))
+
+
+@dataclass(slots=True)
+class _Present:
+    """What a collection holds already: the ids that the snapshot has alike, has otherwise, and has not."""
+
+    alike: set[str] = field(default_factory=set)
+    other: set[str] = field(default_factory=set)
+    foreign: set[str] = field(default_factory=set)
+
+
+class CollectionRestore:
+    """Puts one collection back. `replace`: what is there and is not the snapshot's goes; `mix`: it stays."""
+
+    def __init__(self, server: Server, *, replace: bool, mix: bool) -> None:
+        self._server, self._replace, self._mix = server, replace, mix
+        most, self._in_base64 = server.limits()
+        self._most = max(1, min(most, BATCH))
+
+    def put(self, records: Records, about: Collection) -> list[str]:
+        """What could not be given back. Raises `Occupied` before anything is changed, `Unavailable`, `Refused`; doing
+        it again goes on where it ended."""
+        there = self._server.find(about.tenant, about.database, about.name)
+        if there is not None and not self._fits(there, about):
+            if not self._replace:
+                raise Occupied(
+                    f"`{about.label}` is there already, with {_shape(there.about)} instead of {_shape(about)}: restore"
+                    " under another name (`as`), or allow to overwrite"
+                )
+            there.delete()
+            there = None
+        present = _Present()
+        if there is None:
+            there = self._server.create(about)
+        else:
+            present = self._compared(records, there, set(there.ids()))
+            self._judge(present, there, about)
+            for some in _parts(sorted(present.other | (present.foreign if not self._mix else set())), self._most):
+                there.remove(some)
+        expected = len(present.foreign) if self._mix else 0
+        for batch in records.batches():
+            expected += len(batch.records)
+            new = [at for at, record in enumerate(batch.records) if record.id not in present.alike]
+            for part in self._sized(batch, new):
+                there.add(part, in_base64=self._in_base64)
+        held = there.count()
+        if held != expected:
+            raise Unavailable(
+                f"the collection `{about.label}` holds {held} records instead of {expected}: does something else write"
+                " to it? Restore again: it goes on where it ended"
+            )
+        return self._missed(records, about)
+
+    def _fits(self, there: ServerCollection, about: Collection) -> bool:
+        dimensions = {each.dimension for each in (there.about, about)} - {None}
+        return there.about.distance == about.distance and len(dimensions) < 2
+
+    def _compared(self, records: Records, there: ServerCollection, ids: set[str]) -> _Present:
+        present = _Present(foreign=ids)
+        for batch in records.batches() if ids else ():
+            common = [name for name in batch.ids if name in ids]
+            held = {record.id: (record, vector) for record, vector in there.fetch(common)} if common else {}
+            for at, record in enumerate(batch.records):
+                if record.id in held:
+                    same = _same(batch, at, held[record.id], cosine=there.about.distance == "cosine")
+                    (present.alike if same else present.other).add(record.id)
+            ids.difference_update(common)
+        return present
+
+    def _judge(self, present: _Present, there: ServerCollection, about: Collection) -> None:
+        otherwise = there.about.metadata != about.metadata and not self._mix
+        if (self._replace or self._mix) and otherwise and about.metadata:
+            there.give_metadata(about.metadata)
+        if self._replace or self._mix or not (present.foreign or present.other or otherwise):
+            return
+        what = f"{len(present.foreign)} other records and {len(present.other)} of the same ids that differ"
+        if not (present.foreign or present.other):
+            what = "other metadata"
+        raise Occupied(
+            f"the collection `{about.label}` is there already, with {what}: restore under another name (`as`), allow to"
+            " overwrite (they go), or to `mix` (they stay)"
+        )
+
+    def _sized(self, batch: Batch, rows: list[int]) -> Iterator[Batch]:
+        """Parts that a server takes in one request."""
+        some: list[int] = []
+        size = 0
+        for at in rows:
+            record = batch.records[at]
+            length = 6 * batch.vectors.shape[1] + 4 * len(record.document or "") + 2 * len(str(record.metadata)) + 200
+            if some and (len(some) >= self._most or size + length > _MOST_BYTES):
+                yield Batch([batch.records[each] for each in some], batch.vectors[some])
+                some, size = [], 0
+            some.append(at)
+            size += length
+        if some:
+            yield Batch([batch.records[each] for each in some], batch.vectors[some])
+
+    def _missed(self, records: Records, about: Collection) -> list[str]:
+        missed = []
+        if isinstance(records, StoredCollection) and records.without_vector:
+            count = len(records.without_vector)
+            missed.append(f"{count} records of `{about.label}` have no vector in the snapshot, as in the original")
+        latest = self._server.find(about.tenant, about.database, about.name)
+        if latest and latest.about.metadata != about.metadata and not self._mix:
+            missed.append(f"the collection `{about.label}` had no metadata; Chroma can't take away what is there")
+        return missed
+
+
+def _shape(about: Collection) -> str:
+    return f"{about.dimension or 'no'} dimensions and the distance {about.distance}"
+
+
+def _same(batch: Batch, at: int, held: tuple[Record, bytes], *, cosine: bool) -> bool:
+    import numpy as np
+
+    record, data = held
+    if line(record) != line(batch.records[at]) or len(data) != 4 * batch.vectors.shape[1]:
+        return False
+    vector = np.frombuffer(data, "<f4")
+    if not cosine:
+        return data == np.ascontiguousarray(batch.vectors[at], "<f4").tobytes()
+    greatest = np.abs(batch.vectors[at]).max(initial=0)
+    near = _ULPS * np.spacing(np.float32(greatest))
+    return bool((np.abs(vector - batch.vectors[at]) <= near).all())
+
+
+def _parts(names: list[str], size: int) -> Iterator[list[str]]:
+    for start in range(0, len(names), size):
+        yield names[start : start + size]

@@ -1,0 +1,76 @@
+"""Folders for what is not whole yet. What a killed capture left is removed by the next one on the same disk."""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import os
+import shutil
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import IO
+
+from tasks.errors import NoSpace, Refused
+
+_PREFIX = "geometra-chroma-"
+_ALIVE = ".alive"
+_FORGOTTEN_SECONDS = 3600
+_FULL = (errno.ENOSPC, errno.EDQUOT)
+
+
+def usual() -> Path:
+    """Where scratch folders go unless settings say otherwise: on a disk, as /tmp is memory on many machines."""
+    return Path(os.environ.get("TMPDIR") or "/var/tmp")  # noqa: S108 - each gets a folder of its own, for its user only
+
+
+@contextmanager
+def scratch_folder(below: Path) -> Iterator[Path]:
+    """An empty folder, removed at the end. Raises `NoSpace`, `Refused`; what the disk refuses in between as well."""
+    try:
+        below.mkdir(parents=True, exist_ok=True)
+        collect(below)
+        folder = Path(tempfile.mkdtemp(prefix=_PREFIX, dir=below))
+        try:
+            with (folder / _ALIVE).open("x") as lock:
+                fcntl.flock(lock, fcntl.LOCK_EX)
+                inner = folder / "work"
+                inner.mkdir()
+                yield inner
+        finally:
+            shutil.rmtree(folder, ignore_errors=True)
+    except OSError as error:
+        if error.errno in _FULL:
+            raise NoSpace(
+                f"the scratch folder `{below}` is full: free some space, or point `scratch` elsewhere"
+            ) from error
+        if error.filename is None or not str(error.filename).startswith(str(below)):
+            raise
+        raise Refused(
+            f"the scratch folder `{below}` can't be used: {error.strerror}; point `scratch` elsewhere"
+        ) from error
+
+
+def collect(below: Path) -> None:
+    """Remove the folders of captures that were killed: a kill releases their lock."""
+    for folder in below.glob(f"{_PREFIX}*"):
+        with suppress(OSError):
+            alive = folder / _ALIVE
+            if not alive.exists():
+                # Perhaps it is only just being made.
+                if time.time() - folder.stat().st_mtime > _FORGOTTEN_SECONDS:
+                    shutil.rmtree(folder, ignore_errors=True)
+                continue
+            with alive.open("r+") as lock:
+                if _locked(lock):
+                    shutil.rmtree(folder, ignore_errors=True)
+
+
+def _locked(lock: IO[str]) -> bool:
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True

@@ -1,0 +1,79 @@
+"""A folder as a server for a while, by the operator's own Chroma: the only program that should write there."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+from tasks.errors import BackupError, Occupied, Refused, SettingsError, Unavailable
+from tasks.sources.chroma.server import Access, Server
+from tasks.sources.chroma.stored_folder import DATABASE
+
+SCHEME = "chroma://"
+_START_SECONDS = 60.0
+
+
+@contextmanager
+def served(path: Path) -> Iterator[Access]:
+    """Raises `SettingsError` where no Chroma is installed, `Occupied` where a process has the folder open, `Refused`
+    where Chroma does not open it."""
+    program = shutil.which("chroma", path=f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', '')}")
+    if program is None:
+        raise SettingsError(
+            f"restoring into the folder `{path}` needs the program `chroma` here: `pip install chromadb`, or start a"
+            " server on that folder and restore into its URL"
+        )
+    if user := _user_of(path):
+        raise Occupied(f"process {user} has `{path / DATABASE}` open: stop it, or restore into its server's URL")
+    path.mkdir(parents=True, exist_ok=True)
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    keeper = Path(__file__).with_name("folder_server.py")
+    command = [sys.executable, "-P", str(keeper), program, str(path), str(port)]
+    environment = {**os.environ, "ANONYMIZED_TELEMETRY": "False"}
+    null = subprocess.DEVNULL
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=null, stderr=null, env=environment) as child:
+        try:
+            access = Access(f"http://127.0.0.1:{port}")
+            _wait(child, access, path)
+            yield access
+        finally:
+            if child.stdin:
+                child.stdin.close()
+            with suppress(subprocess.TimeoutExpired):
+                child.wait(30)
+
+
+def _wait(child: subprocess.Popen[bytes], access: Access, path: Path) -> None:
+    deadline = time.monotonic() + _START_SECONDS
+    while True:
+        try:
+            with Server(access) as server:
+                server.version()
+            return
+        except Unavailable as error:
+            if time.monotonic() > deadline:
+                raise Refused(f"`chroma run --path {path}` does not answer; start it by hand to see why") from error
+        except BackupError as error:
+            raise Refused(f"`chroma run --path {path}` can't be used: {error}") from error
+        time.sleep(0.1)
+
+
+def _user_of(path: Path) -> int:
+    """A process that has the folder's database open, as far as this user may see; else 0."""
+    wanted = str((path / DATABASE).resolve())
+    for folder in Path("/proc").glob("[0-9]*/fd"):
+        with suppress(OSError):
+            for each in folder.iterdir():
+                with suppress(OSError):
+                    if os.readlink(each) == wanted:
+                        return int(folder.parent.name)
+    return 0

@@ -1,0 +1,128 @@
+"""ChromaDB: its persist folder at one moment, or everything that a server gives."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, ClassVar
+
+from tasks.errors import SourceError
+from tasks.item import Facts, Stored, StoredItems
+from tasks.settings import SourceSettings, TargetSettings
+from tasks.sources.chroma.export_capture import ExportCapture
+from tasks.sources.chroma.exported import exported_facts
+from tasks.sources.chroma.folder_capture import FolderCapture, folder_facts
+from tasks.sources.chroma.folder_check import folder_problems
+from tasks.sources.chroma.incoming import incoming
+from tasks.sources.chroma.records import NotWhole
+from tasks.sources.chroma.restore import CollectionRestore, chosen_collections
+from tasks.sources.chroma.scratch import usual
+from tasks.sources.chroma.served_folder import SCHEME, served
+from tasks.sources.chroma.server import Access, Server
+from tasks.sources.chroma.server_check import server_problems
+from tasks.sources.chroma.server_facts import server_facts
+from tasks.sources.chroma.settings import ChromaSettings, ChromaTarget
+from tasks.sources.file_restore import restore_files
+from tasks.sources.source import Capture, Problem, Restoring
+
+
+class Chroma:
+    """A `Source`, and `Served`."""
+
+    kind: ClassVar[str] = "chroma"
+    Settings: ClassVar[type[SourceSettings]] = ChromaSettings
+    Target: ClassVar[type[TargetSettings]] = ChromaTarget
+
+    def __init__(self, name: str, settings: ChromaSettings) -> None:
+        self.name = name
+        self.settings = settings
+
+    def roots(self) -> dict[str, str]:
+        """The folder's name in snapshots, and where it is; of a server there is none."""
+        path = self.settings.path
+        return {} if path is None else {_label(path): os.path.abspath(path)}
+
+    def check(self) -> list[Problem]:
+        settings = self.settings
+        if settings.path is not None:
+            return list(folder_problems(settings.path, self._scratch))
+        return list(server_problems(self._access, settings.tenants, self._scratch))
+
+    def capture(self) -> Capture:
+        settings = self.settings
+        if settings.path is not None:
+            return FolderCapture(_label(settings.path), settings.path, self._scratch)
+        return ExportCapture(self._access, settings.tenants, self._scratch)
+
+    def restore(self, items: StoredItems, chosen: Iterable[Stored], into: Path, how: Restoring) -> list[str]:
+        """A folder as it was, for a Chroma of the same or a newer version to open; an export as its files."""
+        return restore_files(items, chosen, into, how)
+
+    def examine(self, scratch: Path) -> Facts:
+        if self.settings.path is None:
+            return exported_facts(scratch)
+        try:
+            facts, wrong = folder_facts(scratch / _label(self.settings.path))
+        except NotWhole as error:
+            raise SourceError(f"the restored copy in `{scratch}` can't be read: {error}") from error
+        for path, why in wrong.items():
+            raise SourceError(f"the restored copy in `{scratch}` is not whole: `{path}`: {why}")
+        return facts
+
+    def restore_into(self, items: StoredItems, chosen: Iterable[Stored], target: Any, how: Restoring) -> list[str]:
+        """Each collection is made if it is not there. One that is there must hold nothing but what the snapshot holds,
+        so that a restore which ended too early goes on; with `how.overwrite` all else goes, with `target.mix` it
+        stays."""
+        wanted = _as_target(target)
+        missed: list[str] = []
+        with (
+            incoming(items, chosen, wanted.scratch or usual()) as known,
+            _reached(wanted) as access,
+            Server(access) as server,
+        ):
+            server.version()
+            restoring = CollectionRestore(server, replace=how.overwrite, mix=wanted.mix)
+            for records, about in chosen_collections(known, wanted):
+                missed += restoring.put(records, about)
+        return missed
+
+    def examine_at(self, target: Any) -> Facts:
+        """Of all collections of the target's tenants and databases, or of one, which counts under the name that it has
+        in the snapshot. What only copies of files have alike, such as the bits of cosine vectors, is left out."""
+        wanted = _as_target(target)
+        with _reached(wanted) as access, Server(access) as server:
+            server.version()
+            return server_facts(server, self.settings.tenants, wanted)
+
+    @property
+    def _scratch(self) -> Path:
+        return self.settings.scratch or usual()
+
+    @property
+    def _access(self) -> Access:
+        settings = self.settings
+        if settings.url is None:
+            raise SourceError(f"the source `{self.name}` has no `url`")
+        return Access(settings.url, settings.token, settings.token_header)
+
+
+@contextmanager
+def _reached(target: ChromaTarget) -> Iterator[Access]:
+    """How to reach the target; a folder is served meanwhile."""
+    if isinstance(target.url, str) and target.url.startswith(SCHEME):
+        with served(Path(target.url.removeprefix(SCHEME))) as access:
+            yield access
+    else:
+        yield Access(target.url, target.token, target.token_header)
+
+
+def _as_target(target: Any) -> ChromaTarget:
+    if not isinstance(target, ChromaTarget):
+        raise TypeError("a ChromaTarget is wanted")
+    return target
+
+
+def _label(path: Path) -> str:
+    return os.path.basename(os.path.abspath(path)) or "chroma"

@@ -1,0 +1,197 @@
+"""Redis and Valkey: every key of every database, functions and users, over the network."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Annotated, Any, ClassVar, Literal
+
+from pydantic import BeforeValidator, Field
+
+from tasks.errors import Damaged, SettingsError, SourceError
+from tasks.item import Facts, Stored, StoredItems
+from tasks.secret import Address, SecretReference
+from tasks.settings import SourceSettings, TargetSettings
+from tasks.sources.file_restore import restore_files
+from tasks.sources.redis_store import rdb
+from tasks.sources.redis_store.capture import RedisCapture
+from tasks.sources.redis_store.checking import problems
+from tasks.sources.redis_store.place import Place, place_of
+from tasks.sources.redis_store.restoring import Wanted, restore_into
+from tasks.sources.redis_store.tally import Tally
+from tasks.sources.redis_store.walk import Walk
+from tasks.sources.source import Problem, Restoring
+
+_PIECE = 1 << 20
+_SOON = timedelta(minutes=10)
+
+
+class RedisSettings(SourceSettings):
+    """A Redis or Valkey server: every key of every database with its expiry, libraries of functions, and users."""
+
+    url: Address = "redis://localhost:6379"
+    """Where it is: `redis://host:6379`, `rediss://host:6379` (TLS), `unix:///run/redis/redis.sock`, or
+    `redis+sentinel://host:26379,host:26379/name`, which reads from a replica that is in sync. One server of a cluster
+    stands for all of it. A URL with a password in it: `env:NAME` or `file:PATH`."""
+
+    username: str = ""
+    """The ACL user. Empty: the default user."""
+
+    password: SecretReference | None = None
+    """Where the password is found."""
+
+    sentinel_password: SecretReference | None = None
+    """Where the sentinels' own password is found, if they have one."""
+
+    ca_file: Path | None = None
+    """For TLS: the certificates to trust, as a PEM file. Without it: those that this machine trusts."""
+
+    certificate_file: Path | None = None
+    """For TLS: the certificate to show, where the server wants one."""
+
+    key_file: Path | None = None
+    """For TLS: the key of that certificate."""
+
+    method: Literal["auto", "snapshot", "scan"] = "auto"
+    """`snapshot`: one point in time, over the replication protocol (rights: +sync +replconf +info). `scan`: each key as
+    it is when it is read, for managed services that give no snapshot (rights: +scan +dump +pttl +pexpiretime
+    +memory|usage +type +multi +exec +time +select and reading). `auto`: a snapshot if the server gives one; the
+    snapshot's facts say which it was."""
+
+    users: bool = True
+    """Keep the ACL users too, with digests of their passwords, if this user may see them (+acl|list)."""
+
+
+def _patterns(value: Any) -> Any:
+    return (value,) if isinstance(value, str) else value
+
+
+class RedisTarget(TargetSettings):
+    """A running Redis or Valkey server to restore into; older or newer than the one that was captured."""
+
+    username: str = ""
+    """The ACL user. Empty: the default user."""
+
+    password: SecretReference | None = None
+    """Where the password is found: `env:NAME` or `file:PATH`."""
+
+    sentinel_password: SecretReference | None = None
+    """Where the sentinels' own password is found, if they have one."""
+
+    ca_file: Path | None = None
+    """For TLS: the certificates to trust, as a PEM file."""
+
+    certificate_file: Path | None = None
+    """For TLS: the certificate to show, where the server wants one."""
+
+    key_file: Path | None = None
+    """For TLS: the key of that certificate."""
+
+    database: int | None = Field(default=None, ge=0)
+    """Only the keys of this database of the snapshot. Without it: all databases."""
+
+    keys: Annotated[tuple[str, ...], BeforeValidator(_patterns)] = ()
+    """Only keys that match one of these patterns, as SCAN MATCH has them: `user:*`, `h?llo`, `[ab]*`."""
+
+    into_database: int | None = Field(default=None, ge=0)
+    """Put the keys into this database, whatever they were in. Without it: into the database that they were in."""
+
+    users: bool = False
+    """Restore the ACL users too, but for the one that restores."""
+
+
+class Redis:
+    """A `Source` that is `Served`."""
+
+    kind: ClassVar[str] = "redis"
+    Settings: ClassVar[type[SourceSettings]] = RedisSettings
+    Target: ClassVar[type[TargetSettings]] = RedisTarget
+
+    def __init__(self, name: str, settings: RedisSettings) -> None:
+        self.name = name
+        self.settings = settings
+
+    def check(self) -> list[Problem]:
+        try:
+            place = self._place()
+        except SettingsError as error:
+            return [Problem(str(error), f"mend `sources.{self.name}` in backup.toml")]
+        return problems(place, self.settings.method, users=self.settings.users)
+
+    def capture(self) -> RedisCapture:
+        return RedisCapture(self._place(), self.settings.method, users=self.settings.users)
+
+    def restore(self, items: StoredItems, chosen: Iterable[Stored], into: Path, how: Restoring) -> list[str]:
+        """As `dump.rdb`, which a server that starts there loads, and `users.acl`, its `aclfile`."""
+        lines = restore_files(items, chosen, into, how)
+        for name in ("appendonlydir", "appendonly.aof"):
+            if (into / name).exists():
+                lines.append(
+                    f"`{into / name}` is there: a server with `appendonly yes` loads that and not `dump.rdb`; move it"
+                    " away, and start once with `appendonly no`"
+                )
+        return lines
+
+    def examine(self, scratch: Path) -> Facts:
+        """Raises `SourceError`, `Damaged`."""
+        tally = Tally()
+        try:
+            found = sorted(scratch.glob("*.rdb"))
+            if not found:
+                raise SourceError(f"`{scratch}` holds no RDB")
+            for file in found:
+                _count(file, tally)
+            users = scratch / "users.acl"
+            counted: Facts = {"users": len(users.read_bytes().splitlines())} if users.exists() else {}
+        except OSError as error:
+            raise SourceError(f"the restored copy in `{scratch}` can't be read: {error}") from error
+        return counted | tally.facts()
+
+    def restore_into(
+        self, items: StoredItems, chosen: Iterable[Stored], target: RedisTarget, how: Restoring
+    ) -> list[str]:
+        place = place_of(target)
+        wanted = Wanted(
+            database=target.database if target.database is not None else place.database,
+            keys=target.keys,
+            into=target.into_database,
+            users=target.users,
+            overwrite=how.overwrite,
+        )
+        return restore_into(items, chosen, place, wanted)
+
+    def examine_at(self, target: RedisTarget) -> Facts:
+        """By this source's own method, so that what is counted is alike. Without keys that may expire meanwhile."""
+        capture = RedisCapture(place_of(target), self.settings.method, users=False)
+        buffer = memoryview(bytearray(_PIECE))
+        for item in capture:
+            if item.open is None:
+                continue
+            stream = item.open()
+            try:
+                while stream.readinto(buffer):
+                    pass
+            finally:
+                stream.close()
+        return capture.tally.facts(after=datetime.now(UTC) + _SOON)
+
+    def _place(self) -> Place:
+        place = place_of(self.settings)
+        if place.database is not None:
+            raise SettingsError(f"every database is captured: leave /{place.database} out of the URL")
+        return place
+
+
+def _count(file: Path, tally: Tally) -> None:
+    walk, checksum = Walk(tally), 0
+    buffer = memoryview(bytearray(_PIECE))
+    with file.open("rb", buffering=0) as opened:
+        while count := opened.readinto(buffer):
+            checksum = rdb.crc64(buffer[:count], checksum)
+            try:
+                walk.feed(buffer[:count])
+            except rdb.NotWalked as error:
+                raise SourceError(f"`{file}` holds {error}, which this version does not know") from error
+    if not walk.ended or checksum:
+        raise Damaged(f"`{file}` is damaged: it has no end, or another checksum than its own")

@@ -1,0 +1,127 @@
+"""One pass over a server, or over every primary of a cluster: an RDB each, and the users."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from functools import partial
+
+from tasks.item import FILE, Entry, Facts, Flaw, Item, Reading, Stored, Stream
+from tasks.sources.redis_store.connection import Connection, ErrorReply
+from tasks.sources.redis_store.place import Place
+from tasks.sources.redis_store.scan import Scan, info
+from tasks.sources.redis_store.servers import Shard, resolved, shards
+from tasks.sources.redis_store.snapshot import Forbidden, Snapshot
+from tasks.sources.redis_store.stream import RdbStream
+from tasks.sources.redis_store.tally import Tally
+
+DUMP, USERS = b"dump.rdb", b"users.acl"
+_CUT = "c1"
+CONSISTENCY = {
+    "snapshot": "one point in time",
+    "scan": "each key as it was when it was read; what changed meanwhile may be older or newer than the rest",
+}
+
+
+class RedisCapture:
+    """A `Capture`. Raises `Refused` where a method that was chosen is not allowed, `Unavailable`."""
+
+    def __init__(self, place: Place, method: str, *, users: bool) -> None:
+        self._place, self._method, self._users = place, method, users
+        self.tally = Tally()
+        self._facts: Facts = {}
+        self._flaws: list[Flaw] = []
+        self._methods: set[str] = set()
+        self._in_parts = 0
+
+    def __iter__(self) -> Iterator[Item]:
+        with Connection(resolved(self._place)) as connection:
+            server = info(connection, "server")
+            version = server.get("valkey_version") or server.get("redis_version", "unknown")
+            self._facts["server"] = f"{server.get('server_name', 'redis')} {version}"
+            found = shards(connection)
+            users = self._read_users(connection)
+        for path, shard in zip(paths(found), found, strict=True):
+            yield Item(Entry(path, FILE, size=-1), partial(self._open, shard.place, path), _CUT)
+        if users is not None:
+            self._facts["users"] = len(users.splitlines())
+            yield Item(Entry(USERS, FILE, size=len(users)), partial(_Memory, users))
+
+    def stored(self, item: Stored) -> None: ...
+
+    def flaws(self) -> Iterable[Flaw]:
+        return self._flaws
+
+    def facts(self) -> Facts:
+        method = "scan" if "scan" in self._methods else "snapshot"
+        consistency = CONSISTENCY[method]
+        if method == "snapshot" and self._facts.get("shards"):
+            consistency += " for each shard, not across them"
+        made = {"method": method, "consistency": consistency, "keys_in_parts": self._in_parts}
+        counted = {} if "not_counted" in self._facts else self.tally.facts()
+        return self._facts | made | counted
+
+    def _open(self, place: Place, path: bytes) -> Stream:
+        if path != DUMP:
+            self._facts["shards"] = self._facts.get("shards", 0) + 1
+        entry = Entry(path, FILE, size=-1)
+        if self._method != "scan":
+            snapshot = Snapshot(place)
+            try:
+                snapshot.open()
+            except Forbidden as error:
+                snapshot.close()
+                if self._method == "snapshot":
+                    raise error.refused(place) from error
+            except BaseException:
+                snapshot.close()
+                raise
+            else:
+                return RdbStream(snapshot, entry, place.shown, self.tally, done=partial(self._done, "snapshot"))
+        scan = Scan(place)
+        return RdbStream(scan, entry, place.shown, self.tally, done=partial(self._scanned, scan, path))
+
+    def _scanned(self, scan: Scan, path: bytes, stream: RdbStream) -> None:
+        self._in_parts += scan.in_parts
+        self._flaws += [Flaw(path, "partial", why) for why in scan.flaws]
+        self._done("scan", stream)
+
+    def _done(self, method: str, stream: RdbStream) -> None:
+        self._methods.add(method)
+        self._facts["rdb_version"] = stream.walk.version
+        if stream.unknown:
+            self._facts["not_counted"] = f"the RDB holds {stream.unknown}, which this version does not know"
+
+    def _read_users(self, connection: Connection) -> bytes | None:
+        if not self._users:
+            return None
+        try:
+            lines: list[bytes] = connection.call("ACL", "LIST")
+        except ErrorReply as error:
+            if not error.is_forbidden:
+                raise connection.translated(error, "ACL LIST") from error
+            return None
+        return b"".join(line + b"\n" for line in sorted(lines))
+
+
+def paths(found: list[Shard]) -> list[bytes]:
+    """Of each shard's RDB, by its first slot: a failover changes none."""
+    if len(found) == 1 and found[0] == Shard(found[0].place):
+        return [DUMP]
+    return [b"shard-%05d.rdb" % shard.slots[0][0] for shard in found]
+
+
+class _Memory:
+    """A `Stream` of bytes at hand."""
+
+    def __init__(self, content: bytes) -> None:
+        self._entry = Entry(USERS, FILE, size=len(content))
+        self._left = memoryview(content)
+
+    def readinto(self, buffer: memoryview, /) -> int:
+        count = min(len(buffer), len(self._left))
+        buffer[:count] = self._left[:count]
+        self._left = self._left[count:]
+        return count
+
+    def close(self) -> Reading:
+        return Reading(self._entry)

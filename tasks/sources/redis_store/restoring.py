@@ -1,0 +1,165 @@
+"""A snapshot's RDB into a running server, or into every primary of a cluster: all of it, one database, or some keys."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from contextlib import ExitStack, closing
+from dataclasses import dataclass
+
+from tasks.errors import Damaged, NotFound, Refused
+from tasks.item import Stored, StoredItems
+from tasks.sources.redis_store import rdb
+from tasks.sources.redis_store.capture import USERS
+from tasks.sources.redis_store.connection import Connection
+from tasks.sources.redis_store.place import Place
+from tasks.sources.redis_store.scan import databases
+from tasks.sources.redis_store.selection import Conflicts, Selected
+from tasks.sources.redis_store.servers import Shard, refuse_replica, resolved, shards, slot
+from tasks.sources.redis_store.users import restore_users
+from tasks.sources.redis_store.walk import Key, Visitor, Walk
+from tasks.sources.redis_store.writing import Writer
+
+_PIECE = 1 << 20
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """What to restore: all, or one database, or keys that match a pattern; and into which database."""
+
+    database: int | None = None
+    keys: tuple[str, ...] = ()
+    into: int | None = None
+    users: bool = False
+    overwrite: bool = False
+
+    @property
+    def everything(self) -> bool:
+        return self.database is None and not self.keys and self.into is None
+
+
+def restore_into(items: StoredItems, chosen: Iterable[Stored], place: Place, wanted: Wanted) -> list[str]:
+    """Returns a line for what was not given back, and for what may undo it. Raises `Occupied` before anything is
+    written where a key is there already."""
+    chosen = list(chosen)
+    dumps = [item for item in chosen if item.entry.path.endswith(b".rdb")]
+    users = [item for item in chosen if item.entry.path == USERS]
+    lines: list[str] = []
+    with Connection(resolved(place, writing=True)) as connection:
+        lines += refuse_replica(connection)
+        found = shards(connection)
+        if wanted.users and users:
+            lines += restore_users(connection, items, users[0])
+    if not dumps:
+        return lines
+    if not wanted.overwrite:
+        _look_for_conflicts(items, dumps, found, wanted)
+    return lines + _write(items, dumps, found, wanted)
+
+
+def _look_for_conflicts(items: StoredItems, dumps: list[Stored], found: list[Shard], wanted: Wanted) -> None:
+    with ExitStack() as stack:
+        looking = []
+        held = False
+        for shard in found:
+            connection = stack.enter_context(Connection(shard.place))
+            held = held or bool(databases(connection))
+            looking.append(Conflicts(connection))
+        if not held:
+            return
+        router = Router(looking, found)
+        for dump in dumps:
+            walk_through(items, dump, _selected(router, wanted))
+        for each in looking:
+            each.settle()
+
+
+def _write(items: StoredItems, dumps: list[Stored], found: list[Shard], wanted: Wanted) -> list[str]:
+    with ExitStack() as stack:
+        writers = [
+            stack.enter_context(closing(Writer(Connection(shard.place), overwrite=wanted.overwrite))) for shard in found
+        ]
+        router = Router(writers, found)
+        count = 0
+        for dump in dumps:
+            selected = _selected(router, wanted)
+            walk_through(items, dump, selected, writers)
+            count += selected.count
+        for writer in writers:
+            writer.settle()
+        expired = sum(writer.expired for writer in writers)
+        lines = [line for writer in writers for line in writer.lines]
+    if not count and not wanted.everything:
+        named = f"a key that matches `{'`, `'.join(wanted.keys)}`" if wanted.keys else "keys"
+        where = "" if wanted.database is None else f" in database {wanted.database}"
+        raise NotFound(f"the snapshot holds no {named.removeprefix('a ')}{where}")
+    if expired:
+        lines.append(f"{expired} keys had expired by now and were not restored")
+    return list(dict.fromkeys(lines))
+
+
+def _selected(visitor: Visitor, wanted: Wanted) -> Selected:
+    return Selected(visitor, database=wanted.database, keys=wanted.keys, into=wanted.into)
+
+
+def walk_through(items: StoredItems, dump: Stored, visitor: Visitor, writers: Sequence[Writer] = ()) -> Walk:
+    """Tell a stored RDB to a visitor. Raises `Damaged` where it does not end as one must."""
+    walk = Walk(visitor)
+    stream = items.open(dump)
+    checksum = 0
+    buffer = memoryview(bytearray(_PIECE))
+    try:
+        while count := stream.readinto(buffer):
+            checksum = rdb.crc64(buffer[:count], checksum)
+            for writer in writers:
+                writer.version = walk.version or rdb.version_of(bytes(buffer[: rdb.MAGIC]))
+            walk.feed(buffer[:count])
+    except rdb.NotWalked as error:
+        raise Damaged(
+            f"the snapshot holds {error}, which this version can't tell apart: update geometra-backup, or restore into"
+            " a folder and have a server load the file"
+        ) from error
+    finally:
+        stream.close()
+    if not walk.ended:
+        raise Damaged(f"`{dump.entry.path.decode()}` ends too early: it is no whole RDB")
+    return walk
+
+
+class Router:
+    """A `Visitor` that tells each key to the visitor of the shard that has its slot; functions to all."""
+
+    def __init__(self, visitors: Sequence[Visitor], found: Sequence[Shard]) -> None:
+        self._visitors = visitors
+        self._current = visitors[0]
+        self._alone = len(visitors) == 1
+        if self._alone:
+            self.value = visitors[0].value  # type: ignore[method-assign]  # one call less for every key
+        self._slots = [(first, last, at) for at, shard in enumerate(found) for first, last in shard.slots]
+
+    def function(self, code: bytes) -> None:
+        for visitor in self._visitors:
+            visitor.function(code)
+
+    def value(self, key: Key, data: bytes) -> None:
+        self._of(key).value(key, data)
+
+    def begin(self, key: Key, count: int) -> None:
+        self._current = self._of(key)
+        self._current.begin(key, count)
+
+    def piece(self, data: bytes, *, last: bool) -> None:
+        self._current.piece(data, last=last)
+
+    def finish(self) -> None:
+        self._current.finish()
+
+    def _of(self, key: Key) -> Visitor:
+        if self._alone:
+            return self._visitors[0]
+        if key.database:
+            raise Refused(
+                f"the snapshot has keys in database {key.database}, and a cluster has database 0 only: choose one"
+                " and restore it into 0"
+            )
+        number = slot(key.name)
+        return next(self._visitors[at] for first, last, at in self._slots if first <= number <= last)

@@ -1,0 +1,300 @@
+"""SCAN with pipelined DUMP, for servers that give no snapshot: every key as it was when it was read, as one RDB.
+
+Keys of a batch are read in one MULTI, so that a value and its expiry belong together. A key that is too large for one
+command is read in parts. Nothing blocks the server for longer than a few milliseconds, but for a module's value or a
+stream, which only DUMP gives.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Generator, Iterator
+from typing import Any
+
+from tasks.sources.redis_store import rdb
+from tasks.sources.redis_store.connection import Connection, ErrorReply
+from tasks.sources.redis_store.parts import Parts
+from tasks.sources.redis_store.place import Place
+from tasks.sources.redis_store.seen import Seen
+from tasks.sources.redis_store.text import shown
+
+_DOUBTFUL, _HEAVY = 16 << 10, 2 << 20
+"""A key that takes less memory than the first is surely small; one that takes more than the second surely is not."""
+_COUNTING = {
+    # Of each type that can be read in parts: how long it is, and up to which length it is read at once.
+    b"string": ("STRLEN", 256 << 10),
+    b"list": ("LLEN", 2000),
+    b"set": ("SCARD", 2000),
+    b"zset": ("ZCARD", 2000),
+    b"hash": ("HLEN", 2000),
+}
+_COUNT = 1000
+_BATCH = 512 << 10
+_AT_ONCE = 8
+"""Batches that are on their way at once; with what is read, so much memory a scan takes."""
+_BEGIN = b"*1\r\n$5\r\nMULTI\r\n*1\r\n$4\r\nTIME\r\n"
+_SIZE = b"*3\r\n$6\r\nMEMORY\r\n$5\r\nUSAGE\r\n$%d\r\n%b\r\n"
+_END = b"*1\r\n$4\r\nEXEC\r\n"
+NEEDED = ("SCAN", "DUMP", "PTTL", "MEMORY", "TYPE", "MULTI", "SELECT", "TIME")
+"""Commands without which a scan can't be."""
+_TRIALS = {
+    "SCAN": ("SCAN", "0"),
+    "DUMP": ("DUMP", "k"),
+    "PTTL": ("PTTL", "k"),
+    "MEMORY": ("MEMORY", "USAGE", "k"),
+    "TYPE": ("TYPE", "k"),
+    "SELECT": ("SELECT", "0"),
+}
+
+
+class Scan:
+    """`Pieces` of an RDB that is written here. `flaws` say of what something could not be kept, and why."""
+
+    def __init__(self, place: Place) -> None:
+        self.flaws: list[str] = []
+        self.in_parts = 0
+        self._connection = Connection(place)
+        self._database = 0
+        self._ttl, self._read = "PTTL", _read("PTTL")
+        self._made = self._stream()
+        self._rest = memoryview(b"")
+
+    def readinto(self, buffer: memoryview, /) -> int:
+        at = 0
+        while at < len(buffer):
+            if not self._rest:
+                self._rest = memoryview(next(self._made, b""))
+                if not self._rest:
+                    break
+            count = min(len(self._rest), len(buffer) - at)
+            buffer[at : at + count] = self._rest[:count]
+            self._rest = self._rest[count:]
+            at += count
+        return at
+
+    def close(self) -> None:
+        self._made.close()
+        self._connection.close()
+
+    def _stream(self) -> Generator[bytes, None, None]:
+        checksum = 0
+        for piece in self._pieces():
+            checksum = rdb.crc64(piece, checksum)
+            if piece:
+                yield piece
+        yield checksum.to_bytes(rdb.TRAILER, "little")
+
+    def _pieces(self) -> Iterator[bytes]:
+        server = info(self._connection, "server")
+        if self._connection.ask_all([("COMMAND", "INFO", "PEXPIRETIME")])[0] not in ([None], []):
+            # 7.0 and later: exact to the millisecond.
+            self._ttl, self._read = "PEXPIRETIME", _read("PEXPIRETIME")
+        functions = self._functions()
+        version = int.from_bytes(functions[-10:-8], "little") if functions else _version(server)
+        yield rdb.magic(version)
+        yield bytes([rdb.AUX]) + rdb.string(b"redis-ver") + rdb.string(server.get("redis_version", "").encode())
+        yield functions[: -rdb.FOOTER]
+        for database in databases(self._connection):
+            self._connection.ask("SELECT", database)
+            self._database = database
+            yield bytes([rdb.SELECT]) + rdb.length(database)
+            yield from self._keys()
+        yield bytes([rdb.EOF])
+
+    def _functions(self) -> bytes:
+        """As FUNCTION DUMP gives them, which is a stretch of an RDB; empty for a server that has none."""
+        try:
+            dumped: bytes = self._connection.call("FUNCTION", "DUMP")
+        except ErrorReply as error:
+            if not error.is_forbidden:
+                raise self._connection.translated(error, "FUNCTION DUMP") from error
+            if error.code == "NOPERM":
+                self.flaws.append("the functions: this user may not read them (+function|dump)")
+            return b""
+        return dumped
+
+    def _keys(self) -> Iterator[bytes]:
+        connection, seen = self._connection, Seen()
+        connection.send([("SCAN", 0, "COUNT", _COUNT)])
+        while True:
+            cursor, names = self._reply("SCAN")
+            fresh = seen.new(names)
+            connection.send_raw(b"".join([_SIZE % (len(name), name) for name in fresh]))
+            batches, large = self._sized(fresh)
+            made: list[bytes] = []
+            for start in range(0, len(batches), _AT_ONCE):
+                if start:
+                    yield from made
+                group = batches[start : start + _AT_ONCE]
+                for batch in group:
+                    self._send_batch(batch)
+                if cursor != b"0" and start + _AT_ONCE >= len(batches):
+                    # The server looks for the next keys while these are read here.
+                    connection.send([("SCAN", cursor, "COUNT", _COUNT)])
+                made = [self._read_batch(batch) for batch in group]
+            if cursor != b"0" and not batches:
+                connection.send([("SCAN", cursor, "COUNT", _COUNT)])
+            yield from made
+            if large:
+                # On a connection of its own: here the reply to SCAN may be on its way.
+                yield from self._large_keys(large)
+            if cursor == b"0":
+                return
+
+    def _reply(self, what: str) -> Any:
+        try:
+            return self._connection.reply()
+        except ErrorReply as error:
+            raise self._connection.translated(error, what) from error
+
+    def _sized(self, names: list[bytes]) -> tuple[list[list[bytes]], list[tuple[bytes, int]]]:
+        """Batches of small keys, and the large ones with their sizes. Keys that are gone are left out."""
+        batches: list[list[bytes]] = []
+        doubtful: list[tuple[bytes, int]] = []
+        weight = _BATCH
+        for name, line in zip(names, self._connection.lines(len(names)), strict=True):
+            if line[:1] != b":":
+                if line[:1] == b"-":
+                    raise self._connection.translated(ErrorReply(line[1:].decode(errors="replace")), "MEMORY USAGE")
+                continue
+            size = int(line[1:])
+            if size > _DOUBTFUL:
+                doubtful.append((name, size))
+                continue
+            weight += size
+            if weight > _BATCH:
+                batches.append([])
+                weight = size
+            batches[-1].append(name)
+        small, large = self._judged(doubtful)
+        return batches + [[name] for name in small], large
+
+    def _judged(self, sized: list[tuple[bytes, int]]) -> tuple[list[bytes], list[tuple[bytes, int]]]:
+        """Keys to be read at once, and those to be read in parts. By what they hold, not by the memory that takes: a
+        restored copy must be read in the same way, or its digest would be another."""
+        if not sized:
+            return [], []
+        kinds = self._connection.ask_all([("TYPE", name) for name, _ in sized])
+        counted = [
+            (name, size, _COUNTING[kind]) for (name, size), kind in zip(sized, kinds, strict=True) if kind in _COUNTING
+        ]
+        counts = self._connection.ask_all([(command, name) for name, _, (command, _) in counted])
+        for reply in (*kinds, *counts):
+            if isinstance(reply, ErrorReply) and reply.code != "WRONGTYPE":
+                raise self._connection.translated(reply, "TYPE")
+        large = [
+            (name, size)
+            for (name, size, (_, most)), count in zip(counted, counts, strict=True)
+            if isinstance(count, int) and (count > most or size > _HEAVY)
+        ]
+        parted = {name for name, _ in large}
+        return [name for name, _ in sized if name not in parted], large
+
+    def _send_batch(self, names: list[bytes]) -> None:
+        read = self._read
+        commands = b"".join([read % (len(name), name, len(name), name) for name in names])
+        self._connection.send_raw(_BEGIN + commands + _END)
+
+    def _read_batch(self, names: list[bytes]) -> bytes:
+        connection = self._connection
+        self._reply("MULTI")
+        if not connection.all_are(b"QUEUED", 1 + 2 * len(names)):
+            for _ in range(1 + 2 * len(names)):
+                self._reply("DUMP")
+        head = connection.line()
+        if head[:1] != b"*":
+            raise connection.translated(ErrorReply(head[1:].decode(errors="replace")), "DUMP")
+        now = self._now(connection.reply())
+        parts: list[bytes] = []
+        for name, (dumped, left) in zip(names, connection.bulks_and_numbers(len(names)), strict=True):
+            if dumped is not None:
+                parts += (_expiry(now, left), dumped[:1], rdb.string(name), dumped[1 : -rdb.FOOTER])
+        return b"".join(parts)
+
+    def _now(self, time: list[bytes]) -> int:
+        """What an expiry counts from, in milliseconds."""
+        return 0 if self._ttl == "PEXPIRETIME" else int(time[0]) * 1000 + int(time[1]) // 1000
+
+    def _large_keys(self, sized: list[tuple[bytes, int]]) -> Iterator[bytes]:
+        with Connection(self._connection.place) as connection:
+            connection.ask("SELECT", self._database)
+            for name, size in sized:
+                yield from self._large_key(connection, name, size)
+
+    def _large_key(self, connection: Connection, name: bytes, size: int) -> Iterator[bytes]:
+        with Parts(connection, name, size) as parts:
+            whole = parts.read()
+            left = connection.ask(self._ttl, name)
+            if left == -2:
+                return
+            head = _expiry(self._now(connection.ask("TIME")), left)
+            if whole:
+                self.in_parts += 1
+                if parts.flaw:
+                    self.flaws.append(f"the key `{shown(name)}`: {parts.flaw}")
+                yield head + bytes([parts.kind]) + rdb.string(name)
+                yield from parts.pieces()
+            elif parts.kind == rdb.MODULE:
+                dumped: bytes | None = connection.ask("DUMP", name)
+                if dumped is not None:
+                    yield head + dumped[:1] + rdb.string(name)
+                    yield dumped[1 : -rdb.FOOTER]
+
+
+def info(connection: Connection, section: str) -> dict[str, str]:
+    """What INFO says. Empty where it may not be asked."""
+    try:
+        said: bytes = connection.call("INFO", section)
+    except ErrorReply as error:
+        if error.is_forbidden:
+            return {}
+        raise connection.translated(error, "INFO") from error
+    lines = said.decode("utf-8", "replace").splitlines()
+    return dict(line.split(":", 1) for line in lines if ":" in line)
+
+
+def databases(connection: Connection) -> list[int]:
+    """Those that hold keys. Where INFO may not be asked, each is tried."""
+    found = info(connection, "keyspace")
+    if found or info(connection, "server"):
+        return sorted(int(name[2:]) for name in found if name.startswith("db"))
+    held: list[int] = []
+    number = 0
+    try:
+        while connection.call("SELECT", number) == b"OK":
+            if connection.ask("DBSIZE"):
+                held.append(number)
+            number += 1
+    except ErrorReply as error:
+        if error.is_forbidden and error.code == "NOPERM":
+            raise connection.translated(error, "SELECT") from error
+    return held
+
+
+def _version(server: dict[str, str]) -> int:
+    """The RDB version of a server without functions, all of which are older than 7.0."""
+    try:
+        major, minor = (int(part) for part in server.get("redis_version", "6.0").split(".")[:2])
+    except ValueError:
+        return 9
+    return 9 if major >= 5 else 8 if major == 4 else 7 if (major, minor) >= (3, 2) else 6
+
+
+def _read(ttl: str) -> bytes:
+    """The commands that read one key, with room for its name."""
+    return b"*2\r\n$4\r\nDUMP\r\n$%%d\r\n%%b\r\n*2\r\n$%d\r\n%b\r\n$%%d\r\n%%b\r\n" % (len(ttl), ttl.encode())
+
+
+def _expiry(now: int, left: int) -> bytes:
+    return bytes([rdb.EXPIRY]) + (now + left).to_bytes(8, "little", signed=True) if left >= 0 else b""
+
+
+def missing_rights(connection: Connection) -> list[str]:
+    """Commands that a scan needs and this user or server does not have, as far as the server tells."""
+    known, user = connection.ask_all([("COMMAND", "INFO", *NEEDED), ("ACL", "WHOAMI")])
+    missing = [] if isinstance(known, ErrorReply) else [n for n, has in zip(NEEDED, known, strict=True) if has is None]
+    for name, command in _TRIALS.items():
+        if isinstance(user, bytes):
+            reply = connection.ask_all([("ACL", "DRYRUN", user, *command)])[0]
+            if isinstance(reply, bytes) and reply != b"OK":
+                missing.append(name)
+    return list(dict.fromkeys(missing))

@@ -1,0 +1,52 @@
+"""The contract of sources, on the folder that Chroma persists to."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from tasks.sources.chroma.settings import ChromaSettings
+from tasks.sources.chromadb import Chroma
+from tasks.sources.source import Source
+from tests.chroma_process import chroma
+from tests.contracts.source_contract import SourceContract
+
+
+def source_of(folder: Path, scratch: Path) -> Chroma:
+    return Chroma("tested", ChromaSettings.model_validate({"kind": "chroma", "path": folder, "scratch": scratch}))
+
+
+@pytest.fixture
+def store(filled_chroma: Path, tmp_path: Path) -> Path:
+    return Path(shutil.copytree(filled_chroma, tmp_path / "origin" / "store"))
+
+
+class TestFolder(SourceContract):
+    @pytest.fixture
+    def source(self, store: Path, tmp_path: Path) -> Source:
+        return source_of(store, tmp_path / "scratch")
+
+    @pytest.fixture
+    def change(self, store: Path) -> Callable[[], None]:
+        def touch() -> None:
+            chroma("touch", store)
+
+        return touch
+
+    @pytest.fixture
+    def damage(self) -> Callable[[Path], None]:
+        def flip(copy: Path) -> None:
+            """One bit of one vector."""
+            victim = max(copy.glob("store/*/data_level0.bin"), key=lambda path: path.stat().st_size)
+            content = bytearray(victim.read_bytes())
+            content[-10] ^= 1
+            victim.write_bytes(content)
+
+        return flip
+
+    @pytest.fixture
+    def absent(self, tmp_path: Path) -> Source:
+        return source_of(tmp_path / "nowhere", tmp_path / "scratch")
