@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from tasks.errors import Damaged, NewerFormat, NoSpace, Refused, SourceError, Unavailable
+from tasks.sources.postgres import PostgresTarget
 from tasks.sources.postgresql.catalogue import Database, SequenceValue, Table, literal, quoted
 from tasks.sources.postgresql.creating import properties, variable_value
 from tasks.sources.postgresql.digest import RowSum, added
@@ -249,3 +250,9 @@ def test_a_child_gets_its_password_in_its_environment_and_no_other_secret(monkey
     assert (environment["PGHOST"], environment["PGDATABASE"], environment["PGSSLMODE"]) == ("db", "b c", "require")
     assert "GEOMETRA_BACKUP_PASSPHRASE" not in environment
     assert "PGOPTIONS" not in environment
+
+
+def test_the_name_that_a_database_gets_is_asked_for_as_a_person_says_it() -> None:
+    asked = [{"as": "copy"}, {"name": "copy"}, {}]
+    found = [PostgresTarget.model_validate({"url": "postgresql://host/db", **options}).name for options in asked]
+    assert found == ["copy", "copy", ""]
