@@ -188,14 +188,14 @@ class Redis:
 
 
 def _count(file: Path, tally: Tally) -> None:
-    walk, checksum = Walk(tally), 0
+    walk, ending = Walk(tally), rdb.Ending()
     buffer = memoryview(bytearray(_PIECE))
     with file.open("rb", buffering=0) as opened:
         while count := opened.readinto(buffer):
-            checksum = rdb.crc64(buffer[:count], checksum)
+            ending.add(buffer[:count])
             try:
                 walk.feed(buffer[:count])
             except rdb.NotWalked as error:
                 raise SourceError(f"`{file}` holds {error}, which this version does not know") from error
-    if not walk.ended or checksum:
+    if not walk.ended or not ending.is_right:
         raise Damaged(f"`{file}` is damaged: it has no end, or another checksum than its own")

@@ -105,11 +105,11 @@ def walk_through(items: StoredItems, dump: Stored, visitor: Visitor, writers: Se
     """Tell a stored RDB to a visitor. Raises `Damaged` where it does not end as one must."""
     walk = Walk(visitor)
     stream = items.open(dump)
-    checksum = 0
+    ending = rdb.Ending()
     buffer = memoryview(bytearray(_PIECE))
     try:
         while count := stream.readinto(buffer):
-            checksum = rdb.crc64(buffer[:count], checksum)
+            ending.add(buffer[:count])
             for writer in writers:
                 writer.version = walk.version or rdb.version_of(bytes(buffer[: rdb.MAGIC]))
             walk.feed(buffer[:count])
@@ -120,8 +120,8 @@ def walk_through(items: StoredItems, dump: Stored, visitor: Visitor, writers: Se
         ) from error
     finally:
         stream.close()
-    if not walk.ended:
-        raise Damaged(f"`{dump.entry.path.decode()}` ends too early: it is no whole RDB")
+    if not walk.ended or not ending.is_right:
+        raise Damaged(f"`{dump.entry.path.decode()}` is no whole RDB: it ends too early, or has another checksum")
     return walk
 
 
