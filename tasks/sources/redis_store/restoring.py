@@ -14,7 +14,7 @@ from tasks.sources.redis_store.connection import Connection
 from tasks.sources.redis_store.place import Place
 from tasks.sources.redis_store.scan import databases
 from tasks.sources.redis_store.selection import Conflicts, Selected
-from tasks.sources.redis_store.servers import Shard, refuse_replica, resolved, shards, slot
+from tasks.sources.redis_store.servers import Shard, resolved, shards, slot, target_warnings
 from tasks.sources.redis_store.users import restore_users
 from tasks.sources.redis_store.walk import Key, Visitor, Walk
 from tasks.sources.redis_store.writing import Writer
@@ -45,15 +45,19 @@ def restore_into(items: StoredItems, chosen: Iterable[Stored], place: Place, wan
     users = [item for item in chosen if item.entry.path == USERS]
     lines: list[str] = []
     with Connection(resolved(place, writing=True)) as connection:
-        lines += refuse_replica(connection)
+        lines += target_warnings(connection)
         found = shards(connection)
-        if wanted.users and users:
-            lines += restore_users(connection, items, users[0])
-    if not dumps:
-        return lines
-    if not wanted.overwrite:
+    if dumps and not wanted.overwrite:
         _look_for_conflicts(items, dumps, found, wanted)
-    return lines + _write(items, dumps, found, wanted)
+    if wanted.users:
+        if not users:
+            lines.append("no users were restored: the snapshot holds none, or they were not chosen")
+        for shard in found if users else ():
+            with Connection(shard.place) as connection:
+                lines += restore_users(connection, items, users[0])
+    if dumps:
+        lines += _write(items, dumps, found, wanted)
+    return lines
 
 
 def _look_for_conflicts(items: StoredItems, dumps: list[Stored], found: list[Shard], wanted: Wanted) -> None:
