@@ -6,7 +6,7 @@ Neither side knows the other: a source yields `Item`s, a repository keeps their 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 FILE, FOLDER, SYMLINK, HARDLINK, FIFO, SOCKET, CHARACTER_DEVICE, BLOCK_DEVICE = "fdlhpscb"
 
@@ -113,6 +113,15 @@ class Sink(Protocol):
 
     def complete(self, item: Stored) -> None:
         """All of the item's bytes have been written; called once, also for an empty item."""
+        ...
+
+
+@runtime_checkable
+class WholeSink(Sink, Protocol):
+    """A sink that takes small items at once."""
+
+    def whole(self, item: Stored, data: memoryview) -> None:
+        """`data` is all of the item's stream: `write` and `complete` in one, neither of which is called for it."""
         ...
 
 

@@ -9,9 +9,9 @@ from __future__ import annotations
 import threading
 from typing import NamedTuple
 
-import numpy
 import zstandard
-from numpy.typing import NDArray
+
+from tasks.repository.numbers import Bytes, numpy
 
 RAW, ZSTD, PLANES_2, PLANES_4, PLANES_8 = range(5)
 WIDTH = {PLANES_2: 2, PLANES_4: 4, PLANES_8: 8}
@@ -22,9 +22,6 @@ GREATEST_BLOCK = 64 << 20
 _SAMPLE, _SPOTS = 16 << 10, 4
 _TRY_PLANES, _KEEP_RAW, _STRONG_PAYS, _PLANES_PAY = 0.3, 0.98, 0.985, 0.97
 _NEVER_STRONG = 0.55
-
-
-_Bytes = NDArray[numpy.uint8]
 
 
 class Way(NamedTuple):
@@ -152,7 +149,7 @@ def _from_planes(planes: bytes, width: int) -> memoryview:
     return plain.data
 
 
-def _part(data: _Bytes, planes: list[_Bytes]) -> None:
+def _part(data: Bytes, planes: list[Bytes]) -> None:
     """Bytes at even and at odd places, and each half again: as arithmetic on whole 16-bit words, which compilers turn
     into vector instructions, some eight times faster than copying every second byte."""
     words = data.view("<u2")
@@ -166,7 +163,7 @@ def _part(data: _Bytes, planes: list[_Bytes]) -> None:
     _part(odd, planes[1::2])
 
 
-def _join(planes: list[_Bytes], data: _Bytes) -> None:
+def _join(planes: list[Bytes], data: Bytes) -> None:
     """The reverse of `_part`."""
     if len(planes) > 2:
         even, odd = numpy.empty(len(data) // 2, numpy.uint8), numpy.empty(len(data) // 2, numpy.uint8)

@@ -10,6 +10,7 @@ from tasks.repository import records
 from tasks.repository.blocks import Blocks, columns_of, shown
 from tasks.repository.columns import Columns, join
 from tasks.repository.extraction import Extraction
+from tasks.repository.gathering import Gathering
 from tasks.repository.records import names_in
 
 
@@ -37,6 +38,17 @@ class Items:
             else:
                 yield name
 
+    def lists(self, level: int, content: bytes, what: str) -> Iterator[bytes]:
+        """The chunk names of a stream, joined, part by part."""
+        if level > 1:
+            for name in names_in(content):
+                yield from self.lists(level - 1, bytes(self._blocks.chunk(name, what)), what)
+        elif level:
+            for name in names_in(content):
+                yield bytes(self._blocks.chunk(name, what))
+        elif content:
+            yield content
+
     def list_names(self, level: int, content: bytes, what: str) -> Iterator[bytes]:
         """The names of the nodes on the way to `names`: list chunks too."""
         if level:
@@ -61,10 +73,15 @@ class Items:
         return RowStream(stream, columns_of(item)) if item.columns else stream
 
     def extract(self, items: Iterable[Stored], into: Sink) -> None:
-        with Extraction(self._blocks, into) as extraction:
+        with Extraction(self._blocks, into) as extraction, Gathering(self._blocks, into) as gathering:
             for item in items:
-                if item.entry.type == FILE:
-                    extraction.add(item, self.names(item.level, item.content, shown(item)))
+                if item.entry.type != FILE:
+                    continue
+                adding = gathering.add if item.columns else extraction.add
+                if item.level:
+                    adding(item, self.lists(item.level, item.content, shown(item)))
+                else:
+                    adding(item, (item.content,))
 
 
 class ContentStream:

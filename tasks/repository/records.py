@@ -83,16 +83,16 @@ def decode(group: bytes | memoryview) -> Iterator[Stored]:
     unpacker.feed(group)
     try:
         for path, kind, mode, uid, gid, user, owner, mtime, size, first, second, cut, level, content, rare in unpacker:
-            entry = Entry(path, kind, mode, uid, gid, user, owner, mtime, size, (first, second), cut=cut)
+            version = first, second
             if rare:
-                entry = entry._replace(
-                    link=rare.get("l", b""),
-                    device=rare.get("d", 0),
-                    xattrs=rare.get("x", ()),
-                    extents=rare.get("e"),
-                    digest=rare.get("h", b""),
-                )
-            yield Stored(entry, level, content, _columns(path, rare) if rare else ())
+                get = rare.get
+                link, device, xattrs = get("l", b""), get("d", 0), get("x", ())
+                more = link, device, xattrs, get("e"), cut, get("h", b"")
+                entry = Entry(path, kind, mode, uid, gid, user, owner, mtime, size, version, *more)
+                yield Stored(entry, level, content, _columns(path, rare))
+            else:
+                entry = Entry(path, kind, mode, uid, gid, user, owner, mtime, size, version, cut=cut)
+                yield Stored(entry, level, content)
     except (TypeError, AttributeError, msgpack.exceptions.UnpackException) as error:
         raise ValueError("no records") from error
 

@@ -8,8 +8,6 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Protocol
 
-import pathspec
-
 from tasks.destinations.destination import Destination
 from tasks.errors import (
     Condemned,
@@ -190,6 +188,10 @@ def _readable(items: Items) -> Iterator[Stored]:
 
 
 def _allowed(flaws: list[Flaw], patterns: tuple[str, ...]) -> list[Flawed]:
+    if not flaws:
+        return []
+    import pathspec
+
     spec = pathspec.GitIgnoreSpec.from_lines(patterns)
     return [
         Flawed(path := flaw.path.decode(errors="surrogateescape"), flaw.what, flaw.why, spec.match_file(path))

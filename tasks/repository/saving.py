@@ -297,7 +297,7 @@ class Saving:
         self._at = 0
 
     def _keep_view(self, start: int, end: int, draft: Draft) -> bytes:
-        name = self._claims.name(self._buffer.view[start:end])
+        name = self._claims.naming.name(self._buffer.view[start:end])
         if self._claims.claim(name):
             draft.add_view(name, self._buffer, start, end)
             self.new_bytes += end - start
@@ -307,7 +307,7 @@ class Saving:
 
     def _keep_chunks(self, begin: int, ends: list[int], draft: Draft) -> bytes:
         """The names, joined, of the chunks in a row that end so many bytes behind `begin`."""
-        names = self._claims.names(self._buffer.view[begin : begin + ends[-1]], ends)
+        names = self._claims.naming.names(self._buffer.view[begin : begin + ends[-1]], ends)
         joined = b"".join(names)
         lengths = array("I", map(sub, ends, chain((0,), ends)))
         for first, until in self._claims.claim_all(names, joined):
