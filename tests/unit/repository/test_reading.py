@@ -129,6 +129,7 @@ def test_a_window_that_overflows_restores_the_same(repository: Repository, monke
     snapshot = save(repository, FILES, 0)
     for most in (1, 2, 7, 100):
         monkeypatch.setattr(window, "MOST", most)
+        monkeypatch.setattr(window, "MOST_ITEMS", 3 * most)
         assert restored(repository, snapshot) == contents(FILES)
 
 
