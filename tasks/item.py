@@ -6,7 +6,7 @@ Neither side knows the other: a source yields `Item`s, a repository keeps their 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 FILE, FOLDER, SYMLINK, HARDLINK, FIFO, SOCKET, CHARACTER_DEVICE, BLOCK_DEVICE = "fdlhpscb"
 
@@ -68,13 +68,15 @@ class Item(NamedTuple):
     """One named stream of a source. `open` is lazy, and None for what has no bytes (folders, links, devices).
 
     `want_digest` asks for the BLAKE3-256 of the stream in the stored entry. `cut` hints how to cut (FORMAT.md names
-    the ways); "" leaves it to the repository.
+    the ways); "" leaves it to the repository. `columns` hints that the stream consists of rows of fixed width, and how
+    many bytes of a row each of its columns has; what is wrong there costs space, never a byte.
     """
 
     entry: Entry
     open: Callable[[], Stream] | None = None
     cut: str = ""
     want_digest: bool = False
+    columns: tuple[int, ...] = ()
 
 
 class Flaw(NamedTuple):
@@ -94,11 +96,12 @@ class Unreadable(Exception):
 
 
 class Stored(NamedTuple):
-    """An item as a snapshot holds it. `level` and `content` are the repository's own way to its chunks."""
+    """An item as a snapshot holds it. `level`, `content` and `columns` are the repository's own way to its bytes."""
 
     entry: Entry
     level: int = 0
     content: bytes = b""
+    columns: tuple[int, ...] = ()
 
 
 class Sink(Protocol):
@@ -110,6 +113,15 @@ class Sink(Protocol):
 
     def complete(self, item: Stored) -> None:
         """All of the item's bytes have been written; called once, also for an empty item."""
+        ...
+
+
+@runtime_checkable
+class WholeSink(Sink, Protocol):
+    """A sink that takes small items at once."""
+
+    def whole(self, item: Stored, data: memoryview) -> None:
+        """`data` is all of the item's stream: `write` and `complete` in one, neither of which is called for it."""
         ...
 
 

@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+import os
+
 from pydantic import BaseModel, ConfigDict
+
+# Pydantic would ask every installed package for plugins: slow, and none of them has any business with these settings.
+os.environ.setdefault("PYDANTIC_DISABLE_PLUGINS", "__all__")
 
 
 class Model(BaseModel):
@@ -10,6 +15,7 @@ class Model(BaseModel):
 
     model_config = ConfigDict(
         frozen=True,
+        defer_build=True,  # most of what a process imports it never validates
         extra="forbid",
         arbitrary_types_allowed=True,
         use_attribute_docstrings=True,

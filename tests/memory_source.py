@@ -30,6 +30,7 @@ class File:
     flaw: str = ""
     cut: str = ""
     want_digest: bool = False
+    columns: tuple[int, ...] = ()
     at_most: int = 1 << 62
     """Bytes that one `readinto` gives: a pipe gives few."""
 
@@ -62,7 +63,7 @@ class MemoryCapture:
             file = self._files[path]
             entry = file.listed(path)
             opening = partial(self._open, path, file, entry) if entry.type == FILE else None
-            yield Item(entry, opening, file.cut, file.want_digest)
+            yield Item(entry, opening, file.cut, file.want_digest, file.columns)
 
     def _open(self, path: bytes, file: File, entry: Entry) -> MemoryStream:
         self.opened.append(path)

@@ -6,7 +6,7 @@ from array import array
 
 from tasks.repository import compression
 from tasks.repository.buffers import Buffer, Buffers
-from tasks.repository.compression import Way
+from tasks.repository.compression import ZSTD, Way
 
 TARGET = 2 << 20
 """Decoded bytes after which a block is closed."""
@@ -16,17 +16,20 @@ _SAMPLE_AGAIN = 24
 
 
 class Profile:
-    """How the blocks of one stretch of bytes are compressed: as a sample says, asked again every few blocks."""
+    """How the blocks of one stretch of bytes are compressed: as a sample says, asked again after 1, 2, 4 … and at most
+    `every` blocks, for what a file begins with is often not what it holds."""
 
     def __init__(self, fixed: Way | None = None, *, every: int = _SAMPLE_AGAIN) -> None:
         self._way = fixed
-        self._every, self._left = (1 << 62 if fixed else every), (1 << 62 if fixed else 0)
+        self._every, self._next, self._left = every, 1, (1 << 62 if fixed else 0)
 
     def way(self, data: memoryview) -> Way:
         # Two threads may both find it due, and both sample: wasteful, never wrong.
         self._left -= 1
         if self._way is None or self._left < 0:
-            self._way, self._left = compression.choose(data), self._every - 1
+            self._way, self._left = compression.choose(data), self._next - 1
+            # Where zstd takes its time anyway, a look costs little, and a wrong guess is not kept for long.
+            self._next = min(2 * self._next, self._every // 3 or 1 if self._way.method == ZSTD else self._every)
         return self._way
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections import OrderedDict
+from typing import NamedTuple
 
 from blake3 import blake3
 
@@ -11,11 +12,22 @@ from tasks.destinations.destination import Destination
 from tasks.errors import Damaged, Missing
 from tasks.item import Stored
 from tasks.repository import compression
-from tasks.repository.index import Index
+from tasks.repository.columns import Columns
+from tasks.repository.index import Index, IndexedPack
 from tasks.repository.keys import RepositoryKeys
+from tasks.repository.naming import Naming
+from tasks.repository.numbers import Numbers
 from tasks.repository.pack import LISTS, NAME, PackCipher, header_size, object_name
 
 _CACHED_BLOCKS, _CACHED_CIPHERS = 16, 4096
+
+
+class Fetched(NamedTuple):
+    """Stored bytes of one pack, from `start` on, and what opens them."""
+
+    cipher: PackCipher
+    start: int
+    data: memoryview
 
 
 class Blocks:
@@ -24,6 +36,7 @@ class Blocks:
     def __init__(self, destination: Destination, index: Index, keys: RepositoryKeys) -> None:
         self._destination, self.index, self._keys = destination, index, keys
         self._ciphers: OrderedDict[bytes, PackCipher] = OrderedDict()
+        self._opening: dict[bytes, threading.Lock] = {}
         self._cached: OrderedDict[int, memoryview] = OrderedDict()
         self._lock = threading.Lock()
 
@@ -49,11 +62,26 @@ class Blocks:
 
     def read(self, number: int) -> memoryview:
         """A block, decoded."""
+        return self.decode(number, self.fetch(number, number))
+
+    def fetch(self, first: int, last: int) -> Fetched:
+        """The stored bytes of blocks that lie in one pack one after the other, in one read."""
+        pack, within, block = self.index.block(first)
+        *_, end = self.index.block(last)
+        cipher = self._ciphers.get(pack.name)
+        # Right before the first block lies what opens them all.
+        start = 0 if cipher is None and not within else block.offset
+        data = memoryview(self._get(pack.name, start, end.offset + end.stored - start))
+        if cipher is None:
+            cipher = self._cipher(pack, bytes(data[: block.offset]) if not start else b"")
+        return Fetched(cipher, start, data)
+
+    def decode(self, number: int, fetched: Fetched) -> memoryview:
+        """A block out of what was fetched."""
         pack, within, block = self.index.block(number)
-        cipher = self._cipher(pack.name, pack.kind)
-        sealed = self._get(pack.name, block.offset, block.stored)
+        sealed = fetched.data[block.offset - fetched.start :][: block.stored]
         try:
-            return compression.decode(block.method, cipher.open(within, block.method, sealed), block.raw)
+            return compression.decode(block.method, fetched.cipher.open(within, block.method, sealed), block.raw)
         except ValueError as error:
             raise Damaged(f"`{object_name(pack.name)}`: block {within} does not decode: {error}") from error
 
@@ -64,15 +92,31 @@ class Blocks:
         if blake3(data, key=key).digest(NAME) != name:
             raise Damaged(f"`{object_name(pack.name)}`: block {within} holds a chunk that is not what was stored")
 
-    def _cipher(self, pack: bytes, kind: str) -> PackCipher:
-        cipher = self._ciphers.get(pack)
-        if cipher is None:
-            header = self._get(pack, 0, header_size(kind))
-            cipher = PackCipher(pack, header, self._keys)
-            with self._lock:
-                self._ciphers[pack] = cipher
-                if len(self._ciphers) > _CACHED_CIPHERS:
-                    self._ciphers.popitem(last=False)
+    def verify_rows(self, rows: Numbers, data: memoryview, block: int) -> None:
+        """Raises `Damaged` unless the chunks in these rows of the index, which lie in this block, are what their names
+        say."""
+        pack, within, _ = self.index.block(block)
+        _, starts, lengths = self.index.places(rows)
+        key = self._keys.listing if pack.kind == LISTS else self._keys.naming
+        spans = zip(starts.tolist(), (starts + lengths).tolist(), strict=True)
+        if Naming(key).spans(data, spans) != self.index.names(rows):
+            raise Damaged(f"`{object_name(pack.name)}`: block {within} holds a chunk that is not what was stored")
+
+    def _cipher(self, pack: IndexedPack, header: bytes) -> PackCipher:
+        """What opens a pack; its header is read if it is not given. One thread at a time for each pack, so that not all
+        of them ask for the header of the same one."""
+        with self._lock:
+            opening = self._opening.setdefault(pack.name, threading.Lock())
+        with opening:
+            cipher = self._ciphers.get(pack.name)
+            if cipher is None:
+                header = header or self._get(pack.name, 0, header_size(pack.kind))
+                cipher = PackCipher(pack.name, header, self._keys)
+                with self._lock:
+                    self._ciphers[pack.name] = cipher
+                    if len(self._ciphers) > _CACHED_CIPHERS:
+                        self._ciphers.popitem(last=False)
+                    self._opening.pop(pack.name, None)
         return cipher
 
     def _get(self, pack: bytes, offset: int, length: int) -> bytes:
@@ -80,6 +124,17 @@ class Blocks:
             return self._destination.get(object_name(pack), offset, length)
         except Missing:
             raise Damaged(f"`{object_name(pack)}` is missing: an index names it, and it is not there") from None
+
+
+def columns_of(item: Stored) -> Columns:
+    """How the item's columns lie. Raises `Damaged` where that can't be."""
+    try:
+        columns = Columns.of(item.columns)
+    except (ValueError, TypeError):
+        raise Damaged(f"{shown(item)}: the snapshot holds an impossible order of its bytes") from None
+    if columns.length > item.entry.content_size:
+        raise Damaged(f"{shown(item)}: the snapshot says that more bytes are in columns than there are")
+    return columns
 
 
 def shown(item: Stored) -> str:

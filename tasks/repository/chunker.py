@@ -27,7 +27,7 @@ _CONTENT = {
     "c256": (64 << 10, 256 << 10, 1 << 20),
     "c1024": (256 << 10, 1 << 20, 2 << 20),
 }
-_PAGES = {"p4": 4 << 10, "p16": 16 << 10}
+_PAGES = {"p4": 4 << 10, "p8": 8 << 10, "p16": 16 << 10, "p32": 32 << 10, "p64": 64 << 10}
 _DOUBTFUL = 256
 _BY_SIZE = ((256 << 20, "c64"), (4 << 30, "c256"))
 
@@ -102,5 +102,11 @@ def choose(size: int, start: memoryview, previous: str, hint: str) -> str:
         if wanted in CUTS and wanted != "w":
             return wanted
     if start[: len(_SQLITE)] == _SQLITE:
-        return "p16"
+        return _for_pages(int.from_bytes(start[16:18], "big"))
     return next((cut for limit, cut in _BY_SIZE if size < limit), "c1024")
+
+
+def _for_pages(size: int) -> str:
+    """The cut for SQLite's pages of `size` bytes (which writes 65536 as 1): the least that a page fits into. Chunks of
+    several pages would save a little on names and store many times more of what a few changed rows touch."""
+    return next((cut for cut, pages in _PAGES.items() if size <= pages and size != 1), "p64")

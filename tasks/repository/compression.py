@@ -9,9 +9,9 @@ from __future__ import annotations
 import threading
 from typing import NamedTuple
 
-import numpy
 import zstandard
-from numpy.typing import NDArray
+
+from tasks.repository.numbers import Bytes, numpy
 
 RAW, ZSTD, PLANES_2, PLANES_4, PLANES_8 = range(5)
 WIDTH = {PLANES_2: 2, PLANES_4: 4, PLANES_8: 8}
@@ -20,10 +20,8 @@ GREATEST_BLOCK = 64 << 20
 """A block's decoded size, at the most, in bytes: bounds what a damaged length can make a reader allocate."""
 
 _SAMPLE, _SPOTS = 16 << 10, 4
-_TRY_PLANES, _KEEP_RAW, _STRONG_PAYS, _PLANES_PAY = 0.55, 0.98, 0.985, 0.97
-
-
-_Bytes = NDArray[numpy.uint8]
+_TRY_PLANES, _KEEP_RAW, _STRONG_PAYS, _PLANES_PAY = 0.3, 0.98, 0.985, 0.97
+_NEVER_STRONG = 0.55
 
 
 class Way(NamedTuple):
@@ -67,16 +65,19 @@ def choose(data: memoryview) -> Way:
     fast = sum(len(compressor("fast").compress(spot)) for spot in spots) / total
     best, ratio = FAST, fast
     if fast > _TRY_PLANES:
-        for method in (PLANES_2, PLANES_4):
+        for method in (PLANES_2, PLANES_4, PLANES_8):
+            if method == PLANES_8 and best.method != PLANES_4:
+                break
             # Plane by plane: in a small sample, one frame over all planes shares one Huffman table and hides the gain.
             size = sum(len(compressor("planes").compress(plane)) for spot in spots for plane in _split(spot, method))
             if size / total < ratio * _PLANES_PAY:
                 best, ratio = Way(method, "planes"), size / total
     if ratio > _KEEP_RAW:
         return _RAW
-    if best is FAST:
+    if best is FAST or fast < _NEVER_STRONG:
         strong = sum(len(compressor("strong").compress(spot)) for spot in spots) / total
-        return STRONG if strong < fast * _STRONG_PAYS else FAST
+        if strong < ratio * _STRONG_PAYS:
+            return STRONG
     return best
 
 
@@ -114,15 +115,18 @@ def decode(method: int, data: bytes | memoryview, size: int) -> memoryview:
 def _sample(data: memoryview) -> list[memoryview]:
     if len(data) <= _SAMPLE * _SPOTS:
         return [data] if len(data) else []
-    # A multiple of 8, so that every spot starts at the same byte of an element as the first does.
-    step = (len(data) - _SAMPLE) // (_SPOTS - 1) & ~7
-    return [data[at * step : at * step + _SAMPLE] for at in range(_SPOTS)]
+    # Not at the very start, where files have headers. A multiple of 8, so that every spot starts at the same byte of an
+    # element as the block does.
+    step = len(data) // _SPOTS & ~7
+    first = (step - _SAMPLE) // 2 & ~7
+    return [data[first + at * step : first + at * step + _SAMPLE] for at in range(_SPOTS)]
 
 
 def _split(data: memoryview, method: int) -> list[bytes]:
     width = WIDTH[method]
     usable = len(data) // width * width
-    return [bytes(data[start:usable:width]) for start in range(width)]
+    elements = numpy.frombuffer(data, numpy.uint8)[:usable].reshape(-1, width)
+    return [elements[:, at].tobytes() for at in range(width)]
 
 
 def _to_planes(data: memoryview | bytes, width: int) -> memoryview:
@@ -145,7 +149,7 @@ def _from_planes(planes: bytes, width: int) -> memoryview:
     return plain.data
 
 
-def _part(data: _Bytes, planes: list[_Bytes]) -> None:
+def _part(data: Bytes, planes: list[Bytes]) -> None:
     """Bytes at even and at odd places, and each half again: as arithmetic on whole 16-bit words, which compilers turn
     into vector instructions, some eight times faster than copying every second byte."""
     words = data.view("<u2")
@@ -159,7 +163,7 @@ def _part(data: _Bytes, planes: list[_Bytes]) -> None:
     _part(odd, planes[1::2])
 
 
-def _join(planes: list[_Bytes], data: _Bytes) -> None:
+def _join(planes: list[Bytes], data: Bytes) -> None:
     """The reverse of `_part`."""
     if len(planes) > 2:
         even, odd = numpy.empty(len(data) // 2, numpy.uint8), numpy.empty(len(data) // 2, numpy.uint8)

@@ -8,7 +8,6 @@ from collections.abc import Callable, Iterable
 from contextlib import suppress
 from pathlib import Path
 
-import numpy
 from blake3 import blake3
 
 from tasks.destinations.destination import Data, whole
@@ -18,6 +17,7 @@ from tasks.repository.blocks import Blocks
 from tasks.repository.condemned import doomed_packs, doubts, lift
 from tasks.repository.index import Index, IndexedPack
 from tasks.repository.inventory import Inventory
+from tasks.repository.numbers import numpy
 from tasks.repository.pack import NAME, SealedPack, footer_of, object_name
 from tasks.repository.packing import put_index
 from tasks.repository.references import References

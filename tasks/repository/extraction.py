@@ -1,53 +1,46 @@
-"""Many items' bytes at once: a window of chunks is sorted by block, each block is decoded once, in parallel."""
+"""Many items' bytes at once: a window of chunks is planned, ranges are fetched ahead, each block is decoded once."""
 
 from __future__ import annotations
 
 import threading
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from typing import NamedTuple
 
 from tasks.errors import Damaged
-from tasks.item import Sink, Stored
-from tasks.repository.blocks import Blocks, shown
+from tasks.item import Sink, Stored, WholeSink
+from tasks.repository.blocks import Blocks, Fetched, shown
 from tasks.repository.cores import cores
+from tasks.repository.pack import NAME
+from tasks.repository.window import Job, Pending, Window
 
-_WINDOW = 1 << 16
-"""Chunks looked at together: some 4 GB of small chunks, in some 20 MB of memory."""
+_RANGE = 4 << 20
+"""Stored bytes of neighbouring blocks that are fetched together."""
 
+_RANGES_AHEAD = 8
+"""Ranges on their way: at 50 ms a call they still bring 600 MB a second."""
 
-class _Pending:
-    """An item some of whose bytes are on their way. `left` counts chunks, and one more until all are listed."""
-
-    __slots__ = ("item", "left")
-
-    def __init__(self, item: Stored) -> None:
-        self.item, self.left = item, 1
-
-
-class _Run(NamedTuple):
-    """Bytes `start` to `end` of a decoded block, which belong at `offset` of an item."""
-
-    pending: _Pending
-    offset: int
-    start: int
-    end: int
-    name: bytes
+_FEW_RUNS = 8
 
 
 class Extraction:
-    """Add items, leave the context: all their bytes are in the sink, or the first error is raised."""
+    """Add items, leave the context: all their bytes are in the sink, or the first error is raised.
+
+    Three kinds of threads: some wait for the destination; as many as there are cores decode, verify, and write what is
+    large; and the caller's writes the blocks of many small items, which is all system calls and Python, and would only
+    be slower with others beside it.
+    """
 
     def __init__(self, blocks: Blocks, into: Sink) -> None:
         self._blocks, self._into = blocks, into
+        self._whole = into.whole if isinstance(into, WholeSink) else None
         self._lock = threading.Lock()
         threads = cores()
-        self._pool = ThreadPoolExecutor(threads, "extracting")
+        self._decoders = ThreadPoolExecutor(threads, "extracting")
+        self._fetchers = ThreadPoolExecutor(_RANGES_AHEAD, "fetching")
         self._at_once = 2 * threads + 2
-        self._running: deque[Future[None]] = deque()
-        self._window: dict[int, list[_Run]] = {}
-        self._count = 0
+        self._running: deque[tuple[Job, Future[memoryview | None]]] = deque()
+        self._window = Window()
 
     def __enter__(self) -> Extraction:
         return self
@@ -56,58 +49,85 @@ class Extraction:
         try:
             if error is None:
                 self._flush()
-                while self._running:
-                    self._running.popleft().result()
         finally:
-            self._pool.shutdown(cancel_futures=True)
+            for pool in (self._fetchers, self._decoders):
+                pool.shutdown(cancel_futures=True)
 
-    def add(self, item: Stored, names: Iterator[bytes]) -> None:
-        """Raises `Damaged` where the chunks are not there, or are not as many bytes as the item has."""
-        pending, offset = _Pending(item), 0
-        for name in names:
-            place = self._blocks.index.find(name)
-            if place is None:
-                raise Damaged(f"{shown(item)}: a chunk of it is in no pack that an index names")
-            run = _Run(pending, offset, place.offset, place.offset + place.length, name)
-            self._window.setdefault(place.block, []).append(run)
-            offset += place.length
-            with self._lock:
-                pending.left += 1
-            self._count += 1
-            if self._count >= _WINDOW:
-                self._flush()
-        if offset != item.entry.content_size:
-            raise Damaged(f"{shown(item)} has {offset} bytes; the snapshot says {item.entry.content_size}")
-        self._less(pending, 1)
+    def add(self, item: Stored, lists: Iterable[bytes]) -> None:
+        """`lists`: the names of its chunks, joined, part by part. Here or at the end raises `Damaged` where the chunks
+        are not there, or are not as many bytes as the item has."""
+        pending = Pending(item)
+        for names in lists:
+            if len(names) % NAME:
+                raise Damaged(f"{shown(item)}: its list of chunks is cut short")
+            for part in self._window.parts(names):
+                if self._window.add(pending, part):
+                    self._flush()
+        if self._window.end(pending):
+            self._flush()
 
     def _flush(self) -> None:
-        window, self._window, self._count = self._window, {}, 0
-        for number in sorted(window):
-            if len(self._running) >= self._at_once:
-                self._running.popleft().result()
-            self._running.append(self._pool.submit(self._write, number, window[number]))
-
-    def _write(self, number: int, runs: list[_Run]) -> None:
-        block = self._blocks.read(number)
-        for run in runs:
-            self._blocks.verify(run.name, block[run.start : run.end], number)
-        at = 0
-        while at < len(runs):
-            pending, offset, start, end, _ = runs[at]
-            first = at
-            at += 1
-            # Chunks that follow each other in the block and in the item are one write.
-            while at < len(runs) and runs[at].pending is pending and runs[at].start == end:
-                if runs[at].offset != offset + end - start:
-                    break
-                end = runs[at].end
-                at += 1
-            self._into.write(pending.item, offset, block[start:end])
-            self._less(pending, at - first)
-
-    def _less(self, pending: _Pending, chunks: int) -> None:
-        with self._lock:
-            pending.left -= chunks
-            complete = not pending.left
-        if complete:
+        window, self._window = self._window, Window()
+        jobs, nothing = window.plan(self._blocks.index, self._lock)
+        for pending in nothing:
             self._into.complete(pending.item)
+        fetching: deque[tuple[list[Job], Future[Fetched]]] = deque()
+        for group in self._groups(jobs):
+            fetching.append((group, self._fetchers.submit(self._blocks.fetch, group[0].block, group[-1].block)))
+            if len(fetching) >= _RANGES_AHEAD:
+                self._decode_group(*fetching.popleft())
+        while fetching:
+            self._decode_group(*fetching.popleft())
+        # What is decoded belongs to this window; the next one is listed meanwhile only in theory, by this same thread.
+        while self._running:
+            self._settle()
+
+    def _groups(self, jobs: Iterator[Job]) -> Iterator[list[Job]]:
+        """Neighbouring blocks of one pack, to be fetched together."""
+        group: list[Job] = []
+        size = 0
+        for job in jobs:
+            pack, within, block = self._blocks.index.block(job.block)
+            if group:
+                before, last, _ = self._blocks.index.block(group[-1].block)
+                if before is not pack or within != last + 1 or size + block.stored > _RANGE:
+                    yield group
+                    group, size = [], 0
+            group.append(job)
+            size += block.stored
+        if group:
+            yield group
+
+    def _decode_group(self, group: list[Job], fetched: Future[Fetched]) -> None:
+        stored = fetched.result()
+        for job in group:
+            if len(self._running) >= self._at_once:
+                self._settle()
+            self._running.append((job, self._decoders.submit(self._decode, job, stored)))
+
+    def _settle(self) -> None:
+        job, decoded = self._running.popleft()
+        block = decoded.result()
+        if block is not None:
+            self._write(job, block)
+
+    def _decode(self, job: Job, stored: Fetched) -> memoryview | None:
+        """The decoded block, if writing it is left to the caller's thread."""
+        block = self._blocks.decode(job.block, stored)
+        self._blocks.verify_rows(job.rows, block, job.block)
+        if len(job.runs) > _FEW_RUNS:
+            return block
+        self._write(job, block)
+        return None
+
+    def _write(self, job: Job, block: memoryview) -> None:
+        for pending, offset, start, end in job.runs:
+            if self._whole and pending.is_whole(end - start):
+                self._whole(pending.item, block[start:end])
+                continue
+            self._into.write(pending.item, offset, block[start:end])
+            with self._lock:
+                pending.left -= 1
+                complete = not pending.left
+            if complete:
+                self._into.complete(pending.item)

@@ -3,12 +3,9 @@
 from __future__ import annotations
 
 from bisect import bisect_left
-from typing import Any
 
-import numpy
-from numpy.typing import NDArray
+from tasks.repository.numbers import Numbers, numpy
 
-Numbers = NDArray[Any]
 _HALVES = numpy.dtype([("high", ">u8"), ("low", ">u8")])
 
 

@@ -29,6 +29,7 @@ _TRAILER = struct.Struct("<I4s")
 _NONCE = struct.Struct("<IB7x")
 _FOOTER = 0xFFFF_FFFF
 
+
 NAME = 16
 """Bytes of a chunk's or a pack's name."""
 

@@ -7,8 +7,10 @@ from collections.abc import Iterable, Iterator
 from tasks.errors import Damaged
 from tasks.item import FILE, Reading, Sink, Stored
 from tasks.repository import records
-from tasks.repository.blocks import Blocks, shown
+from tasks.repository.blocks import Blocks, columns_of, shown
+from tasks.repository.columns import Columns, join
 from tasks.repository.extraction import Extraction
+from tasks.repository.gathering import Gathering
 from tasks.repository.records import names_in
 
 
@@ -36,6 +38,17 @@ class Items:
             else:
                 yield name
 
+    def lists(self, level: int, content: bytes, what: str) -> Iterator[bytes]:
+        """The chunk names of a stream, joined, part by part."""
+        if level > 1:
+            for name in names_in(content):
+                yield from self.lists(level - 1, bytes(self._blocks.chunk(name, what)), what)
+        elif level:
+            for name in names_in(content):
+                yield bytes(self._blocks.chunk(name, what))
+        elif content:
+            yield content
+
     def list_names(self, level: int, content: bytes, what: str) -> Iterator[bytes]:
         """The names of the nodes on the way to `names`: list chunks too."""
         if level:
@@ -54,15 +67,21 @@ class Items:
             else:
                 yield item.content
 
-    def open(self, item: Stored) -> ContentStream:
+    def open(self, item: Stored) -> ContentStream | RowStream:
         """The item's bytes in order."""
-        return ContentStream(self._blocks, self.names(item.level, item.content, shown(item)), item)
+        stream = ContentStream(self._blocks, self.names(item.level, item.content, shown(item)), item)
+        return RowStream(stream, columns_of(item)) if item.columns else stream
 
     def extract(self, items: Iterable[Stored], into: Sink) -> None:
-        with Extraction(self._blocks, into) as extraction:
+        with Extraction(self._blocks, into) as extraction, Gathering(self._blocks, into) as gathering:
             for item in items:
-                if item.entry.type == FILE:
-                    extraction.add(item, self.names(item.level, item.content, shown(item)))
+                if item.entry.type != FILE:
+                    continue
+                adding = gathering.add if item.columns else extraction.add
+                if item.level:
+                    adding(item, self.lists(item.level, item.content, shown(item)))
+                else:
+                    adding(item, (item.content,))
 
 
 class ContentStream:
@@ -89,3 +108,36 @@ class ContentStream:
 
     def close(self) -> Reading:
         return Reading(self._item.entry)
+
+
+class RowStream:
+    """The rows of an item whose columns are stored apart."""
+
+    def __init__(self, stored: ContentStream, columns: Columns) -> None:
+        self._stored, self._columns = stored, columns
+        self._windows = columns.windows()
+        self._rest = memoryview(b"")
+
+    def readinto(self, buffer: memoryview, /) -> int:
+        if not self._rest:
+            window = next(self._windows, None)
+            if window is None:
+                return self._stored.readinto(buffer)
+            self._rest = join(self._window(window[1] - window[0]), self._columns.widths)
+        count = min(len(buffer), len(self._rest))
+        buffer[:count] = self._rest[:count]
+        self._rest = self._rest[count:]
+        return count
+
+    def _window(self, size: int) -> bytearray:
+        stored = bytearray(size)
+        left = memoryview(stored)
+        while left:
+            count = self._stored.readinto(left)
+            if not count:
+                raise Damaged("a stream of rows ends within one")
+            left = left[count:]
+        return stored
+
+    def close(self) -> Reading:
+        return self._stored.close()

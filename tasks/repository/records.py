@@ -9,7 +9,7 @@ from typing import Any
 
 import msgpack
 
-from tasks.errors import BackupError
+from tasks.errors import BackupError, NewerFormat
 from tasks.item import Entry, Stored
 from tasks.repository.pack import NAME
 
@@ -30,6 +30,9 @@ NODES = Nodes(64, 1024)
 FINE_NODES = Nodes(8, 128)
 """For chunks of 1 KiB: where one in twenty has changed, so has every longer node, and lists cost what data does."""
 
+_COLUMNS = 1
+"""The first of what a record says of its content's order: FORMAT.md, *Columns*."""
+
 _TEXT = "surrogateescape"
 _pack = msgpack.Packer(autoreset=True, unicode_errors=_TEXT).pack
 
@@ -38,7 +41,7 @@ def encode(item: Stored) -> bytes:
     """One record."""
     entry = item.entry
     rare: dict[str, Any] | None = None
-    if entry.link or entry.device or entry.xattrs or entry.extents is not None or entry.digest:
+    if entry.link or entry.device or entry.xattrs or entry.extents is not None or entry.digest or item.columns:
         rare = {
             key: value
             for key, value in (
@@ -47,6 +50,7 @@ def encode(item: Stored) -> bytes:
                 ("x", entry.xattrs),
                 ("e", entry.extents),
                 ("h", entry.digest),
+                ("T", (_COLUMNS, *item.columns) if item.columns else ()),
             )
             if value or (key == "e" and value is not None)
         }
@@ -79,18 +83,26 @@ def decode(group: bytes | memoryview) -> Iterator[Stored]:
     unpacker.feed(group)
     try:
         for path, kind, mode, uid, gid, user, owner, mtime, size, first, second, cut, level, content, rare in unpacker:
-            entry = Entry(path, kind, mode, uid, gid, user, owner, mtime, size, (first, second), cut=cut)
+            version = first, second
             if rare:
-                entry = entry._replace(
-                    link=rare.get("l", b""),
-                    device=rare.get("d", 0),
-                    xattrs=rare.get("x", ()),
-                    extents=rare.get("e"),
-                    digest=rare.get("h", b""),
-                )
-            yield Stored(entry, level, content)
+                get = rare.get
+                link, device, xattrs = get("l", b""), get("d", 0), get("x", ())
+                more = link, device, xattrs, get("e"), cut, get("h", b"")
+                entry = Entry(path, kind, mode, uid, gid, user, owner, mtime, size, version, *more)
+                yield Stored(entry, level, content, _columns(path, rare))
+            else:
+                entry = Entry(path, kind, mode, uid, gid, user, owner, mtime, size, version, cut=cut)
+                yield Stored(entry, level, content)
     except (TypeError, AttributeError, msgpack.exceptions.UnpackException) as error:
         raise ValueError("no records") from error
+
+
+def _columns(path: bytes, rare: dict[str, Any]) -> tuple[int, ...]:
+    """Raises `NewerFormat` where the content is to be read in a way that is not known here."""
+    kind, *parts = rare.get("T", (_COLUMNS,))
+    if kind != _COLUMNS or any(key.isupper() and key != "T" for key in rare):
+        raise NewerFormat(f"{path!r} is stored in a way that this version can't read: use a newer one")
+    return tuple(parts)
 
 
 class Grouper:

@@ -4,12 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-import numpy
-
 from tasks.errors import Damaged, NewerFormat
 from tasks.repository import records
 from tasks.repository.blocks import Blocks
-from tasks.repository.names import Numbers
+from tasks.repository.numbers import Numbers, numpy
 from tasks.repository.pack import NAME
 from tasks.repository.snapshot import Snapshot
 

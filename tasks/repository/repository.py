@@ -8,8 +8,6 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Protocol
 
-import pathspec
-
 from tasks.destinations.destination import Destination
 from tasks.errors import (
     Condemned,
@@ -128,6 +126,7 @@ class Repository(Inventory):
             packs=tuple(pack.hex() for pack in (*made, *packing.packs)),
             facts=capture.facts(),
             figures=saved.figures | {"flaws": len(flaws)},
+            format=saved.format,
         )
         if into is self.destination:
             self._look_again(snapshot, known)
@@ -189,6 +188,10 @@ def _readable(items: Items) -> Iterator[Stored]:
 
 
 def _allowed(flaws: list[Flaw], patterns: tuple[str, ...]) -> list[Flawed]:
+    if not flaws:
+        return []
+    import pathspec
+
     spec = pathspec.GitIgnoreSpec.from_lines(patterns)
     return [
         Flawed(path := flaw.path.decode(errors="surrogateescape"), flaw.what, flaw.why, spec.match_file(path))

@@ -8,21 +8,22 @@ from __future__ import annotations
 import time
 from array import array
 from bisect import bisect_left
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field
 from itertools import chain
 from operator import sub
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from blake3 import blake3
 
 from tasks.errors import BackupError, Damaged
 from tasks.item import FILE, Flaw, Item, Stored, Stream, Unreadable, Vanished
-from tasks.repository import chunker
+from tasks.repository import chunker, columns
 from tasks.repository.block import TARGET, Draft, Profile
 from tasks.repository.buffers import SIZE, Buffer, Buffers
 from tasks.repository.claims import Claims
+from tasks.repository.columns import Splitter
 from tasks.repository.compression import STRONG
 from tasks.repository.index import Index
 from tasks.repository.keys import RepositoryKeys
@@ -46,12 +47,24 @@ class Lists(Protocol):
 
 @dataclass(slots=True)
 class Saved:
-    """What a pass stored: the item list, what went wrong with single items, and figures as in `Snapshot`."""
+    """What a pass stored: the item list, what went wrong with single items, and figures and format as in `Snapshot`."""
 
     level: int = 0
     content: bytes = b""
     flaws: list[Flaw] = field(default_factory=list)
     figures: dict[str, float] = field(default_factory=dict)
+    format: int = 1
+
+
+class _Kept(NamedTuple):
+    """What became of one stream."""
+
+    level: int
+    content: bytes
+    size: int
+    cut: str
+    digest: bytes
+    columns: tuple[int, ...] = ()
 
 
 class Saving:
@@ -82,12 +95,23 @@ class Saving:
         self._medium = Draft(CONTENT, Profile(every=1), buffers)
         self._list = Draft(LISTS, Profile(STRONG), buffers)
         self._large: Draft | None = None
+        self._columns: list[Draft] = []
+        self._format = 1
         self._flaws: list[Flaw] = []
         self.items = self.files = self.unchanged = 0
         self.content_bytes = self.read_bytes = self.new_bytes = 0
 
     def save(self, items: Iterable[Item], stored: Callable[[Stored], None]) -> Saved:
         """Store all items. `stored` hears of each. Raises `BackupError` where items do not come sorted."""
+        listed = iter(items)
+        try:
+            return self._save(listed, stored)
+        finally:
+            # A source may hold a server's snapshot open between two items, for as long as an error is told of.
+            if isinstance(listed, Generator):
+                listed.close()
+
+    def _save(self, items: Iterator[Item], stored: Callable[[Stored], None]) -> Saved:
         started = time.monotonic()
         grouper = Grouper(self._keep_list)
         before: bytes | None = None
@@ -99,6 +123,7 @@ class Saving:
             kept = self._keep(item, self._previous.find(order))
             if kept is not None:
                 grouper.add(kept)
+                self._format = max(self._format, 2 if kept.columns else 1)
                 stored(kept)
                 self.items += 1
             self._report(time.monotonic())
@@ -117,7 +142,7 @@ class Saving:
             "stored_bytes": self._packing.stored_bytes,
             "seconds": time.monotonic() - started,
         }
-        return Saved(level, content, self._flaws, figures)
+        return Saved(level, content, self._flaws, figures, self._format)
 
     def _keep(self, item: Item, old: Stored | None) -> Stored | None:
         entry = item.entry
@@ -137,20 +162,26 @@ class Saving:
             self._flaws.append(Flaw(entry.path, "unreadable", str(error)))
             return None
         try:
-            level, content, size, cut, digest = self._read(stream, item, old.entry.cut if old else "")
+            widths = columns.wanted(item.columns, old.columns if old else ())
+            if widths and entry.content_size > chunker.WHOLE_LIMIT:
+                kept = self._read_columns(stream, item, widths)
+            else:
+                kept = self._read(stream, item, old.entry.cut if old else "")
             entry, flaw = stream.close()
         except (Vanished, Unreadable) as error:
             self._flaws.append(Flaw(entry.path, "unreadable", str(error)))
-            if self._large is not None:
-                # What came before the failure counts as stored from now on: other items may rely on it.
-                self._submit(self._large)
-                self._large = None
+            # What came before the failure counts as stored from now on: other items may rely on it.
+            for draft in (self._large, *self._columns):
+                if draft is not None:
+                    self._submit(draft)
+            self._large, self._columns = None, []
             with suppress(Vanished, Unreadable):
                 stream.close()
             return None
         except BaseException:
             stream.close()
             raise
+        size = kept.size
         if entry.size < 0:
             entry = entry._replace(size=size)
         if entry.content_size != size:
@@ -161,7 +192,7 @@ class Saving:
             # The next run reads the item again, or it would take over the flaw without a word.
             entry = entry._replace(version=(0, 0))
         self.content_bytes += size
-        return Stored(entry._replace(cut=cut, digest=digest), level, content)
+        return Stored(entry._replace(cut=kept.cut, digest=kept.digest), kept.level, kept.content, kept.columns)
 
     def _is_unchanged(self, item: Item, old: Stored) -> bool:
         new, was = item.entry, old.entry
@@ -190,8 +221,8 @@ class Saving:
         except Damaged:
             return False
 
-    def _read(self, stream: Stream, item: Item, cut_before: str) -> tuple[int, bytes, int, str, bytes]:
-        """Level, content, size, cut and digest of a stream."""
+    def _read(self, stream: Stream, item: Item, cut_before: str) -> _Kept:
+        """Read and keep a stream as it lies."""
         expected = item.entry.content_size
         if SIZE - self._at <= max(chunker.WHOLE_LIMIT, min(expected, _ROOM)):
             self._next_buffer(self._at)
@@ -205,7 +236,7 @@ class Saving:
                 hasher.update(data)
             content = self._keep_view(start, filled, self._small) if filled > start else b""
             self.read_bytes += filled - start
-            return 0, content, filled - start, "w", hasher.digest() if hasher else b""
+            return _Kept(0, content, filled - start, "w", hasher.digest() if hasher else b"")
         cut = chunker.choose(max(expected, filled - start), self._buffer.view[start:filled], cut_before, item.cut)
         cutter, size = self._cutting.chunker(cut), 0
         names = NameList(self._keep_list, FINE_NODES if cut == chunker.FINEST else NODES)
@@ -232,7 +263,26 @@ class Saving:
         if not medium:
             self._submit(draft)
         level, content = names.finish()
-        return level, content, size, cut, hasher.digest() if hasher else b""
+        return _Kept(level, content, size, cut, hasher.digest() if hasher else b"")
+
+    def _read_columns(self, stream: Stream, item: Item, widths: tuple[int, ...]) -> _Kept:
+        """The same of a stream of rows, window by window, each column in blocks of its own."""
+        splitter = Splitter(stream, widths, want_digest=item.want_digest)
+        names = NameList(self._keep_list)
+        self._columns = drafts = [Draft(CONTENT, Profile(), self._buffers) for _ in (*widths, "the rest")]
+        self._next_buffer(self._at)
+        while pieces := splitter.read(self._buffer.view):
+            for column, start, end, step in pieces:
+                ends = [*range(step, end - start, step), end - start]
+                names.extend(self._keep_chunks(start, ends, drafts[column]))
+            self.read_bytes += pieces[-1].end
+            self._report(time.monotonic())
+            self._next_buffer(0)
+        self._columns = []
+        for draft in drafts:
+            self._submit(draft)
+        level, content = names.finish()
+        return _Kept(level, content, splitter.size, "r", splitter.digest(), splitter.columns())
 
     def _fill(self, stream: Stream, at: int) -> tuple[int, bool]:
         """Read until the buffer is full or the stream ends: where, and whether it has ended."""
@@ -246,7 +296,7 @@ class Saving:
 
     def _next_buffer(self, at: int, rest: int = 0) -> None:
         """Go on in another buffer, taking along the `rest` bytes at `at`."""
-        for draft in (self._small, self._medium, self._large):
+        for draft in (self._small, self._medium, self._large, *self._columns):
             if draft is not None and draft.settle():
                 self._submit(draft)
         old: Buffer = self._buffer
@@ -256,7 +306,7 @@ class Saving:
         self._at = 0
 
     def _keep_view(self, start: int, end: int, draft: Draft) -> bytes:
-        name = self._claims.name(self._buffer.view[start:end])
+        name = self._claims.naming.name(self._buffer.view[start:end])
         if self._claims.claim(name):
             draft.add_view(name, self._buffer, start, end)
             self.new_bytes += end - start
@@ -266,7 +316,7 @@ class Saving:
 
     def _keep_chunks(self, begin: int, ends: list[int], draft: Draft) -> bytes:
         """The names, joined, of the chunks in a row that end so many bytes behind `begin`."""
-        names = self._claims.names(self._buffer.view[begin : begin + ends[-1]], ends)
+        names = self._claims.naming.names(self._buffer.view[begin : begin + ends[-1]], ends)
         joined = b"".join(names)
         lengths = array("I", map(sub, ends, chain((0,), ends)))
         for first, until in self._claims.claim_all(names, joined):

@@ -11,7 +11,8 @@ from typing import Any
 from tasks.errors import Damaged, NewerFormat
 from tasks.item import Facts
 
-FORMAT = 1
+FORMAT = 2
+"""The newest that is read. 1: every item's stream lies as it is; 2: those of some items by columns."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,10 +43,11 @@ class About:
 
 @dataclass(frozen=True, slots=True)
 class Snapshot:
-    """`level` and `content` (hex) are the item list's (FORMAT.md, *Items*). `packs` (hex) are the new ones that this
-    run stored, killed tries included; the snapshot may rely on older ones too. `figures`: `items`, `files`, `unchanged`
-    (counts), `content_bytes` (all streams), `read_bytes`, `new_bytes` (chunks not known before), `stored_bytes` (what
-    they take in packs), `seconds`. `flaws` holds the first thousand; `figures["flaws"]` counts all."""
+    """`format` is the least that a reader must know. `level` and `content` (hex) are the item list's (FORMAT.md,
+    *Items*). `packs` (hex) are the new ones that this run stored, killed tries included; the snapshot may rely on older
+    ones too. `figures`: `items`, `files`, `unchanged` (counts), `content_bytes` (all streams), `read_bytes`,
+    `new_bytes` (chunks not known before), `stored_bytes` (what they take in packs), `seconds`. `flaws` holds the first
+    thousand; `figures["flaws"]` counts all."""
 
     id: str
     source: str
@@ -64,9 +66,10 @@ class Snapshot:
     packs: tuple[str, ...]
     facts: Facts
     figures: dict[str, float]
+    format: int = 1
 
     def to_bytes(self) -> bytes:
-        data = {"format": FORMAT, **asdict(self)}
+        data = asdict(self)
         data["started"], data["finished"] = self.started.isoformat(), self.finished.isoformat()
         return json.dumps(data, sort_keys=True).encode()
 

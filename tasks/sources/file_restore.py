@@ -16,14 +16,35 @@ def restore_files(items: StoredItems, chosen: Iterable[Stored], into: Path, how:
     """Put files back below `into`: folders and contents first, then links, so that no content can go through one; each
     folder's metadata when all in it is done. Returns what could not be given back, a line each.
 
-    `chosen` is gone through twice, and held in memory only if it can't be.
+    `chosen` is gone through twice if there is much in it beside files, and held in memory only if it can't be.
     """
     if iter(chosen) is chosen:
         chosen = tuple(chosen)
     with FolderWriter(into, how) as writer:
-        items.extract(_contents(chosen, writer), writer)
-        _links_and_folders(chosen, writer)
+        others = _Others(chosen)
+        items.extract(_contents(others, writer), writer)
+        _links_and_folders(others.again(), writer)
         return writer.missed.lines()
+
+
+class _Others:
+    """Iterates over all items, and once more over those that are no files: by heart, if they are few."""
+
+    _MOST = 20_000
+
+    def __init__(self, chosen: Iterable[Stored]) -> None:
+        self._chosen = chosen
+        self._held: list[Stored] = []
+
+    def __iter__(self) -> Iterator[Stored]:
+        held, most = self._held, self._MOST
+        for item in self._chosen:
+            if item.entry.type != FILE and len(held) <= most:
+                held.append(item)
+            yield item
+
+    def again(self) -> Iterable[Stored]:
+        return self._chosen if len(self._held) > self._MOST else self._held
 
 
 def _contents(chosen: Iterable[Stored], writer: FolderWriter) -> Iterator[Stored]:

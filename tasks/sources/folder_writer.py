@@ -31,8 +31,8 @@ _OPEN_FILES = 64
 
 
 class FolderWriter:
-    """A `Sink` for files; folders, links and pipes have methods of their own. Use as a context: what is unfinished at
-    its end is removed.
+    """A `WholeSink` for files; folders, links and pipes have methods of their own. Use as a context: what is unfinished
+    at its end is removed.
 
     Every name is reached from the folder `into` by descriptors, one component at a time, and no component may be a
     link, so nothing in a snapshot and nobody who changes the tree meanwhile can lead a write elsewhere. Raises
@@ -97,6 +97,32 @@ class FolderWriter:
             self._folders.forget(path)
         except OSError as error:
             raise _translated(error, path) from error
+
+    def whole(self, item: Stored, data: memoryview) -> None:
+        entry = item.entry
+        if self._overwrite or entry.extents is not None:
+            self.write(item, 0, data)
+            self.complete(item)
+            return
+        try:
+            parent, name = self._place(entry.path)
+            number = os.open(name, _CREATE, 0o600, dir_fd=parent.number)
+            try:
+                made = os.fstat(number)
+                try:
+                    written = os.write(number, data)
+                    while written < len(data):
+                        written += os.write(number, data[written:])
+                    self._metadata.give(number, entry, made)
+                except BaseException:
+                    with suppress(OSError):
+                        if identity(os.stat(name, dir_fd=parent.number, follow_symlinks=False)) == identity(made):
+                            os.unlink(name, dir_fd=parent.number)
+                    raise
+            finally:
+                os.close(number)
+        except OSError as error:
+            raise _translated(error, entry.path) from error
 
     def write(self, item: Stored, offset: int, data: memoryview) -> None:
         try:

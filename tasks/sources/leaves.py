@@ -11,10 +11,12 @@ from tasks.sources.extended_attributes import attributes_of_name
 from tasks.sources.file_entry import OwnerNames, file_entry, other_entry
 from tasks.sources.file_reader import FileReader
 from tasks.sources.file_stream import FileStream
+from tasks.sources.hnsw import ROWS, columns_beside
 from tasks.sources.manner import Manner
 from tasks.sources.open_folders import Descriptor
 
 _Number = tuple[int, int]
+_ROWS = b"/" + ROWS
 
 
 class Leaves:
@@ -30,12 +32,16 @@ class Leaves:
         if not stat.S_ISREG(status.st_mode):
             return Item(self._without_bytes(folder, path, status))
         entry = file_entry(path, status, self._owners)
+        columns: tuple[int, ...] = ()
+        if path.endswith(_ROWS):
+            columns = columns_beside(folder, status.st_size, own=self._owners.reader in (0, status.st_uid))
         if status.st_nlink == 1:
-            return Item(entry, partial(reader.open, entry), self._manner.cut, self._manner.want_digest)
+            return Item(entry, partial(reader.open, entry), self._manner.cut, self._manner.want_digest, columns)
         number = (status.st_dev, status.st_ino)
         if first := self._first_name(number, path, status.st_nlink):
             return Item(entry._replace(type=HARDLINK, link=first, version=(0, 0)))
-        return Item(entry, partial(self._open_first, reader, number, entry), self._manner.cut, self._manner.want_digest)
+        opening = partial(self._open_first, reader, number, entry)
+        return Item(entry, opening, self._manner.cut, self._manner.want_digest, columns)
 
     def _without_bytes(self, folder: Descriptor, path: bytes, status: os.stat_result) -> Entry:
         entry = other_entry(path, status, self._owners)

@@ -34,10 +34,10 @@ class Metadata:
         self._users: dict[tuple[str, int], int] = {}
         self._groups: dict[tuple[str, int], int] = {}
 
-    def give(self, descriptor: int, entry: Entry) -> None:
-        """To an open file or folder."""
+    def give(self, descriptor: int, entry: Entry, status: os.stat_result | None = None) -> None:
+        """To an open file or folder; `status`, if it is known, saves what is right already."""
         mode, attributes = entry.mode & 0o7777, entry.xattrs
-        if not self._give_owner(descriptor, entry):
+        if not self._give_owner(descriptor, entry, status):
             mode &= ~_OWN_BITS
             attributes = tuple(pair for pair in attributes if not pair[0].startswith(_OF_ROOT))
         # Before the mode: a file that may not be written takes no attributes.
@@ -63,7 +63,7 @@ class Metadata:
         except (OSError, OverflowError):
             self._missed.add(_TIMES, entry.path)
 
-    def _give_owner(self, descriptor: int, entry: Entry) -> bool:
+    def _give_owner(self, descriptor: int, entry: Entry, status: os.stat_result | None) -> bool:
         owner = self._owner(entry)
         if not self._owners:
             return False
@@ -71,6 +71,8 @@ class Metadata:
             if owner != self._own:
                 self._missed.add(_NEEDS_ROOT, entry.path)
             return owner == self._own
+        if status is not None and owner == (status.st_uid, status.st_gid):
+            return True
         try:
             os.fchown(descriptor, *owner)
         except (OSError, OverflowError):

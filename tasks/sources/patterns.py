@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import TYPE_CHECKING
 
-from pathspec import GitIgnoreSpec
-from pathspec.patterns.gitignore import GitIgnorePatternError
+if TYPE_CHECKING:
+    from pathspec import GitIgnoreSpec
 
 
 class Patterns:
@@ -16,22 +17,26 @@ class Patterns:
         self.lines = tuple(lines)
         for line in self.lines:
             self._compile((line,))
-        self._spec = self._compile(self.lines)
+        # The library takes longer to import than most sources, which have no patterns, to walk.
+        self._spec = self._compile(self.lines) if self.lines else None
 
     def __bool__(self) -> bool:
         return bool(self.lines)
 
     def match(self, path: bytes, folder: bool = False) -> bool:
         """True if `path`, relative to the folder that the patterns are for, is matched and not turned round."""
-        return self._spec.check_file(_text(path, folder)).include is True
+        return self._spec is not None and self._spec.check_file(_text(path, folder)).include is True
 
     def deciding_line(self, path: bytes, folder: bool = False) -> str | None:
         """The line that has the last word on `path`; None if no line matches it."""
-        index = self._spec.check_file(_text(path, folder)).index
+        index = self._spec.check_file(_text(path, folder)).index if self._spec else None
         return None if index is None else self.lines[index]
 
     @staticmethod
     def _compile(lines: tuple[str, ...]) -> GitIgnoreSpec:
+        from pathspec import GitIgnoreSpec
+        from pathspec.patterns.gitignore import GitIgnorePatternError
+
         try:
             # A blank line matches nothing, as in git; `from_lines` would drop it and shift the indices.
             return GitIgnoreSpec.from_lines(line or "#" for line in lines)

@@ -14,24 +14,9 @@ from tasks.repository.chunker import CUTS, GREATEST, Chunker, Cutting, choose
 
 SEED = 0x3FFF_0000_1234_5678
 STREAMED = [cut for cut in CUTS if cut != "w"]
-LEAST = {
-    "c1": 256,
-    "c4": 1 << 10,
-    "c64": 16 << 10,
-    "c256": 64 << 10,
-    "c1024": 256 << 10,
-    "p4": 4 << 10,
-    "p16": 16 << 10,
-}
-MOST = {
-    "c1": 4 << 10,
-    "c4": 16 << 10,
-    "c64": 256 << 10,
-    "c256": 1 << 20,
-    "c1024": 2 << 20,
-    "p4": 4 << 10,
-    "p16": 16 << 10,
-}
+PAGES = {f"p{size}": size << 10 for size in (4, 8, 16, 32, 64)}
+LEAST = {"c1": 256, "c4": 1 << 10, "c64": 16 << 10, "c256": 64 << 10, "c1024": 256 << 10, **PAGES}
+MOST = {"c1": 4 << 10, "c4": 16 << 10, "c64": 256 << 10, "c256": 1 << 20, "c1024": 2 << 20, **PAGES}
 
 
 def sample(seed: int, size: int) -> bytes:
@@ -165,8 +150,14 @@ def test_the_greatest_chunk_fits_into_a_buffer_beside_the_rest_of_another() -> N
         (4 << 30, b"", "", "", "c1024"),
         (1 << 45, b"", "", "", "c1024"),
         (-1, b"", "", "", "c64"),
-        (100_000, b"SQLite format 3\0 and so on", "", "", "p16"),
-        (1 << 40, b"SQLite format 3\0 and so on", "", "", "p16"),
+        (100_000, b"SQLite format 3\0\x02\0 and so on", "", "", "p4"),
+        (100_000, b"SQLite format 3\0\x10\0 and so on", "", "", "p4"),
+        (1 << 40, b"SQLite format 3\0\x20\0 and so on", "", "", "p8"),
+        (1 << 40, b"SQLite format 3\0\x40\0 and so on", "", "", "p16"),
+        (1 << 40, b"SQLite format 3\0\x80\0 and so on", "", "", "p32"),
+        (1 << 40, b"SQLite format 3\0\0\x01 and so on", "", "", "p64"),
+        (1 << 40, b"SQLite format 3\0\xff\xff and so on", "", "", "p64"),
+        (100_000, b"SQLite format 3\0\x10\0", "p16", "", "p16"),
         (1 << 40, b"SQLite format 3", "", "", "c1024"),
         (1 << 40, b"", "c64", "", "c64"),
         (1 << 40, b"", "c64", "p4", "c64"),

@@ -6,12 +6,13 @@ import random
 import zlib
 from collections.abc import Iterator
 
+import msgpack
 import pytest
 from blake3 import blake3
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tasks.errors import BackupError
+from tasks.errors import BackupError, NewerFormat
 from tasks.item import (
     BLOCK_DEVICE,
     CHARACTER_DEVICE,
@@ -53,7 +54,8 @@ ENTRIES = st.builds(
     cut=st.sampled_from(["", "w", "c64", "p16"]),
     digest=st.just(b"") | st.binary(min_size=32, max_size=32),
 )
-STORED = st.builds(Stored, ENTRIES, st.integers(0, 9), st.binary(max_size=64))
+COLUMNS = st.just(()) | st.lists(st.integers(0, (1 << 62) - 1), min_size=4, max_size=6).map(tuple)
+STORED = st.builds(Stored, ENTRIES, st.integers(0, 9), st.binary(max_size=64), COLUMNS)
 
 EXTREMES = {
     "before 1970": Entry(b"a", FILE, mtime_ns=-86_400 * 10**9 * 365 * 60 - 1),
@@ -88,6 +90,21 @@ def test_every_field_of_every_record_comes_back(items: list[Stored]) -> None:
     assert list(records.decode(memoryview(group))) == items
     for again, item in zip(records.decode(group), items, strict=True):
         assert [type(value) for value in again.entry] == [type(value) for value in item.entry]
+
+
+@pytest.mark.parametrize("rare", [{"T": [2, 100, 10, 4, 6]}, {"Z": b"", "l": b"x"}])
+def test_what_is_stored_in_a_way_of_the_future_is_refused_and_never_misread(rare: dict[str, object]) -> None:
+    fields = list(msgpack.unpackb(records.encode(Stored(Entry(b"a/later", FILE), 0, b"x" * NAME))))
+    fields[-1] = rare
+    with pytest.raises(NewerFormat, match="later"):
+        list(records.decode(msgpack.packb(fields)))
+
+
+def test_a_later_key_that_is_of_no_weight_does_not_disturb() -> None:
+    fields = list(msgpack.unpackb(records.encode(Stored(Entry(b"a", FILE, digest=bytes(32)), 0, b"x" * NAME))))
+    fields[-1]["q"] = b"something"
+    (item,) = records.decode(msgpack.packb(fields))
+    assert item.entry.digest == bytes(32)
 
 
 @given(st.binary(min_size=1, max_size=60))

@@ -131,14 +131,14 @@ def test_a_growing_file_keeps_its_cut_and_costs_what_it_grew(repository: Reposit
 
 
 def test_a_hint_and_a_page_file_are_cut_by_pages(repository: Repository) -> None:
-    database = b"SQLite format 3\0" + noise(1, 4 * MIB - 16)
+    database = b"SQLite format 3\0" + (8192).to_bytes(2, "big") + noise(1, 4 * MIB - 18)
     snapshot = save(repository, {b"database": database, b"pages": File(noise(2, MIB), cut="p4")}, 0)
-    assert [item.entry.cut for item in repository.read(snapshot)] == ["p16", "p4"]
+    assert [item.entry.cut for item in repository.read(snapshot)] == ["p8", "p4"]
     changed = bytearray(database)
     for at in range(5):
         changed[at * 800_000 + 5000] ^= 1
     second = save(repository, {b"database": bytes(changed), b"pages": File(noise(2, MIB), cut="p4")}, 1)
-    assert second.figures["new_bytes"] == 5 * (16 << 10)
+    assert second.figures["new_bytes"] == 5 * (8 << 10)
     assert restored(repository, second)[b"database"] == changed
 
 

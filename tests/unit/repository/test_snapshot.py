@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from tasks.destinations.destination import is_name
 from tasks.errors import Damaged, NewerFormat
 from tasks.repository import Flawed, Snapshot, snapshot_id
+from tasks.repository.snapshot import FORMAT
 
 SNAPSHOT = Snapshot(
     id="20261101T020000Z-1a2b3c4d",
@@ -50,7 +51,7 @@ def test_a_later_field_does_not_disturb() -> None:
 def test_a_newer_format_says_so() -> None:
     data = json.loads(SNAPSHOT.to_bytes())
     with pytest.raises(NewerFormat, match="snapshots/a"):
-        Snapshot.from_bytes("snapshots/a", json.dumps({**data, "format": 2}).encode())
+        Snapshot.from_bytes("snapshots/a", json.dumps({**data, "format": FORMAT + 1}).encode())
 
 
 @pytest.mark.parametrize("payload", [b"", b"{}", b"[]", b"null", b"\xff", b'{"format": "one"}', b'{"format": 1}'])
