@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 
 from tasks.errors import Damaged
-from tasks.item import FILE, Sink, Stored
+from tasks.item import FILE, Reading, Sink, Stored
 from tasks.repository import records
 from tasks.repository.blocks import Blocks, columns_of, shown
 from tasks.repository.columns import Columns, join
