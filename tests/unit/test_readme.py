@@ -22,7 +22,7 @@ OURS = sorted({line for line in LINES if line.startswith("geometra-backup ")})
 def test_the_example_configuration_loads(tmp_path: Path) -> None:
     (example,) = (text for kind, text in BLOCKS if kind == "toml")
     settings = parse(example, tmp_path / "backup.toml")
-    assert set(settings.sources) == {"config", "logs", "models", "code"}
+    assert set(settings.sources) == {"config", "logs", "models", "code", "cache", "rows", "vectors"}
 
 
 def test_there_are_exactly_two_commands_that_need_no_setup() -> None:
