@@ -16,6 +16,7 @@ from tasks.sources.chroma.scratch import scratch_folder
 from tasks.sources.chroma.snapshot import Copy, take
 from tasks.sources.chroma.stored_folder import DATABASE, StoredCollection, StoredFolder
 from tasks.sources.file_entry import OwnerNames, file_entry, other_entry
+from tasks.sources.hnsw_rows import ROWS, columns_of
 
 _CUTS = {DATABASE: "p4"}
 _NAMED = 5
@@ -63,7 +64,9 @@ class FolderCapture:
             if path in copy.untold:
                 entry = entry._replace(version=(0, entry.version[1]))
             name = path.rpartition("/")[2]
-            yield Item(entry, partial(CopiedFile, copy.folder / path, entry), _CUTS.get(name, ""))
+            file = copy.folder / path
+            columns = columns_of(file) if name == os.fsdecode(ROWS) else ()
+            yield Item(entry, partial(CopiedFile, file, entry), _CUTS.get(name, ""), columns=columns)
 
     def _path(self, path: str) -> bytes:
         return os.fsencode(f"{self._label}/{path}" if path else self._label)
