@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import secrets
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
@@ -14,6 +14,7 @@ from typing import Any
 import structlog
 from celery import Task, shared_task
 
+from tasks.broker import is_embedded
 from tasks.errors import NotFound, Unavailable
 from tasks.installation import Installation, current
 from tasks.outcome import Outcome
@@ -127,6 +128,17 @@ def read_reports(folder: Path, limit: int = 20) -> list[dict[str, Any]]:
         except (OSError, ValueError):
             continue  # removed meanwhile, or not one of ours
     return reports
+
+
+def last_reports(installation: Installation, limit: int) -> Iterator[dict[str, Any]]:
+    """The last reports, newest first: of every host, from the record; of this host, from its files, where the broker is
+    the embedded one, which runs only while there is work. Raises `Unavailable`."""
+    if is_embedded(installation.settings):
+        yield from read_reports(installation.reports, limit)
+        return
+    for run in installation.record.runs(limit):
+        if kept := installation.record.report(run.id):
+            yield kept
 
 
 @shared_task(name="report", bind=True, max_retries=20)

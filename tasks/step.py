@@ -11,10 +11,13 @@ import random
 import time
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from typing import Any, NoReturn
 
+import redis
 import structlog
 from celery import Task
+from celery.exceptions import OperationalError
 
 from tasks.errors import BackupError, Unavailable
 from tasks.installation import Installation, current
@@ -71,8 +74,9 @@ def _do(task: Task[Any, Any], blank: Outcome, work: Work, lease: Lease) -> Outco
     installation = current()
     step = step_name(blank.verb, blank.source, blank.destination)
     began, watch = time.time(), Stopwatch()
+    teller = Teller(installation.record, blank.run, step, lease.check, show=partial(_show, task))
     try:
-        outcome = work(installation, Teller(installation.record, blank.run, step, lease.check))
+        outcome = work(installation, teller)
     except Unavailable as error:
         waits = installation.record.count_wait(blank.run, step)
         if waits <= WAITS:
@@ -90,6 +94,14 @@ def _do(task: Task[Any, Any], blank: Outcome, work: Work, lease: Lease) -> Outco
         outcome = replace(blank, state="failed", failure=Failure("Unexpected", f"{where}; the worker's log says more"))
     times = {"began_epoch_seconds": began, "ended_epoch_seconds": time.time(), **watch.figures()}
     return replace(outcome, figures=outcome.figures | {name: round(value, 3) for name, value in times.items()})
+
+
+def _show(task: Task[Any, Any], text: str) -> None:
+    """As the task's result so far, in the state *PROGRESS*, where somebody watches Celery's events, as Flower does."""
+    try:
+        task.send_event("task-progress", retry=False, result=text)
+    except (OperationalError, redis.RedisError) as error:
+        raise Unavailable("the broker does not answer") from error
 
 
 def _again(task: Task[Any, Any], seconds: float) -> NoReturn:

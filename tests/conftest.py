@@ -12,7 +12,7 @@ import pytest
 # Contracts are plain classes in modules of their own: their assertions should show values too.
 pytest.register_assert_rewrite("tests.contracts")
 
-_PACKAGES = {"getfacl": "acl", "setfacl": "acl", "getfattr": "attr", "setfattr": "attr"}
+_PACKAGES = {"getfacl": "acl", "setfacl": "acl", "getfattr": "attr", "setfattr": "attr", "promtool": "prometheus"}
 """The Debian package of a program, where its name is another; `.ci/run` installs them all."""
 
 

@@ -37,6 +37,8 @@ class RedisProcess:
 
     @property
     def url(self) -> str:
+        if self.port and self._password:
+            return f"redis://:{self._password}@127.0.0.1:{self.port}/0"
         return f"redis+socket://{self.socket}?virtual_host=0"
 
     def client(self, database: int = 0, *, text: bool = True) -> redis.Redis:

@@ -83,11 +83,13 @@ def _streams(client: Any) -> None:
     client.xtrim("emptied", maxlen=0, approximate=False)
 
 
-def contents(client: Any) -> dict[tuple[int, bytes], tuple[Any, ...]]:
-    """Every key's type, value and expiry. `client` must not decode."""
+def contents(client: Any, but: int | None = None) -> dict[tuple[int, bytes], tuple[Any, ...]]:
+    """Every key's type, value and expiry, but for those of one database. `client` must not decode."""
     found: dict[tuple[int, bytes], tuple[Any, ...]] = {}
     for name in client.info("keyspace"):
         database = int(name[2:])
+        if database == but:
+            continue
         client.execute_command("SELECT", database)
         for key in client.scan_iter(count=1000):
             kind = client.type(key).decode()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from pathlib import Path
 
 from celery import Celery
 
@@ -17,5 +18,8 @@ app = Celery("geometra-backup")
 app.config_from_object(os.environ.get("CELERY_CONFIG_MODULE", "celeryconfig"))
 app.set_default()
 delivered.install(app)
+
+# Where `celery -A workers flower` finds its settings, unless `--conf` names others.
+os.environ.setdefault("FLOWER_CONF", str(Path(__file__).with_name("flowerconfig.py")))
 
 __all__ = ["app", "tasks", "workers"]

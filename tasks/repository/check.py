@@ -7,7 +7,9 @@ from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from itertools import accumulate
-from typing import Literal
+from typing import Literal, NamedTuple
+
+from blake3 import blake3
 
 from tasks.errors import Damaged, Missing, NewerFormat, NotFound, Unavailable
 from tasks.repository import compression
@@ -18,7 +20,7 @@ from tasks.repository.cores import cores
 from tasks.repository.index import Index
 from tasks.repository.inventory import Inventory
 from tasks.repository.naming import Naming
-from tasks.repository.pack import LISTS, NAME, PackCipher, SealedPack, footer_of, object_name
+from tasks.repository.pack import LISTS, NAME, BlockList, PackCipher, SealedPack, footer_of, object_name
 from tasks.repository.references import References
 from tasks.repository.sealing import unseal
 from tasks.repository.snapshot import Snapshot
@@ -36,6 +38,22 @@ class Damage:
     what: str
 
 
+class Described(NamedTuple):
+    """A pack as an index names it; `digest` stands for its block list, which takes far more memory."""
+
+    name: bytes
+    kind: str
+    size: int
+    digest: bytes
+
+    @classmethod
+    def of(cls, pack: SealedPack) -> Described:
+        hasher = blake3()
+        for part in pack.listed.to_parts():
+            hasher.update(len(part).to_bytes(8, "little")).update(part)
+        return cls(pack.name, pack.kind, pack.size, hasher.digest())
+
+
 @dataclass(frozen=True, slots=True)
 class Scope:
     """Whose packs' contents are read: those that one snapshot's run made, and one part `of` as many of all others."""
@@ -44,7 +62,7 @@ class Scope:
     part: int = 0
     of: int = 0
 
-    def choose(self, packs: Iterable[SealedPack]) -> list[SealedPack]:
+    def choose(self, packs: Iterable[Described]) -> list[Described]:
         made = {bytes.fromhex(name) for name in self.snapshot.packs}
         return [pack for pack in packs if pack.name in made or self._has_turn(pack.name)]
 
@@ -93,13 +111,17 @@ def check(
     packs = _check_index(repository, report)
     sizes = repository.listed_packs()
 
-    def rank(named: tuple[SealedPack, str]) -> int:
-        pack = named[0]
+    def rank(at: int) -> int:
+        pack, _ = packs[at]
         return known.rank(pack.name, there=sizes.get(pack.name) == pack.size)
 
-    index = Index()
-    for pack, origin in sorted(packs, key=rank):
+    index, described = Index(), dict[bytes, Described]()
+    for at in sorted(range(len(packs)), key=rank):
+        pack, origin = packs[at]
         index.add(pack, origin)
+        described[pack.name] = Described.of(pack)
+        # The index holds what it lists from now on: once is enough.
+        packs[at] = pack._replace(listed=BlockList()), origin
     _check_listing(repository, index, sizes, report)
     orphans = sum(pack not in index for pack in sizes)
     report.figures |= {"snapshots": len(snapshots), "packs": len(index.packs), "orphan_packs": orphans}
@@ -111,8 +133,8 @@ def check(
         report.find_pack(name, "holds item lists that can't be read")
     if depth == "content":
         repository.writer.as_reader()
-        whole = {pack.name: pack for pack, _ in packs if pack.name not in report.damaged_packs}.values()
-        _check_contents(repository, scope.choose(whole) if scope else list(whole), report, progress)
+        whole = [pack for name, pack in described.items() if name not in report.damaged_packs]
+        _check_contents(repository, scope.choose(whole) if scope else whole, report, progress)
     if references.findings or report.damaged_packs:
         _name_the_suffering(snapshots, blocks, known.condemned | known.damaged, report)
     return report
@@ -201,14 +223,14 @@ def _name_the_suffering(
 
 def _check_contents(
     repository: Inventory,
-    packs: list[SealedPack],
+    packs: list[Described],
     report: CheckReport,
     progress: Callable[[dict[str, float]], None] | None,
 ) -> None:
     total, done, chunks = sum(pack.size for pack in packs), 0, 0
     threads = cores()
     with ThreadPoolExecutor(threads, "checking") as pool:
-        running: deque[tuple[SealedPack, Future[int]]] = deque()
+        running: deque[tuple[Described, Future[int]]] = deque()
         waiting = deque(packs)
         while waiting or running:
             while waiting and len(running) <= threads:
@@ -225,13 +247,13 @@ def _check_contents(
     report.figures |= {"read_packs": len(packs), "read_bytes": done, "chunks": chunks}
 
 
-def check_pack(repository: Inventory, pack: SealedPack) -> int:
+def check_pack(repository: Inventory, pack: Described) -> int:
     """Read a pack whole and check all of it against its index. Returns the chunks. Raises `Damaged`, `Missing`."""
     name = object_name(pack.name)
     data = memoryview(repository.destination.get(name))
     cipher = PackCipher(pack.name, bytes(data[:128]), repository.keys)
     listed = cipher.open_footer(pack.name, footer_of(pack.name, data))
-    if listed.to_parts() != pack.listed.to_parts() or cipher.kind != pack.kind:
+    if Described.of(SealedPack(pack.name, cipher.kind, pack.size, listed)) != pack:
         raise Damaged(f"`{name}`: its footer and its index disagree")
     naming = Naming(repository.keys.listing if pack.kind == LISTS else repository.keys.naming)
     at = 0

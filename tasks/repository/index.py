@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from array import array
 from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
@@ -57,8 +58,8 @@ class Index:
     def __init__(self) -> None:
         self.packs: list[IndexedPack] = []
         self._numbers: dict[bytes, int] = {}
-        # Pieces of what `_sort` joins: high and low halves, block, offset, length by chunk; then the blocks.
-        self._pieces: list[tuple[Numbers, ...]] = []
+        # What `_sort` adds to the sorted arrays: high and low halves, block, offset, length by chunk; then the blocks.
+        self._added = _columns()
         self._block_pieces: list[Numbers] = []
         self._block_count = 0
         self._names = SortedNames(numpy.empty(0, numpy.uint64), numpy.empty(0, numpy.uint64))
@@ -91,7 +92,9 @@ class Index:
         first = (numpy.cumsum(counts) - counts)[counts > 0]
         offsets = starts - numpy.repeat(starts[first], counts[counts > 0])
         block = numpy.repeat(numpy.arange(len(words), dtype=numpy.uint32), counts) + numpy.uint32(self._block_count)
-        self._pieces.append((*halves(listed.names), block, offsets.astype(numpy.uint32), lengths))
+        columns = (*halves(listed.names), block, offsets.astype(numpy.uint32), lengths)
+        for added, column in zip(self._added, columns, strict=True):
+            added.frombytes(column.tobytes())
         self._block_pieces.append(blocks)
         self._numbers[pack.name] = number
         self.packs.append(IndexedPack(pack.name, pack.size, pack.kind, origin, self._block_count, len(words)))
@@ -99,9 +102,9 @@ class Index:
 
     def copy(self) -> Index:
         """One that can be added to without changing this one; what both know is held once."""
+        self._sort()
         again = Index()
         again.packs, again._numbers = self.packs.copy(), self._numbers.copy()
-        again._pieces, again._block_pieces = self._pieces.copy(), self._block_pieces.copy()
         again._block_count, again._names = self._block_count, self._names
         again._places, again._blocks = self._places.copy(), self._blocks
         return again
@@ -178,12 +181,24 @@ class Index:
     def _sort(self) -> None:
         if not self._block_pieces:
             return
-        pieces, self._pieces = self._pieces, []
-        high = numpy.concatenate([self._names.high, *(piece[0] for piece in pieces)])
-        order = numpy.argsort(high, kind="stable")
+        added, self._added = self._added, _columns()
+        added.reverse()
+        # One column after the other, and none kept longer than needed: at ten million chunks each is 40 or 80 MB.
+        high = _joined(self._names.high, added.pop())
+        order = numpy.argsort(high, kind="stable").astype(numpy.uint32)
         high = high[order]
-        self._names = SortedNames(high, numpy.concatenate([self._names.low, *(piece[1] for piece in pieces)])[order])
+        self._names = SortedNames(high, _joined(self._names.low, added.pop())[order])
         for at in range(3):
-            self._places[at] = numpy.concatenate([self._places[at], *(piece[2 + at] for piece in pieces)])[order]
+            self._places[at] = _joined(self._places[at], added.pop())[order]
         self._blocks = numpy.concatenate([self._blocks, *self._block_pieces])
         self._block_pieces = []
+
+
+def _columns() -> list[array[int]]:
+    # Arrays that grow in place, where many small ones would leave the memory full of holes.
+    return [array("Q"), array("Q"), array("I"), array("I"), array("I")]
+
+
+def _joined(sorted_before: Numbers, added: array[int]) -> Numbers:
+    column = numpy.frombuffer(added, sorted_before.dtype)
+    return numpy.concatenate([sorted_before, column]) if len(sorted_before) else column

@@ -11,7 +11,7 @@ from tasks.sources.extended_attributes import attributes_of_name
 from tasks.sources.file_entry import OwnerNames, file_entry, other_entry
 from tasks.sources.file_reader import FileReader
 from tasks.sources.file_stream import FileStream
-from tasks.sources.hnsw_rows import ROWS, columns_beside
+from tasks.sources.hnsw import ROWS, columns_beside
 from tasks.sources.manner import Manner
 from tasks.sources.open_folders import Descriptor
 

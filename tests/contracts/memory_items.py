@@ -9,6 +9,7 @@ from itertools import pairwise
 
 from blake3 import blake3
 
+from tasks.errors import BackupError
 from tasks.item import FILE, Flaw, Item, Reading, Sink, Stored, Stream, Unreadable, Vanished
 from tasks.sources.source import Capture
 
@@ -89,7 +90,11 @@ class Saved(MemoryItems):
             return old
         try:
             stream = item.open()
-            content = read_all(stream)
+            try:
+                content = read_all(stream)
+            except BackupError:
+                stream.close()
+                raise
         except Vanished as error:
             self.flaws.append(Flaw(entry.path, "vanished", str(error)))
             return None

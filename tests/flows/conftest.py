@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
@@ -9,6 +10,8 @@ from pathlib import Path
 import pytest
 
 from tests.flows.house import House
+from tests.flows.terminal import Terminal
+from tests.flows.trees import grow
 from tests.redis_process import RedisProcess, redis_process
 
 
@@ -27,3 +30,24 @@ def house(tmp_path: Path, shared_broker: RedisProcess) -> Iterator[House]:
         yield house
     finally:
         house.close()
+
+
+@pytest.fixture(scope="session")
+def lived(tmp_path_factory: pytest.TempPathFactory) -> Terminal:
+    """An installation made by `init`, after one night; the tests leave it as it is."""
+    folder = tmp_path_factory.mktemp("home")
+    for name, seed in (("config", 1), ("docs", 2)):
+        (folder / name).mkdir()
+        grow(folder / name, seed=seed)
+    terminal = Terminal(folder)
+    terminal.run("init", "--recovery-sheet", "sheet.txt")
+    terminal.run("run")
+    return terminal
+
+
+@pytest.fixture
+def copied(lived: Terminal, tmp_path: Path) -> Terminal:
+    """The same installation, to be spoilt."""
+    folder = tmp_path / "home"
+    shutil.copytree(lived.folder, folder, symlinks=True, ignore=shutil.ignore_patterns("*.sock"))
+    return Terminal(folder)

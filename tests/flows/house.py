@@ -121,6 +121,10 @@ class House:
     def beat(self, schedule: Path | None = None) -> Worker:
         return self._start(["beat", "--pidfile", "", *(["--schedule", str(schedule)] if schedule else [])], {})
 
+    def flower(self, port: int, *options: str, **environment: str) -> Worker:
+        """On loopback, with the settings that it finds by itself."""
+        return self._start(["flower", "--address=127.0.0.1", f"--port={port}", *options], environment)
+
     def _start(self, command: Sequence[str], environment: Mapping[str, str]) -> Worker:
         worker = Worker(command, {**self.environment, **environment}, self.folder / f"console{len(self._workers)}.log")
         self._workers.append(worker)

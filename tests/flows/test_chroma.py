@@ -126,6 +126,33 @@ def test_a_folder_comes_back_into_a_fresh_server_and_one_of_its_collections_unde
             put(source, repository, snapshot, target_of(server.url, collection="none", scratch=tmp_path / "scratch"))
 
 
+def test_collections_that_were_set_up_in_any_way_come_back_with_their_settings(repository: Any, tmp_path: Path) -> None:
+    ways: list[dict[str, Any]] = [
+        {"metadata": {"hnsw:space": "cosine", "hnsw:M": 8, "hnsw:construction_ef": 50, "weight": 1.0}},
+        {"metadata": {"hnsw:space": "ip"}, "configuration": {"hnsw": {"space": "l2", "ef_search": 33}}},
+        {"configuration": {"hnsw": {"space": "cosine", "max_neighbors": 5, "sync_threshold": 7}}},
+        {"configuration": {"embedding_function": {"type": "known", "name": "default", "config": {}}}},
+    ]
+    shapes = []
+    for number, taking in enumerate(("path", "url")):
+        store = tmp_path / f"store{number}"
+        with chroma_server(store) as server, chroma_server(tmp_path / f"fresh{number}") as fresh:
+            place = "api/v2/tenants/default_tenant/databases/default_database/collections"
+            for at, way in enumerate(ways):
+                httpx.post(f"{server.url}/{place}", json={"name": f"way{at}", **way}).raise_for_status()
+            source = source_of(tmp_path / "scratch", **{taking: store if taking == "path" else server.url})
+            snapshot = saved(source, repository, number)
+            target = target_of(fresh.url, scratch=tmp_path / "scratch")
+            assert put(source, repository, snapshot, target) == []
+            assert agree(source.examine_at(target), snapshot.facts)
+            for each in (server, fresh):
+                found = {one["name"]: one for one in httpx.get(f"{each.url}/{place}").json()}
+                shapes.append({name: (one["configuration_json"], one["metadata"]) for name, one in found.items()})
+    assert shapes[0] == shapes[1]
+    assert shapes[2] == shapes[3]
+    assert shapes[0]["way2"][0]["hnsw"]["max_neighbors"] == 5
+
+
 def test_a_collection_comes_back_into_a_folder_beside_others_of_a_chroma_that_is_not_running(
     original: Path, truth: Any, repository: Any, tmp_path: Path
 ) -> None:

@@ -8,6 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from datetime import UTC, datetime
 from typing import Any
+from unittest import mock
 
 import pytest
 import redis
@@ -196,6 +197,29 @@ def test_progress_is_told_at_most_twice_a_second(record: Record) -> None:
     told = record.progress("run-1")["s"]
     assert told["done_bytes"] == 1000
     assert abs(told["at"] - time.time()) < 5
+
+
+def test_progress_is_shown_in_words_with_the_rate_of_the_last_seconds(record: Record) -> None:
+    shown: list[str] = []
+    teller = Teller(record, "run-1", "s", lambda: None, show=shown.append)
+    with mock.patch("tasks.progress.time.monotonic") as clock:
+        for second in range(10):
+            clock.return_value = 1000.0 + second
+            teller({"done_bytes": 2e6 * second, "total_bytes": 40e6})
+        clock.return_value += 1
+        teller({"done_bytes": 100})  # the next of several things
+        clock.return_value += 2
+        teller({"done_bytes": 2100})
+    assert shown[0] == "0 B of 40.0 MB (0 %)"
+    assert shown[9:] == ["18.0 MB of 40.0 MB (45 %), 2.0 MB/s", "100 B", "2.1 kB, 1.0 kB/s"]
+    assert record.progress("run-1")["s"]["bytes_per_second"] == 1000
+
+
+def test_work_goes_on_where_progress_can_t_be_shown(record: Record) -> None:
+    def show(text: str) -> None:
+        raise Unavailable("the broker does not answer")
+
+    Teller(record, "run-1", "s", lambda: None, show=show)({"done_bytes": 1})
 
 
 def test_progress_stops_work_that_someone_else_has_taken_over(record: Record) -> None:

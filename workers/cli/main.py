@@ -30,6 +30,7 @@ COMMANDS = {
     "restore": ("restore", "Put a snapshot back: all of it, or only some paths."),
     "verify": ("verify", "Read back what is stored, and keep the proof beside it."),
     "prune": ("prune", "Let go what no rule keeps and something newer makes dispensable."),
+    "metrics": ("metrics", "Age, size, duration and proof of every source, for Prometheus."),
     "options": ("options", "Every option of backup.toml, for each kind."),
     "completion": ("completion", "The completion script of a shell."),
 }

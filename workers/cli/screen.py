@@ -12,6 +12,21 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from tasks.amount import size
+
+__all__ = [
+    "STATE",
+    "age",
+    "console",
+    "duration",
+    "errors",
+    "print_json",
+    "size",
+    "state",
+    "table",
+    "text",
+]
+
 # Where nobody looks, in a pipe or a log, lines are not to be broken at 80 characters.
 console = Console(highlight=False, width=None if sys.stdout.isatty() else 200)
 errors = Console(stderr=True, highlight=False)
@@ -48,16 +63,6 @@ def table(columns: Sequence[str | tuple[str, str]], rows: Iterable[Sequence[Any]
 
 def state(name: str) -> Text:
     return Text(name, style=STATE.get(name, ""))
-
-
-def size(count: float) -> str:
-    """Bytes in powers of 1000, as disks are sold: `1.5 GB`."""
-    value, units = float(count), ("B", "kB", "MB", "GB", "TB", "PB")
-    for unit in units:
-        if abs(value) < 999.5 or unit == units[-1]:
-            return f"{value:.0f} {unit}" if unit == "B" or abs(value) >= 99.95 else f"{value:.1f} {unit}"
-        value /= 1000
-    raise AssertionError
 
 
 def duration(seconds: float) -> str:

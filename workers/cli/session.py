@@ -12,7 +12,7 @@ from pathlib import Path
 import click
 import structlog
 
-from tasks.configuration import find, load
+from tasks.configuration import VARIABLE, find, load
 from tasks.errors import BackupError, NotARepository, NotFound
 from tasks.installation import PASSPHRASE, Installation
 from tasks.repository import Repository, Snapshot
@@ -30,7 +30,10 @@ class Session:
 
     @cached_property
     def file(self) -> Path:
-        return find(self._config).absolute()
+        file = find(self._config).absolute()
+        # Celery's settings are made when its app is imported, from the configuration that the environment names.
+        os.environ[VARIABLE] = str(file)
+        return file
 
     @cached_property
     def settings(self) -> Settings:

@@ -16,9 +16,10 @@ from tasks.sources.chroma.scratch import scratch_folder
 from tasks.sources.chroma.snapshot import Copy, take
 from tasks.sources.chroma.stored_folder import DATABASE, StoredCollection, StoredFolder
 from tasks.sources.file_entry import OwnerNames, file_entry, other_entry
-from tasks.sources.hnsw_rows import ROWS, columns_of
+from tasks.sources.hnsw import ROWS, columns
 
-_CUTS = {DATABASE: "p4"}
+_ROWS = "/" + os.fsdecode(ROWS)
+_START = 256
 _NAMED = 5
 
 
@@ -26,7 +27,7 @@ class FolderCapture:
     """A `Capture` of a folder that a live process may be writing, as it was at one moment."""
 
     def __init__(self, label: str, folder: Path, scratch: Path) -> None:
-        if not (folder / DATABASE).is_file():
+        if not os.path.isfile(folder / DATABASE):
             raise SourceError(f"there is no `{DATABASE}` in `{folder}`: name the folder that Chroma persists to")
         self._label, self._folder, self._scratch = label, folder, scratch
         self._flaws: list[Flaw] = []
@@ -63,10 +64,8 @@ class FolderCapture:
             entry = file_entry(self._path(path), copy.files[path], owners)
             if path in copy.untold:
                 entry = entry._replace(version=(0, entry.version[1]))
-            name = path.rpartition("/")[2]
-            file = copy.folder / path
-            columns = columns_of(file) if name == os.fsdecode(ROWS) else ()
-            yield Item(entry, partial(CopiedFile, file, entry), _CUTS.get(name, ""), columns=columns)
+            rows = _columns(copy.folder / path) if path.endswith(_ROWS) else ()
+            yield Item(entry, partial(CopiedFile, copy.folder / path, entry), columns=rows)
 
     def _path(self, path: str) -> bytes:
         return os.fsencode(f"{self._label}/{path}" if path else self._label)
@@ -103,6 +102,16 @@ def _unsound(collection: StoredCollection) -> str:
     if collection.without_record:
         return f"{collection.without_record} vectors of the collection `{label}` belong to no record in Chroma itself"
     return ""
+
+
+def _columns(rows: Path) -> tuple[int, ...]:
+    """What the repository is told of an index file, so that its vectors, which stay, are stored apart from its links,
+    which don't."""
+    try:
+        with open(rows, "rb") as file, open(rows.with_name("header.bin"), "rb") as header:
+            return columns(header.read(_START), file.read(_START), rows.stat().st_size)
+    except OSError:
+        return ()  # what is missing is told elsewhere
 
 
 class CopiedFile:

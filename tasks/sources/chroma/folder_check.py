@@ -6,7 +6,7 @@ import os
 import shutil
 import sqlite3
 from collections.abc import Iterator
-from contextlib import closing
+from contextlib import closing, suppress
 from pathlib import Path
 from urllib.parse import quote
 
@@ -20,10 +20,10 @@ _REMOTE = {"nfs", "nfs4", "cifs", "smb3", "fuse.sshfs", "9p"}
 def folder_problems(folder: Path, scratch: Path) -> Iterator[Problem]:
     """`scratch` is where the copy is going to lie."""
     database = folder / DATABASE
-    if not folder.is_dir():
+    if not os.path.isdir(folder):
         yield Problem(f"the folder `{folder}` is not there", "mend `path` in backup.toml, or start what makes it")
         return
-    if not database.is_file():
+    if not os.path.isfile(database):
         yield Problem(f"there is no `{DATABASE}` in `{folder}`", "let `path` name the folder that Chroma persists to")
         return
     try:
@@ -66,7 +66,11 @@ def room_problems(scratch: Path, needed: int) -> Iterator[Problem]:
 
 
 def _size(folder: Path) -> int:
-    return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
+    size = 0
+    for path in folder.rglob("*"):
+        with suppress(OSError):  # SQLite's journal comes and goes
+            size += path.lstat().st_size
+    return size
 
 
 def _file_system(folder: Path) -> str:

@@ -1,4 +1,4 @@
-"""`python -m tasks.sources.chroma.folder_server PROGRAM PATH PORT`: a Chroma server that ends with who started it.
+"""`python folder_server.py PROGRAM PATH PORT`: a Chroma server that ends with who started it.
 
 It ends when standard input does, which happens also if the starting process is killed.
 """

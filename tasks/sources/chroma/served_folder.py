@@ -36,7 +36,8 @@ def served(path: Path) -> Iterator[Access]:
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    command = [sys.executable, "-m", "tasks.sources.chroma.folder_server", program, str(path), str(port)]
+    keeper = Path(__file__).with_name("folder_server.py")
+    command = [sys.executable, "-P", str(keeper), program, str(path), str(port)]
     environment = {**os.environ, "ANONYMIZED_TELEMETRY": "False"}
     null = subprocess.DEVNULL
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=null, stderr=null, env=environment) as child:

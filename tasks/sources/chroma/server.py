@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
 _CONNECT_SECONDS, _ANSWER_SECONDS = 10.0, 300.0
 _SAID = 200
+_BUILT_WITH = ("ef_construction", "ef_search", "max_neighbors", "resize_factor", "sync_threshold")
 _ALL = ["embeddings", "documents", "metadatas", "uris"]
 
 
@@ -150,11 +151,21 @@ class Server:
         self.make_place(about.tenant, about.database)
         place = ("tenants", about.tenant, "databases", about.database, "collections")
         body: JsonObject = {"name": about.name, "metadata": about.metadata}
-        # A schema says all that a configuration says, and a server takes one of them only.
-        shape = {"schema": about.schema} if about.schema else {"configuration": about.configuration}
-        if not about.schema and not (about.configuration and "hnsw" in about.configuration):
-            shape = {"configuration": {"hnsw": {"space": about.distance}}}
-        return ServerCollection(self, self.ask("POST", *place, body=body | shape))
+        plain = body | {"configuration": _configuration(about)}
+        # A schema says more than a configuration. A server takes one of them, and with settings in the metadata, as
+        # older clients put them there, no schema.
+        if about.schema is None or any(key.startswith("hnsw:") for key in about.metadata or ()):
+            return ServerCollection(self, self.ask("POST", *place, body=plain))
+        try:
+            made = ServerCollection(self, self.ask("POST", *place, body=body | {"schema": about.schema}))
+        except Refused:
+            # It is of another version: what a configuration can say, it will understand.
+            return ServerCollection(self, self.ask("POST", *place, body=plain))
+        if _configuration(made.about) == _configuration(about):
+            return made
+        # Chroma 1.5 forgets the embedding function of a schema that is otherwise its default.
+        made.delete()
+        return ServerCollection(self, self.ask("POST", *place, body=plain))
 
     def make_place(self, tenant: str, database: str) -> None:
         for path, name in ((("tenants",), tenant), (("tenants", tenant, "databases"), database)):
@@ -247,6 +258,17 @@ class ServerCollection:
     def delete(self) -> None:
         place = ("tenants", self.about.tenant, "databases", self.about.database, "collections", self.about.name)
         self.server.ask("DELETE", *place)
+
+
+def _configuration(about: Collection) -> JsonObject:
+    """What a collection's index and embedding function are, as version 1.0 and all later ones understand it."""
+    given = about.configuration or {}
+    index = (about.schema or {}).get("keys", {}).get("#embedding", {}).get("float_list", {}).get("vector_index", {})
+    held = index.get("config") or {}
+    built = given.get("hnsw") or held.get("hnsw") or {}
+    function = given.get("embedding_function") or held.get("embedding_function")
+    settings = {"space": about.distance} | {name: built[name] for name in _BUILT_WITH if name in built}
+    return {"hnsw": settings} | ({"embedding_function": function} if function else {})
 
 
 def _said(answer: httpx.Response) -> str:

@@ -32,7 +32,9 @@ _QUIET_NS = 20_000_000
 _PAUSE = 0.005
 _LOCK_SECONDS = 60.0
 _SETTLE_SECONDS = 3.0
-"""How long one index is waited for under the lock: a persist under way takes a second or two at most."""
+"""How long all indexes are waited for under the lock: a persist under way takes a second or two at most."""
+_IDLE_NS = 10_000_000_000
+"""No persist pauses for so long."""
 _BUFFER = 1 << 22
 
 Status = os.stat_result
@@ -63,6 +65,10 @@ class _Segment(NamedTuple):
         return {name: _identity(status) for name, status in self.files.items()}
 
     @property
+    def is_idle(self) -> bool:
+        return time.time_ns() - max(status.st_ctime_ns for status in self.files.values()) > _IDLE_NS
+
+    @property
     def in_order(self) -> bool:
         """Whether the pickle, which is written last, is the youngest."""
         return all(status.st_mtime_ns <= self.files[PICKLE].st_mtime_ns for status in self.files.values())
@@ -84,8 +90,9 @@ def _take(folder: Path, into: Path) -> Copy:
         ahead = {name: _copied(folder / name, into / name) for name in _segments(holder, folder)}
         _warm(folder / DATABASE)
         with _write_lock(holder, folder):
+            deadline = time.monotonic() + _SETTLE_SECONDS
             for name in _segments(holder, folder):
-                segment = _settled(folder / name, into / name, ahead.pop(name, None), copy)
+                segment = _settled(folder / name, into / name, ahead.pop(name, None), copy, deadline=deadline)
                 if segment:
                     copy.files |= {f"{name}/{file}": status for file, status in segment.files.items()}
                     copy.folders[name] = os.stat(folder / name)
@@ -170,37 +177,38 @@ def _write_lock(holder: sqlite3.Connection, folder: Path) -> Iterator[None]:
         holder.execute("ROLLBACK")
 
 
-def _settled(live: Path, into: Path, ahead: _Segment | None, copy: Copy) -> _Segment | None:
-    """A segment as it is under the lock; None if it was never persisted, so that the queue holds all of it."""
-    deadline = time.monotonic() + _SETTLE_SECONDS
-    held = ahead
+def _settled(live: Path, into: Path, held: _Segment | None, copy: Copy, *, deadline: float) -> _Segment | None:
+    """A segment as it is under the lock; None if it was never persisted, so that the queue holds all of it. `held` was
+    copied ahead."""
     while True:
         found = _look(live)
         if found is None:
             shutil.rmtree(into, ignore_errors=True)
             return None
-        if found.quiet and found.in_order:
+        late = time.monotonic() > deadline
+        if found.quiet:
             if held is None or not held.quiet or held.identity != found.identity:
                 held = _copied(live, into)
                 found = _look(live)
-            if held and held.quiet and found and held.identity == found.identity and _parses(into):
-                return held
-        if time.monotonic() > deadline:
-            break
+            if held and held.quiet and found and held.identity == found.identity:
+                if held.in_order and _parses(into):
+                    return held
+                if late or held.is_idle:
+                    _judge(live.name, into, held, copy)
+                    return held
+        elif late:
+            raise Unavailable(f"`{live}` was being written for {_SETTLE_SECONDS:.0f} s, in spite of SQLite's lock")
         time.sleep(_PAUSE)
-    # Nothing is being written, so the times were set by something else, such as a copy of the folder; or a process was
-    # killed while it wrote. What the files say of each other tells which.
-    held = _copied(live, into)
-    if held is None:
-        return None
-    if not held.quiet:
-        raise Unavailable(f"`{live}` was being written for all of {_SETTLE_SECONDS:.0f} s, in spite of SQLite's lock")
+
+
+def _judge(name: str, into: Path, held: _Segment, copy: Copy) -> None:
+    """Nothing is being written, and yet the pickle is not the youngest: the times were set by something else, such as a
+    copy of the folder; or a process was killed while it wrote. What the files say of each other tells which."""
     try:
         Hnsw(into).check()
     except NotWhole as error:
-        copy.untold |= {f"{live.name}/{file}" for file in held.files}
-        copy.doubtful[live.name] = f"{error}: was a process killed while it wrote it?"
-    return held
+        copy.untold |= {f"{name}/{file}" for file in held.files}
+        copy.doubtful[name] = f"{error}: was a process killed while it wrote it?"
 
 
 def _parses(folder: Path) -> bool:

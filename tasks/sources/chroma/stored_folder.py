@@ -36,7 +36,10 @@ class StoredFolder:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        self.database = sqlite3.connect(f"file:{quote(str(folder / DATABASE))}?mode=ro", uri=True)
+        try:
+            self.database = sqlite3.connect(f"file:{quote(str(folder / DATABASE))}?mode=ro", uri=True)
+        except sqlite3.Error as error:
+            raise NotWhole(f"`{DATABASE}` can't be opened: {error}") from error
 
     def __enter__(self) -> StoredFolder:
         return self

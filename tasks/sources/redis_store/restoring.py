@@ -12,7 +12,6 @@ from tasks.sources.redis_store import rdb
 from tasks.sources.redis_store.capture import USERS
 from tasks.sources.redis_store.connection import Connection
 from tasks.sources.redis_store.place import Place
-from tasks.sources.redis_store.primary import Refuses, load
 from tasks.sources.redis_store.scan import databases
 from tasks.sources.redis_store.selection import Conflicts, Selected
 from tasks.sources.redis_store.servers import Shard, refuse_replica, resolved, shards, slot
@@ -52,21 +51,9 @@ def restore_into(items: StoredItems, chosen: Iterable[Stored], place: Place, wan
             lines += restore_users(connection, items, users[0])
     if not dumps:
         return lines
-    if len(found) == 1 and len(dumps) == 1 and wanted.everything and _is_empty(found[0].place):
-        try:
-            load(items, dumps[0], found[0].place)
-        except Refuses:
-            pass  # a managed server, or one that can't reach this host: key by key, then
-        else:
-            return lines
     if not wanted.overwrite:
         _look_for_conflicts(items, dumps, found, wanted)
     return lines + _write(items, dumps, found, wanted)
-
-
-def _is_empty(place: Place) -> bool:
-    with Connection(place) as connection:
-        return not databases(connection) and not connection.ask_all([("FUNCTION", "LIST")])[0]
 
 
 def _look_for_conflicts(items: StoredItems, dumps: list[Stored], found: list[Shard], wanted: Wanted) -> None:

@@ -29,6 +29,8 @@ _COUNTING = {
 }
 _COUNT = 1000
 _BATCH = 512 << 10
+_AT_ONCE = 8
+"""Batches that are on their way at once; with what is read, so much memory a scan takes."""
 _BEGIN = b"*1\r\n$5\r\nMULTI\r\n*1\r\n$4\r\nTIME\r\n"
 _SIZE = b"*3\r\n$6\r\nMEMORY\r\n$5\r\nUSAGE\r\n$%d\r\n%b\r\n"
 _END = b"*1\r\n$4\r\nEXEC\r\n"
@@ -118,12 +120,19 @@ class Scan:
             fresh = seen.new(names)
             connection.send_raw(b"".join([_SIZE % (len(name), name) for name in fresh]))
             batches, large = self._sized(fresh)
-            for batch in batches:
-                self._send_batch(batch)
-            if cursor != b"0":
-                # The server looks for the next keys while these are read here.
+            made: list[bytes] = []
+            for start in range(0, len(batches), _AT_ONCE):
+                if start:
+                    yield from made
+                group = batches[start : start + _AT_ONCE]
+                for batch in group:
+                    self._send_batch(batch)
+                if cursor != b"0" and start + _AT_ONCE >= len(batches):
+                    # The server looks for the next keys while these are read here.
+                    connection.send([("SCAN", cursor, "COUNT", _COUNT)])
+                made = [self._read_batch(batch) for batch in group]
+            if cursor != b"0" and not batches:
                 connection.send([("SCAN", cursor, "COUNT", _COUNT)])
-            made = [self._read_batch(batch) for batch in batches]
             yield from made
             if large:
                 # On a connection of its own: here the reply to SCAN may be on its way.

@@ -8,7 +8,7 @@ from zlib import crc32
 
 from tasks.item import Facts
 from tasks.sources.redis_store import rdb
-from tasks.sources.redis_store.walk import Key
+from tasks.sources.redis_store.walk import COUNTED, Key
 
 _UNORDERED = frozenset({rdb.SET, rdb.HASH, rdb.HASH_TTL_VALKEY})
 """Types whose elements come as the server's hash table has them, which another server has otherwise."""
@@ -53,7 +53,9 @@ class Tally:
 
     def begin(self, key: Key, count: int) -> None:
         self._key, self._elements = key, 0
-        self._running = 0 if key.kind in _UNORDERED else _start(key)
+        self._running = 0
+        if key.kind not in _UNORDERED:
+            self._running = crc32(rdb.length(count), _start(key)) if key.kind in COUNTED else _start(key)
 
     def piece(self, data: bytes, *, last: bool) -> None:
         self._running = crc32(data, self._running)

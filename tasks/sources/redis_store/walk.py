@@ -39,7 +39,7 @@ class Visitor(Protocol):
         ...
 
     def begin(self, key: Key, count: int) -> None:
-        """A key whose value follows in pieces: `count` elements, or one that is all of it."""
+        """A key whose value follows in pieces: for `COUNTED` types `count` elements, else one that is all of it."""
         ...
 
     def piece(self, data: bytes, *, last: bool) -> None:
@@ -53,6 +53,8 @@ class Visitor(Protocol):
 
 _ELEMENTS = {rdb.LIST: 1, rdb.SET: 1, rdb.HASH: 2, rdb.QUICKLIST: 1}
 """Strings that make an element, for types that are a count and that many elements."""
+COUNTED = frozenset(_ELEMENTS) | {rdb.SORTED_SET, rdb.HASH_TTL_VALKEY}
+"""Types whose encoded value begins with the number of elements, which is told apart where the value is in pieces."""
 _QUICKLIST_2 = rdb.QUICKLIST_2
 _Steps = Generator[None, None, int]
 

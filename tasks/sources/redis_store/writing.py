@@ -10,7 +10,7 @@ from tasks.errors import Occupied, Refused, SourceError
 from tasks.sources.redis_store import rdb
 from tasks.sources.redis_store.connection import Argument, Connection, ErrorReply
 from tasks.sources.redis_store.text import shown
-from tasks.sources.redis_store.walk import Key
+from tasks.sources.redis_store.walk import COUNTED, Key
 
 _BATCH = 512 << 10
 _PIECE = 1 << 20
@@ -109,6 +109,8 @@ class Writer:
             self._large = _Elements(self._connection, key, overwrite=self._overwrite)
         else:
             self._large = _Spooled(self._connection, key, self.version, overwrite=self._overwrite)
+            if key.kind in COUNTED:
+                self._large.piece(rdb.length(count), last=False)
 
     def piece(self, data: bytes, *, last: bool) -> None:
         if self._large is not None:

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import os
 import struct
-from pathlib import Path
 
 from tasks.sources.file_reader import open_for_reading
 from tasks.sources.open_folders import Descriptor
@@ -45,15 +44,6 @@ def columns_beside(folder: Descriptor, size: int, *, own: bool) -> tuple[int, ..
         return columns(_start(folder, _HEADER, own), _start(folder, ROWS, own), size)
     except OSError:
         # Whoever reads the whole file says what is wrong with it.
-        return ()
-
-
-def columns_of(path: Path) -> tuple[int, ...]:
-    """The same of a file `ROWS` in a folder that nobody else writes to."""
-    try:
-        folder = Descriptor(os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC))
-        return columns_beside(folder, path.stat().st_size, own=False)
-    except OSError:
         return ()
 
 

@@ -9,7 +9,7 @@ import pytest
 
 from tasks.item import Item
 from tasks.sources.docs import Docs, DocsSettings
-from tasks.sources.hnsw_rows import columns
+from tasks.sources.hnsw import columns
 
 FIELDS = "<6QiI3QdQ"
 ROW = 132 + 1536 + 8

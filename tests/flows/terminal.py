@@ -1,0 +1,53 @@
+"""The command line as a person has it: `geometra-backup` in a folder of its own."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).parents[2]
+
+
+class Terminal:
+    """Runs `geometra-backup` in a folder of its own, with the embedded broker and nobody to ask."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    def run(
+        self, *arguments: str | Path, code: int = 0, prefix: Sequence[str] = (), **environment: str
+    ) -> subprocess.CompletedProcess[str]:
+        done = subprocess.run(
+            [*prefix, sys.executable, "-m", "workers.cli.main", *map(str, arguments)],
+            cwd=self.folder,
+            env=os.environ | {"PYTHONPATH": str(ROOT)} | environment,
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            timeout=100,
+            check=False,
+        )
+        assert done.returncode == code, f"exit {done.returncode}\n{done.stdout}\n{done.stderr}"
+        assert "Traceback" not in done.stderr + done.stdout
+        return done
+
+    def json(self, *arguments: str | Path, code: int = 0, prefix: Sequence[str] = ()) -> Any:
+        return json.loads(self.run(*arguments, "--json", code=code, prefix=prefix).stdout)
+
+    def complaint(self, *arguments: str | Path, code: int, **environment: str) -> str:
+        """The one line that a failure is."""
+        said = self.run(*arguments, code=code, **environment).stderr.strip()
+        assert said.startswith("geometra-backup: ")
+        assert len(said.splitlines()) == 1, said
+        return said
+
+    def edit(self, old: str, new: str) -> None:
+        file = self.folder / "backup.toml"
+        text = file.read_text()
+        assert old in text
+        file.write_text(text.replace(old, new, 1))

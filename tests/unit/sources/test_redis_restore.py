@@ -1,0 +1,264 @@
+"""Restoring into servers of several kinds: chosen keys, large ones, older servers, clusters, TLS, sentinels."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tasks.errors import NotFound, Occupied, Refused
+from tasks.sources.redis import Redis, RedisSettings, RedisTarget
+from tasks.sources.redis_store import restoring
+from tasks.sources.source import Restoring
+from tests.contracts.memory_items import Saved
+from tests.contracts.test_served_source_contract import valkey
+from tests.redis_process import RedisProcess, free_port, redis_process
+from tests.redis_sample import contents, fill
+
+pytestmark = pytest.mark.needs("redis-server")
+
+
+def start(*options: str, **how: Any) -> Any:
+    return redis_process("--appendonly", "no", *options, **{"program": Path("/usr/bin/redis-server"), **how})
+
+
+def source(url: str, **options: Any) -> Redis:
+    return Redis("tested", RedisSettings.model_validate({"kind": "redis", "url": url, **options}))
+
+
+def of(server: RedisProcess, **options: Any) -> Redis:
+    return source(f"unix://{server.socket}", **options)
+
+
+def into(server: RedisProcess, **options: Any) -> RedisTarget:
+    return RedisTarget.model_validate({"url": f"unix://{server.socket}", **options})
+
+
+def held(server: RedisProcess) -> dict[tuple[int, bytes], tuple[Any, ...]]:
+    with server.client(text=False) as client:
+        return contents(client)
+
+
+@pytest.fixture(scope="module")
+def filled() -> Iterator[RedisProcess]:
+    with start() as server:
+        with server.client(text=False) as client:
+            fill(client, 20)
+        yield server
+
+
+@pytest.fixture(scope="module")
+def saved(filled: RedisProcess) -> Saved:
+    return Saved(of(filled).capture())
+
+
+@pytest.fixture
+def fresh() -> Iterator[RedisProcess]:
+    with start() as server:
+        yield server
+
+
+def test_one_database_or_some_keys_or_elsewhere(filled: RedisProcess, fresh: RedisProcess, saved: Saved) -> None:
+    before, made = held(filled), of(filled)
+    made.restore_into(saved, saved, into(fresh, database=3), Restoring())
+    assert held(fresh) == {key: value for key, value in before.items() if key[0] == 3}
+    target = into(fresh, database=0, keys=["hash:*", "*fields"], into_database=7)
+    made.restore_into(saved, saved, target, Restoring())
+    chosen = {name: value for (at, name), value in before.items() if not at and re.match(rb"hash:|.*fields$", name)}
+    assert {name: value for (at, name), value in held(fresh).items() if at == 7} == chosen
+    with pytest.raises(Occupied, match="in database 7"):
+        made.restore_into(saved, saved, target, Restoring())
+    with pytest.raises(NotFound, match="nothing-like-this"):
+        made.restore_into(saved, saved, into(fresh, keys="nothing-like-this*"), Restoring())
+    with pytest.raises(Refused, match="has no database 99"):
+        made.restore_into(saved, saved, into(fresh, keys="hash:*", into_database=99), Restoring())
+
+
+def test_large_keys_are_written_in_parts(
+    filled: RedisProcess, fresh: RedisProcess, saved: Saved, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tasks.sources.redis_store.walk.LARGE", 500)
+    monkeypatch.setattr(restoring, "_PIECE", 700)
+    of(filled).restore_into(saved, saved, into(fresh), Restoring())
+    assert held(fresh) == held(filled)
+    with fresh.client() as client:
+        client.zadd("many scores", {"one": 1})
+    with pytest.raises(Occupied):
+        of(filled).restore_into(saved, saved, into(fresh), Restoring())
+    of(filled).restore_into(saved, saved, into(fresh), Restoring(overwrite=True))
+    assert held(fresh) == held(filled)
+
+
+def test_keys_that_have_expired_are_told(fresh: RedisProcess) -> None:
+    with fresh.client() as client:
+        client.set("short", "lived", px=1500)
+        client.set("long", "lived")
+    saved = Saved(of(fresh).capture())
+    time.sleep(1.6)
+    with start() as other:
+        lines = of(fresh).restore_into(saved, saved, into(other), Restoring())
+        assert set(held(other)) == {(0, b"long")}
+    assert any("expired" in line for line in lines)
+
+
+def test_redis_and_valkey_take_each_others_keys_and_say_which_they_do_not(
+    filled: RedisProcess, fresh: RedisProcess, saved: Saved
+) -> None:
+    client: Any
+    with start(program=valkey()) as newer:
+        of(filled).restore_into(saved, saved, into(newer), Restoring())
+        there = held(newer)
+        assert {key: each for key, each in there.items() if each[0] != "stream"} == {
+            key: each for key, each in held(filled).items() if each[0] != "stream"
+        }
+        back = Saved(of(newer).capture())
+        of(newer).restore_into(back, back, into(fresh, keys=["hash:*", "sorted:*"]), Restoring())
+        with newer.client() as client:
+            client.hset("new kind", mapping={"field": "value"})
+            client.execute_command("HPEXPIREAT", "new kind", 4_000_000_000_000, "FIELDS", 1, "field")
+        back = Saved(of(newer).capture())
+        with pytest.raises(Refused, match="`new kind` in database 0"):
+            of(newer).restore_into(back, back, into(fresh, keys="new*"), Restoring())
+        with start(program=valkey()) as other:
+            of(newer).restore_into(back, back, into(other), Restoring())
+            with other.client() as client:
+                assert client.execute_command("HPEXPIRETIME", "new kind", "FIELDS", 1, "field") == [4_000_000_000_000]
+
+
+def test_users_come_back_but_the_one_that_restores(fresh: RedisProcess) -> None:
+    client: Any
+    with start() as server:
+        with server.client() as client:
+            client.execute_command("ACL", "SETUSER", "reader", "on", ">secret", "~read:*", "+get", "(+set ~other)")
+        saved = Saved(of(server).capture())
+        lines = of(server).restore_into(saved, saved, into(fresh, users=True), Restoring())
+        with server.client() as client, fresh.client() as other:
+            before, after = client.execute_command("ACL", "LIST"), other.execute_command("ACL", "LIST")
+    assert [line.replace(" sanitize-payload", "") for line in after] == before  # which is what a reset sets
+    assert len(lines) == 1
+    assert "`default` was left" in lines[0]
+
+
+def test_rights_that_are_missing_are_told_before_the_night(filled: RedisProcess, monkeypatch: Any) -> None:
+    client: Any
+    monkeypatch.setenv("TESTED_PASSWORD", "secret-of-the-test")
+    with filled.client() as client:
+        client.execute_command("ACL", "SETUSER", "weak", "on", ">secret-of-the-test", "~*", "+@all", "-sync", "-acl")
+        client.execute_command("ACL", "SETUSER", "blind", "on", ">secret-of-the-test", "~*", "+ping", "+info", "+acl")
+    weak = {"username": "weak", "password": "env:TESTED_PASSWORD"}
+    blind = weak | {"username": "blind"}
+    try:
+        assert not any(problem.fatal for problem in of(filled, **weak).check())
+        assert Saved(of(filled, **weak).capture()).facts["method"] == "scan"
+        with pytest.raises(Refused, match=r"\+sync"):
+            Saved(of(filled, method="snapshot", **weak).capture())
+        assert any(problem.fatal and "DUMP" in problem.what for problem in of(filled, **blind).check())
+        with pytest.raises(Refused):
+            Saved(of(filled, **blind).capture())
+    finally:
+        with filled.client() as client:
+            client.execute_command("ACL", "DELUSER", "weak", "blind")
+
+
+def test_a_replica_takes_nothing_and_an_append_only_file_is_told(
+    filled: RedisProcess, saved: Saved, tmp_path: Path
+) -> None:
+    with start("--replicaof", "127.0.0.1", "1") as replica, pytest.raises(Refused, match=r"primary 127\.0\.0\.1:1"):
+        of(filled).restore_into(saved, saved, into(replica), Restoring())
+    (tmp_path / "appendonlydir").mkdir()
+    lines = of(filled).restore(saved, saved, tmp_path, Restoring())
+    assert any("appendonlydir" in line for line in lines)
+
+
+def test_the_restored_file_is_loaded_by_a_server(filled: RedisProcess, saved: Saved) -> None:
+    scanned = Saved(of(filled, method="scan").capture())
+    for each in (saved, scanned):
+        with start() as server:
+            server.kill()
+            of(filled).restore(each, each, server.folder, Restoring())
+            server.start()
+            assert held(server) == held(filled)
+
+
+def test_a_cluster_is_captured_by_each_primary_and_restored_by_slot() -> None:
+    client: Any
+    with ExitStack() as stack:
+        ports = [free_port() for _ in range(2)]
+        nodes = [stack.enter_context(start("--cluster-enabled", "yes", port=port)) for port in ports]
+        for node, slots in zip(nodes, ((0, 8000), (8001, 16383)), strict=True):
+            with node.client() as client:
+                client.execute_command("CLUSTER", "ADDSLOTSRANGE", *slots)
+                client.execute_command("CLUSTER", "MEET", "127.0.0.1", ports[0])
+        for node in nodes:
+            with node.client() as client:
+                while "cluster_state:ok" not in client.execute_command("CLUSTER", "INFO"):
+                    time.sleep(0.05)
+        with start() as single:
+            with single.client() as client:
+                client.mset({f"key:{number}": number for number in range(500)})
+            saved = Saved(of(single).capture())
+            of(single).restore_into(saved, saved, RedisTarget(url=f"redis://127.0.0.1:{ports[0]}"), Restoring())
+            sizes = [len(held(node)) for node in nodes]
+            assert sum(sizes) == 500
+            assert min(sizes) > 100
+            cluster = source(f"redis://127.0.0.1:{ports[1]}")
+            assert cluster.check() == []
+            shards = Saved(cluster.capture())
+            assert [item.entry.path for item in shards][:2] == [b"shard-00000.rdb", b"shard-08001.rdb"]
+            assert shards.facts["shards"] == 2
+            with start() as other:
+                cluster.restore_into(shards, shards, into(other), Restoring())
+                assert held(other) == held(single)
+
+
+@pytest.mark.needs("openssl")
+def test_tls_verifies_whom_it_talks_to(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    key, certificate, port = tmp_path / "key.pem", tmp_path / "certificate.pem", free_port()
+    command = ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes"]
+    command += ["-keyout", str(key), "-out", str(certificate), "-subj", "/CN=localhost", "-days", "2"]
+    subprocess.run([*command, "-addext", "subjectAltName=DNS:localhost"], check=True, capture_output=True)
+    monkeypatch.setenv("TESTED_PASSWORD", "secret-of-the-test")
+    tls = ["--tls-port", str(port), "--tls-cert-file", str(certificate), "--tls-key-file", str(key)]
+    with start(*tls, "--tls-auth-clients", "no", "--tls-ca-cert-file", str(certificate)) as server:
+        with server.client() as client:
+            client.set("key", "value")
+        made = source(f"rediss://localhost:{port}", ca_file=certificate)
+        assert made.check() == []
+        assert Saved(made.capture()).facts["lasting"] == {"0": {"string": 1}}
+        problems = source(f"rediss://localhost:{port}").check()
+        assert "certificate" in problems[0].what
+
+
+def test_sentinels_tell_where_the_server_is(fresh: RedisProcess, require: Callable[[str], str]) -> None:
+    ports = free_port(), free_port()
+    with ExitStack() as stack:
+        primary = stack.enter_context(start(port=ports[0]))
+        with primary.client() as client:
+            client.set("key", "value")
+        folder = fresh.folder / "sentinel"
+        folder.mkdir()
+        configuration = folder / "sentinel.conf"
+        configuration.write_text(f"port {ports[1]}\nsentinel monitor main 127.0.0.1 {ports[0]} 1\n")
+        child = subprocess.Popen(
+            [require("redis-server"), str(configuration), "--sentinel", "--logfile", str(folder / "log")],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            start_new_session=True,
+        )
+        try:
+            made = source(f"redis+sentinel://127.0.0.1:{ports[1]}/main")
+            deadline = time.monotonic() + 10
+            while made.check() and time.monotonic() < deadline:
+                time.sleep(0.1)
+            assert Saved(made.capture()).facts["lasting"] == {"0": {"string": 1}}
+            wrong = source(f"redis+sentinel://127.0.0.1:{ports[1]}/other").check()
+            assert "watches no master named `other`" in wrong[0].what
+        finally:
+            child.kill()
+            child.wait()
