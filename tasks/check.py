@@ -15,9 +15,11 @@ from tasks.errors import BackupError, NotARepository, SettingsError, WrongKey
 from tasks.installation import PASSPHRASE, Installation
 from tasks.record import Record
 from tasks.repository.keys import keyring_of
-from tasks.sources.source import Problem
+from tasks.sources.source import Measured, Problem
 
 _LEAST_SPOOL = 1 << 30
+_SHRINKS = 8
+"""So much smaller than it is on a server, at best, a database is in the spool."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,7 +112,25 @@ def _spool(installation: Installation) -> str | Finding:
 
 
 def _source(installation: Installation, name: str) -> list[Problem]:
-    return installation.source(name).check()
+    source = installation.source(name)
+    problems = source.check()
+    if isinstance(source, Measured) and not any(problem.fatal for problem in problems):
+        problems += _room(installation, source.measure())
+    return problems
+
+
+def _room(installation: Installation, size: int) -> list[Problem]:
+    """Whether a first capture of so many bytes fits into the spool; later ones bring only what is new."""
+    folder = installation.spool.folder
+    try:
+        free = shutil.disk_usage(next(path for path in (folder, *folder.parents) if path.exists())).free
+    except OSError:
+        return []  # the spool's own check says what is wrong with it
+    if free >= size:
+        return []
+    advice = "free some space there, or point `state` to a larger disk"
+    what = f"it holds {size / 1e9:.1f} GB, and only {free / 1e9:.1f} GB are free for the spool at `{folder}`"
+    return [Problem(what, advice, fatal=free < size / _SHRINKS)]
 
 
 def _destination(installation: Installation, name: str) -> str:

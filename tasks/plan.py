@@ -11,9 +11,11 @@ from datetime import UTC, datetime, time, timedelta
 from typing import Any
 from zoneinfo import ZoneInfo
 
+import redis
 import structlog
-from celery import Task, chain, group, shared_task
+from celery import Celery, Task, chain, group, shared_task
 from celery.canvas import Signature
+from celery.exceptions import OperationalError
 
 from tasks import clock, cron
 from tasks.backup import BACKUPS
@@ -124,6 +126,41 @@ def tend(installation: Installation, now: datetime, silence: timedelta) -> dict[
     return seen_to
 
 
+def note_unserved(app: Celery, installation: Installation, run: Run, timeout: float = 3.0) -> list[str]:
+    """Note on each step that waits for its queue, and that no worker serves it, where none answers that does. Returns
+    these queues. The command `run` shows the notes to whoever waits; the report has them of steps that were closed."""
+    record, served = installation.record, _served(app, timeout)
+    outcomes, found = record.outcomes(run.id), list[str]()
+    for step in run.steps:
+        before = _step_before(step)
+        if step in outcomes or (before and before not in outcomes) or record.is_leased(run.id, step):
+            continue
+        verb, source = step.split("/")[:2]
+        if source not in installation.settings.sources:
+            continue  # the configuration has changed since
+        task = BACKUPS[installation.settings.sources[source].kind].name if verb == "backup" else verb
+        queue = str(app.amqp.router.route({}, task, (outcomes[before],) if before else ())["queue"].name)
+        if queue not in served:
+            record.note(run.id, step, f"no worker serves the queue `{queue}`: `celery -A workers worker -Q {queue}`")
+            found.append(queue)
+    return list(dict.fromkeys(found))
+
+
+def _served(app: Celery, timeout: float) -> set[str]:
+    try:
+        answers = app.control.inspect(timeout=timeout).active_queues() or {}
+    except (OperationalError, redis.RedisError) as error:
+        raise Unavailable("the broker does not answer; is its Redis running and can this host reach it?") from error
+    return {queue["name"] for queues in answers.values() for queue in queues}
+
+
+def _step_before(step: str) -> str:
+    """The one whose outcome a step is given; empty for the first."""
+    verb, source, destination = (*step.split("/"), "")[:3]
+    before = {"upload": "backup", "verify": "upload", "prune": "verify"}.get(verb, "")
+    return step_name(before, source, "" if before == "backup" else destination) if before else ""
+
+
 def _send(installation: Installation, run: Run) -> None:
     """The messages of what has no outcome yet; without any such, of the report."""
     record = installation.record
@@ -170,6 +207,9 @@ def start(self: Task[Any, Any], *, plan: str = "", slot: str = "", sources: Sequ
 
 @shared_task(name="plan.tend", bind=True, max_retries=0)
 def tend_task(self: Task[Any, Any]) -> None:
+    installation = current()
     visibility = float(self.app.conf.broker_transport_options["visibility_timeout"])
-    for run, how in tend(current(), datetime.now(UTC), timedelta(seconds=2 * visibility)).items():
-        _log.warning(f"run {how}", run=run)
+    for run, how in tend(installation, datetime.now(UTC), timedelta(seconds=2 * visibility)).items():
+        about = installation.record.run(run) if how == "resumed" else None
+        queues = note_unserved(self.app, installation, about) if about else []
+        _log.warning(f"run {how}", run=run, **({"unserved": ", ".join(queues)} if queues else {}))

@@ -29,19 +29,26 @@ def join(record: Record, run: str) -> bool:
 
 def close(record: Record, run: str, steps: Sequence[str], message: str) -> None:
     """Record that steps will never be done: in each branch the first without an outcome was lost, those after it are
-    skipped. `steps` come in the run's order."""
+    skipped. `steps` come in the run's order. What was noted on a lost step is added to the message."""
+    notes = record.notes(run)
     broken: set[tuple[str, str]] = set()
     for step in steps:
         verb, source, destination = (*step.split("/"), "", "")[:3]
         known = record.outcome(run, step)
         if known is None:
-            lost = Outcome(verb, source, destination, run, state="failed", failure=Failure("Lost", message))
+            lost = Outcome(
+                verb, source, destination, run, state="failed", failure=_failure(message, notes.get(step, ""))
+            )
             skipped = Outcome(verb, source, destination, run, state="skipped")
             after = broken & {(source, ""), (source, destination)}
             record.settle(run, step, (skipped if after else lost).to_json())
         if known is None or not Outcome.from_json(known).usable:
             broken.add((source, destination))
     join(record, run)
+
+
+def _failure(message: str, note: str) -> Failure:
+    return Failure("Lost", f"{message}; {note}" if note else message)
 
 
 @shared_task(name="runs.join", bind=True, max_retries=20)

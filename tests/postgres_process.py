@@ -84,7 +84,7 @@ class PostgresProcess:
         return f"postgresql://{quote(user, safe='')}@127.0.0.1:{self.port}/{quote(database, safe='')}"
 
     def connect(self, database: str = "postgres", user: str = "postgres") -> psycopg.Connection[Any]:
-        return psycopg.connect(self.url(database, user), autocommit=True)
+        return psycopg.connect(self.url(database, user), autocommit=True, client_encoding="UTF8")
 
     def run(self, *statements: str, database: str = "postgres") -> None:
         with self.connect(database) as connection:
@@ -135,6 +135,17 @@ class PostgresProcess:
             for pid in children:
                 with suppress(ProcessLookupError):
                     os.kill(pid, signal.SIGKILL)
+
+    def freeze(self) -> None:
+        """All its processes, until `thaw`."""
+        self._signal_all(signal.SIGSTOP)
+
+    def thaw(self) -> None:
+        self._signal_all(signal.SIGCONT)
+
+    def _signal_all(self, number: signal.Signals) -> None:
+        for pid in (self.pid, *_children(self.pid)):
+            os.kill(pid, number)
 
     def _end(self, number: signal.Signals) -> None:
         if self._child:

@@ -27,7 +27,7 @@ from workers.unserved import unserved
 ALERTS = Path(__file__).parent / "monitoring" / "alerts.yml"
 """Rules for Prometheus on what follows."""
 EVERY = float(os.environ.get("GEOMETRA_BACKUP_METRICS_SECONDS", "300"))
-"""Seconds between two readings: each lists every repository, which stores in a cloud charge for."""
+"""Seconds between two readings: each lists the snapshots and proofs of every repository."""
 PATIENCE = timedelta(hours=6)
 """How long after it was due a backup may be missing before it counts as late."""
 REPORTS = 100
@@ -54,6 +54,8 @@ class Place:
     proof: float = 0.0
     content_bytes: float = 0.0
     stored_bytes: float = 0.0
+    listed: tuple[str, ...] = ()
+    """The snapshots and proofs that this follows from: while there are no others, none is read again."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,8 +101,11 @@ def _place(installation: Installation, pair: Labels, before: Place) -> Place:
     source, destination = pair
     try:
         repository = installation.repository(source, destination)
+        folders = ("snapshots/", "proofs/")
+        listed = tuple(each.name for folder in folders for each in repository.destination.list(folder))
+        if before.known and listed == before.listed:
+            return replace(before, readable=True)
         complete = [snapshot for snapshot in repository.readable_snapshots() if snapshot.complete]
-        count = len(repository.snapshot_ids())
         proofs = {name: found[-1] for name, found in repository.proofs().items() if found[-1].good}
     except NotARepository:
         return Place(readable=True, known=True)  # never backed up, or emptied
@@ -112,12 +117,13 @@ def _place(installation: Installation, pair: Labels, before: Place) -> Place:
     return Place(
         readable=True,
         known=True,
-        snapshots=count,
+        snapshots=sum(name.startswith("snapshots/") for name in listed),
         success=newest.started.timestamp() if newest else 0.0,
         proven=proven.started.timestamp() if proven else 0.0,
         proof=proofs[proven.id].when.timestamp() if proven else 0.0,
         content_bytes=newest.figures.get("content_bytes", 0) if newest else 0,
         stored_bytes=newest.figures.get("stored_bytes", 0) if newest else 0,
+        listed=listed,
     )
 
 

@@ -56,6 +56,14 @@ def compressor(strength: str) -> zstandard.ZstdCompressor:
     return made[strength]
 
 
+def _decompressor() -> zstandard.ZstdDecompressor:
+    """This thread's own."""
+    made: dict[str, zstandard.ZstdDecompressor] = _local.__dict__
+    if "decompressor" not in made:
+        made["decompressor"] = zstandard.ZstdDecompressor()
+    return made["decompressor"]
+
+
 def choose(data: memoryview) -> Way:
     """The way that a sample of `data` does best with."""
     spots = _sample(data)
@@ -101,7 +109,7 @@ def decode(method: int, data: bytes | memoryview, size: int) -> memoryview:
             # A size that the frame claims is allocated before anything is decoded, whatever `max_output_size` says.
             if zstandard.frame_content_size(data) > size:
                 raise ValueError("a block of another size than listed")
-            plain = zstandard.ZstdDecompressor().decompress(data, max_output_size=size)
+            plain = _decompressor().decompress(data, max_output_size=size)
         except zstandard.ZstdError as error:
             raise ValueError(str(error)) from error
         decoded = memoryview(plain) if method == ZSTD else _from_planes(plain, WIDTH[method])

@@ -27,6 +27,9 @@ class SortedNames:
     def __len__(self) -> int:
         return len(self.high)
 
+    def taken_apart(self) -> tuple[Numbers, Numbers]:
+        return self.high, self.low
+
     def row(self, name: bytes) -> int:
         """-1 if it is not there."""
         high, low = int.from_bytes(name[:8], "big"), int.from_bytes(name[8:], "big")
@@ -99,15 +102,19 @@ class NameSet:
         """Many young names become a sorted run, and runs of about one length become one."""
         if len(self._young) < self._YOUNG:
             return
-        self._runs.append(_sorted(*halves(b"".join(self._young))))
+        self._runs.append(_sorted([halves(b"".join(self._young))]))
         self._young.clear()
         while len(self._runs) > 1 and len(self._runs[-2]) < 2 * len(self._runs[-1]):
-            newer, older = self._runs.pop(), self._runs.pop()
-            high = numpy.concatenate([older.high, newer.high])
-            low = numpy.concatenate([older.low, newer.low])
-            self._runs.append(_sorted(high, low))
+            self._runs.append(_sorted([self._runs.pop().taken_apart(), self._runs.pop().taken_apart()]))
 
 
-def _sorted(high: Numbers, low: Numbers) -> SortedNames:
-    order = numpy.argsort(high, kind="stable")
-    return SortedNames(high[order], low[order])
+def _sorted(parts: list[tuple[Numbers, Numbers]]) -> SortedNames:
+    """Parts are emptied on the way: of millions of names nothing is held longer than needed."""
+    lows = [low for _, low in parts]
+    high = numpy.concatenate([high for high, _ in parts])
+    parts.clear()
+    order = numpy.argsort(high, kind="stable").astype(numpy.uint32)
+    high = high[order]
+    low = numpy.concatenate(lows)
+    lows.clear()
+    return SortedNames(high, low[order])

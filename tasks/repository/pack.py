@@ -23,6 +23,9 @@ CONTENT, LISTS = "D", "L"
 TARGET = 32 << 20
 """Bytes after which a pack is closed."""
 
+MOST_CHUNKS = 1 << 17
+"""Chunks after which it is closed too: of tiny files a million fit into one, and the list of them into no memory."""
+
 _MAGIC, _END, _TAG = b"GBP1", b"GBPE", 16
 _MATERIAL = {CONTENT: 80, LISTS: 32}
 _TRAILER = struct.Struct("<I4s")
@@ -136,6 +139,10 @@ class PackWriter:
         self._file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
         self.size = _write(self._file, self._header)
         self._buffer = bytearray(0)
+
+    @property
+    def is_full(self) -> bool:
+        return self.size >= TARGET or len(self._listed.lengths) >= MOST_CHUNKS
 
     def append(self, block: Encoded) -> int:
         """Seal one block. Returns the bytes it takes."""

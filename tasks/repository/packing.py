@@ -17,7 +17,7 @@ from tasks.repository.block import Draft
 from tasks.repository.buffers import Buffers
 from tasks.repository.cores import cores
 from tasks.repository.keys import RepositoryKeys
-from tasks.repository.pack import TARGET, Encoded, PackWriter, SealedPack, object_name
+from tasks.repository.pack import MOST_CHUNKS, Encoded, PackWriter, SealedPack, object_name
 from tasks.repository.sealing import seal
 
 _WAITING = 8
@@ -43,6 +43,7 @@ class Packing:
         self._lock = threading.Lock()
         self._idle: list[PackWriter] = []
         self._sealed: list[SealedPack] = []
+        self._sealed_chunks = 0
         self._error: BaseException | None = None
         self.stored_bytes = 0
         self.packs: list[bytes] = []
@@ -66,7 +67,7 @@ class Packing:
         if self._error:
             raise self._error
         self._waiting.put(draft)
-        if len(self._sealed) >= _PACKS_AN_INDEX:
+        if len(self._sealed) >= _PACKS_AN_INDEX or self._sealed_chunks >= 2 * MOST_CHUNKS:
             self._put_index()
 
     def finish(self) -> None:
@@ -112,7 +113,7 @@ class Packing:
             raise
         with self._lock:
             self.stored_bytes += stored
-            if pack.size < TARGET:
+            if not pack.is_full:
                 self._idle.append(pack)
                 return
         self._put_pack(pack)
@@ -135,11 +136,12 @@ class Packing:
             pack.path.unlink(missing_ok=True)
         with self._lock:
             self._sealed.append(sealed)
+            self._sealed_chunks += len(sealed.listed.lengths)
             self.packs.append(sealed.name)
 
     def _put_index(self) -> None:
         with self._lock:
-            sealed, self._sealed = self._sealed, []
+            sealed, self._sealed, self._sealed_chunks = self._sealed, [], 0
         if sealed:
             put_index(self._into, self._keys, sealed)
 

@@ -9,6 +9,7 @@ from tasks.item import FILE, Reading, Sink, Stored
 from tasks.repository import records
 from tasks.repository.blocks import Blocks, columns_of, shown
 from tasks.repository.columns import Columns, join
+from tasks.repository.content_stream import ContentStream
 from tasks.repository.extraction import Extraction
 from tasks.repository.gathering import Gathering
 from tasks.repository.records import names_in
@@ -69,7 +70,7 @@ class Items:
 
     def open(self, item: Stored) -> ContentStream | RowStream:
         """The item's bytes in order."""
-        stream = ContentStream(self._blocks, self.names(item.level, item.content, shown(item)), item)
+        stream = ContentStream(self._blocks, self.lists(item.level, item.content, shown(item)), item)
         return RowStream(stream, columns_of(item)) if item.columns else stream
 
     def extract(self, items: Iterable[Stored], into: Sink) -> None:
@@ -82,32 +83,6 @@ class Items:
                     adding(item, self.lists(item.level, item.content, shown(item)))
                 else:
                     adding(item, (item.content,))
-
-
-class ContentStream:
-    """A stored item's bytes in order."""
-
-    def __init__(self, blocks: Blocks, names: Iterator[bytes], item: Stored) -> None:
-        self._blocks, self._names, self._item = blocks, names, item
-        self._rest = memoryview(b"")
-        self._left = item.entry.content_size
-
-    def readinto(self, buffer: memoryview, /) -> int:
-        while not self._rest:
-            name = next(self._names, None)
-            if name is None:
-                if self._left:
-                    raise Damaged(f"{shown(self._item)} is shorter or longer than the snapshot says")
-                return 0
-            self._rest = self._blocks.chunk(name, shown(self._item))
-        count = min(len(buffer), len(self._rest))
-        buffer[:count] = self._rest[:count]
-        self._rest = self._rest[count:]
-        self._left -= count
-        return count
-
-    def close(self) -> Reading:
-        return Reading(self._item.entry)
 
 
 class RowStream:

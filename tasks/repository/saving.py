@@ -8,7 +8,7 @@ from __future__ import annotations
 import time
 from array import array
 from bisect import bisect_left
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field
 from itertools import chain
@@ -103,6 +103,15 @@ class Saving:
 
     def save(self, items: Iterable[Item], stored: Callable[[Stored], None]) -> Saved:
         """Store all items. `stored` hears of each. Raises `BackupError` where items do not come sorted."""
+        listed = iter(items)
+        try:
+            return self._save(listed, stored)
+        finally:
+            # A source may hold a server's snapshot open between two items, for as long as an error is told of.
+            if isinstance(listed, Generator):
+                listed.close()
+
+    def _save(self, items: Iterator[Item], stored: Callable[[Stored], None]) -> Saved:
         started = time.monotonic()
         grouper = Grouper(self._keep_list)
         before: bytes | None = None

@@ -14,7 +14,10 @@ from tasks.repository.numbers import Numbers, numpy
 from tasks.repository.pack import NAME
 
 MOST = 1 << 16
-"""Chunks looked at together: some 4 GB of small chunks, in some 10 MB of memory. As many items without any."""
+"""Chunks looked at together: some 4 GB of small chunks, in some 10 MB of memory."""
+
+MOST_ITEMS = 1 << 14
+"""Items looked at together: each takes a kilobyte and more, so a million of small ones must not be."""
 
 
 class Pending:
@@ -79,7 +82,7 @@ class Window:
         return self._is_full()
 
     def _is_full(self) -> bool:
-        return len(self._names) >= MOST * NAME or len(self._pending) >= MOST
+        return len(self._names) >= MOST * NAME or len(self._pending) >= MOST_ITEMS
 
     def plan(self, index: Index, lock: Lock) -> tuple[Iterator[Job], list[Pending]]:
         """The jobs, by block, and the items that have no bytes at all. Raises `Damaged`."""

@@ -11,6 +11,7 @@ from tasks.item import FIFO, FILE, FOLDER, HARDLINK, SYMLINK, Entry, Facts, Stre
 
 _COUNTED = {FILE: "files", FOLDER: "folders", SYMLINK: "symbolic_links", HARDLINK: "hard_links", FIFO: "pipes"}
 _BUFFER = 1 << 20
+_pack = msgpack.Packer(autoreset=True).pack
 _GIVEN_BY_OWNERS = 0o6000
 _PORTABLE = (b"user.", b"system.posix_acl_")
 
@@ -39,10 +40,10 @@ class FileFacts:
         attributes = [pair for pair in entry.xattrs if pair[0].startswith(_PORTABLE)] if entry.xattrs else ()
         mode = entry.mode & ~_GIVEN_BY_OWNERS
         record = (entry.path, entry.type, mode, entry.mtime_ns, entry.size, entry.link, attributes, entry.digest)
-        self._digest.update(msgpack.packb(record))
+        self._digest.update(_pack(record))
         if self._owners:
             owner = (entry.path, entry.mode & _GIVEN_BY_OWNERS, entry.user or entry.uid, entry.group or entry.gid)
-            self._owners.update(msgpack.packb(owner))
+            self._owners.update(_pack(owner))
 
     def facts(self) -> Facts:
         facts: Facts = {_COUNTED[kind]: count for kind, count in self._counts.items()}

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import ClassVar
 from urllib.parse import parse_qsl, urlsplit
 
-from pydantic import Field, field_validator
+from pydantic import AliasChoices, Field, field_validator
 
 from tasks.errors import BackupError, SourceError
 from tasks.item import Facts, Stored, StoredItems
@@ -87,7 +87,7 @@ class PostgresTarget(TargetSettings):
     database: str = ""
     """Only this database of the snapshot."""
 
-    name: str = Field(default="", alias="as")
+    name: str = Field(default="", validation_alias=AliasChoices("as", "name"))
     """The name that the database gets. Without it: the one it had."""
 
     table: str = ""

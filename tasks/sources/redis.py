@@ -19,6 +19,7 @@ from tasks.sources.redis_store.capture import RedisCapture
 from tasks.sources.redis_store.checking import problems
 from tasks.sources.redis_store.place import Place, place_of
 from tasks.sources.redis_store.restoring import Wanted, restore_into
+from tasks.sources.redis_store.servers import resolved
 from tasks.sources.redis_store.tally import Tally
 from tasks.sources.redis_store.walk import Walk
 from tasks.sources.source import Problem, Restoring
@@ -89,7 +90,8 @@ class RedisTarget(TargetSettings):
     """For TLS: the key of that certificate."""
 
     database: int | None = Field(default=None, ge=0)
-    """Only the keys of this database of the snapshot. Without it: all databases."""
+    """Only the keys of this database of the snapshot, which a number at the end of the URL means too. Without it: all
+    databases."""
 
     keys: Annotated[tuple[str, ...], BeforeValidator(_patterns)] = ()
     """Only keys that match one of these patterns, as SCAN MATCH has them: `user:*`, `h?llo`, `[ab]*`."""
@@ -163,7 +165,9 @@ class Redis:
 
     def examine_at(self, target: RedisTarget) -> Facts:
         """By this source's own method, so that what is counted is alike. Without keys that may expire meanwhile."""
-        capture = RedisCapture(place_of(target), self.settings.method, users=False)
+        # Not from a replica that sentinels know of: it may not have got all of it yet.
+        place = resolved(place_of(target), writing=True)
+        capture = RedisCapture(place, self.settings.method, users=False)
         buffer = memoryview(bytearray(_PIECE))
         for item in capture:
             if item.open is None:
@@ -184,14 +188,14 @@ class Redis:
 
 
 def _count(file: Path, tally: Tally) -> None:
-    walk, checksum = Walk(tally), 0
+    walk, ending = Walk(tally), rdb.Ending()
     buffer = memoryview(bytearray(_PIECE))
     with file.open("rb", buffering=0) as opened:
         while count := opened.readinto(buffer):
-            checksum = rdb.crc64(buffer[:count], checksum)
+            ending.add(buffer[:count])
             try:
                 walk.feed(buffer[:count])
             except rdb.NotWalked as error:
                 raise SourceError(f"`{file}` holds {error}, which this version does not know") from error
-    if not walk.ended or checksum:
+    if not walk.ended or not ending.is_right:
         raise Damaged(f"`{file}` is damaged: it has no end, or another checksum than its own")

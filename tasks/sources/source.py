@@ -47,6 +47,15 @@ class Rooted(Protocol):
         ...
 
 
+@runtime_checkable
+class Measured(Protocol):
+    """A source that can say beforehand how much a first capture reads."""
+
+    def measure(self) -> int:
+        """In bytes, about. Raises `Unavailable`, `Refused`, `SourceError`."""
+        ...
+
+
 class Restoring(NamedTuple):
     """How to restore: whether existing files may be replaced, and to whom the files shall belong."""
 

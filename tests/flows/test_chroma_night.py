@@ -5,6 +5,8 @@ from __future__ import annotations
 import shutil
 from pathlib import Path
 
+import pytest
+
 from tasks.restore import Wanted, restore
 from tasks.target import target_of
 from tests.chroma_process import chroma_server, seen, writer
@@ -13,6 +15,7 @@ from tests.flows.house import House
 from tests.unit.sources.chroma.live_state import wrong_with
 
 
+@pytest.mark.timeout(300)  # three servers, a writer and workers at once
 def test_a_night_of_a_folder_and_of_a_server_brings_both_back(house: House, filled_chroma: Path) -> None:
     store = Path(shutil.copytree(filled_chroma, house.folder / "server"))
     truth = seen(store)["dump"]

@@ -18,6 +18,7 @@ from tasks.errors import Unavailable
 from tasks.item import Item, Reading, Stream
 from tasks.repository import Repository
 from tasks.sources.postgres import Postgres
+from tasks.sources.postgresql import moment
 from tasks.sources.postgresql.capture import ServerCapture
 from tasks.sources.source import Restoring
 from tests import postgres_sample
@@ -211,6 +212,25 @@ def test_a_capture_that_loses_its_server_is_unavailable_and_leaves_no_snapshot(
     assert snapshot.facts["tables"]["big"]["rows"] == 25_000
 
 
+@pytest.mark.parametrize("happens", [terminate, kill_and_start])
+def test_large_objects_that_are_cut_off_are_unavailable_and_no_smaller_archive(
+    happens: Callable[[PostgresProcess], None],
+    postgres: PostgresProcess,  # noqa: F811
+    repository: Repository,  # noqa: F811
+) -> None:
+    postgres.create("big")
+    postgres.run(
+        *(f"SELECT lo_from_bytea({at}, convert_to(repeat(md5('{at}'), 60000), 'UTF8'))" for at in range(900, 912)),
+        database="big",
+    )
+    source = source_of(postgres, "big", roles=False)
+    capture = At(source.capture(), b"databases/big/large-objects.dump", lambda: happens(postgres))
+    with pytest.raises(Unavailable) as raised:
+        repository.save(capture, about(0), repository.destination)
+    assert "\n" not in str(raised.value)
+    assert repository.snapshot_ids() == []
+
+
 def test_a_migration_waits_no_longer_than_it_may_and_the_capture_gives_way(
     big: Postgres,
     postgres: PostgresProcess,  # noqa: F811
@@ -237,6 +257,33 @@ def test_a_migration_waits_no_longer_than_it_may_and_the_capture_gives_way(
     assert repository.snapshot_ids() == []
     snapshot = repository.save(big.capture(), about(1), repository.destination)
     assert snapshot.facts["objects"]["big"]["columns"] == 3
+
+
+def test_a_server_that_hangs_is_given_up(
+    big: Postgres,
+    postgres: PostgresProcess,  # noqa: F811
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """All its processes stand still, and no connection is closed."""
+    monkeypatch.setattr(moment, "SILENCE", 1.5)
+    try:
+        with pytest.raises(Unavailable, match=r"the server has not answered for [2-5] s"):
+            Saved(At(big.capture(), BIG, postgres.freeze))
+    finally:
+        postgres.thaw()
+    assert Saved(big.capture()).facts["tables"]["big"]["rows"] == 25_000
+
+
+def test_a_database_that_is_dropped_before_its_turn_is_a_flaw_and_stops_no_other(
+    postgres: PostgresProcess,  # noqa: F811
+) -> None:
+    postgres.create("early")
+    postgres.create("late")
+    capture = source_of(postgres, "early", "late").capture()
+    postgres.drop("early")
+    saved = Saved(capture)
+    assert [(flaw.path, flaw.what) for flaw in saved.flaws] == [(b"databases/early", "vanished")]
+    assert list(saved.facts["tables"]) == ["late"]
 
 
 def test_a_capture_does_not_queue_behind_a_migration(big: Postgres, postgres: PostgresProcess) -> None:  # noqa: F811

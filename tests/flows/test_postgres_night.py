@@ -26,7 +26,7 @@ def watching_arguments() -> Iterator[set[str]]:
     over = threading.Event()
 
     def watch() -> None:
-        while not over.wait(0.005):
+        while not over.wait(0.03):
             for entry in Path("/proc").glob("[0-9]*/cmdline"):
                 try:
                     seen.add(entry.read_bytes().replace(b"\0", b" ").decode(errors="replace"))

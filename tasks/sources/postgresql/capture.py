@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import closing
+from contextlib import ExitStack, closing
 from dataclasses import dataclass
 from functools import partial
 
+from tasks.errors import SourceError
 from tasks.item import FILE, FOLDER, Entry, Facts, Flaw, Item, Reading, Stored, Stream
 from tasks.sources.path_text import path_text
 from tasks.sources.postgresql import catalogue, dump, names, roles
@@ -52,12 +53,23 @@ class ServerCapture:
             yield in_memory(names.TABLESPACES, roles.tablespaces(self._server, self._programs))
         yield folder(names.DATABASES)
         for name in self._databases:
-            with Moment(self._server, name, self._manner.patience) as moment:
+            with ExitStack() as stack:
+                try:
+                    moment = stack.enter_context(Moment(self._server, name, self._manner.patience))
+                except SourceError:
+                    if self._is_there(name):
+                        raise
+                    self._flaws.append(Flaw(names.database_path(name), "vanished", "it was dropped meanwhile"))
+                    continue
                 capture = self._captured[name] = DatabaseCapture(moment, self._programs, self._manner)
                 yield from capture
                 self._flaws += capture.flaws
                 # The last of it may have been read after what makes it true was lost.
                 moment.check()
+
+    def _is_there(self, database: str) -> bool:
+        with closing(self._server.connect()) as connection, self._server.explained("can't look at the server"):
+            return database in dict(catalogue.names_of(connection))
 
     def stored(self, item: Stored) -> None:
         path, digest = item.entry.path, item.entry.digest.hex()
@@ -92,7 +104,7 @@ class DatabaseCapture:
 
     def __init__(self, moment: Moment, programs: Programs, manner: Manner) -> None:
         self.flaws: list[Flaw] = []
-        self.document = look(moment, programs)
+        self.document = look(moment, programs, large_objects=manner.large_objects)
         self._moment, self._programs, self._manner = moment, programs, manner
         self._streams: dict[bytes, RowStream] = {}
         self._tables: dict[bytes, TableFacts] = {}
@@ -115,7 +127,7 @@ class DatabaseCapture:
         )
         yield folder(names.database_path(name))
         yield in_memory(names.database_path(name, names.DOCUMENT), document.to_bytes())
-        if self._manner.large_objects and document.large_objects["count"]:
+        if document.large_objects.get("count"):
             entry = file(names.database_path(name, names.LARGE_OBJECTS))
             yield Item(entry, partial(self._large_objects, entry), want_digest=True)
         yield in_memory(names.database_path(name, names.ROWS), document.rows_script())
@@ -154,18 +166,22 @@ class DatabaseCapture:
         return stream
 
 
-def look(moment: Moment, programs: Programs) -> Document:
-    """All that the catalogue says, in the moment."""
+def look(moment: Moment, programs: Programs, *, large_objects: bool = True) -> Document:
+    """All that the catalogue says, in the moment; with `large_objects`, what there is to say of them."""
     keeper = moment.keeper
     with moment.explained("can't read the catalogue"):
         database = catalogue.database(keeper)
+        objects: Facts = {}
+        if large_objects:
+            with moment.taking_its_time():
+                objects = large_objects_facts(keeper)
         return Document(
             database,
             tuple(catalogue.tables(keeper, moment.relations, plain_order=database.plain_order)),
             tuple(catalogue.sequences(keeper, moment.relations)),
             catalogue.extensions(keeper),
             catalogue.object_counts(keeper),
-            large_objects_facts(keeper),
+            objects,
             programs.version,
         )
 

@@ -14,11 +14,11 @@ from contextlib import suppress
 from typing import IO
 
 from tasks.errors import BackupError, SourceError, Unavailable
-from tasks.sources.postgresql.server import Server, wait_readable
+from tasks.sources.postgresql.server import Server, means_something, wait_readable
 
 _PIPE = 1 << 20
 _COMPLAINTS = 1 << 16
-_PATIENCE = 60.0
+_PATIENCE = 5.0
 
 
 class Child:
@@ -135,18 +135,20 @@ class Child:
             self._errors.close()
 
     def _wait_for_output(self) -> None:
+        if not self.fate and not wait_readable(self._pipe.fileno(), self._patience):
+            minutes = f"{self._patience / 60:.0f} minutes"
+            raise Unavailable(f"{self._server.name}: {self.doing}: nothing came for {minutes}")
         if self.fate:
             raise self.fate
-        if not wait_readable(self._pipe.fileno(), self._patience):
-            minutes = f"{self._patience / 60:.0f} minutes"
-            raise Unavailable(f"{self._server.name}: {self.doing}: the server said nothing for {minutes}")
 
     def _error(self, code: int, lines: list[str]) -> BackupError:
         if code < 0:
             name = signal.Signals(-code).name
             return Unavailable(f"{self._server.name}: {self.doing}: `{self._name}` was ended by {name}")
         grave = [line for line in lines if "error:" in line or "ERROR:" in line or "FATAL:" in line]
-        said = (grave or lines or [f"`{self._name}` ended with code {code} and no word"])[0]
+        # What the server said at last tells more than which of many things the program could not do for it.
+        telling = [line for line in (*grave, *lines) if means_something(line)]
+        said = (telling or grave or lines or [f"`{self._name}` ended with code {code} and no word"])[0]
         return self._server.fault(_plain(said), self.doing)
 
     @property

@@ -25,6 +25,7 @@ _LISTS = frozenset(
 )
 """Variables whose stored value is a list of quoted names."""
 _IN_USE = "55006"
+_PASSING = " being restored "
 _SECONDS = 30.0
 
 
@@ -52,7 +53,13 @@ def is_superuser(connection: Connection) -> bool:
 
 def temporary_name(database: str) -> str:
     shortened = database.encode()[:30].decode(errors="ignore")
-    return f"{shortened} being restored {secrets.token_hex(4)}"
+    return f"{shortened}{_PASSING}{secrets.token_hex(4)}"
+
+
+def left_over(connection: Connection) -> list[str]:
+    """The databases that `temporary_name` named."""
+    found = connection.execute("SELECT datname FROM pg_catalog.pg_database ORDER BY 1").fetchall()
+    return [name for (name,) in found if re.fullmatch(f".*{_PASSING}[0-9a-f]{{8}}( old)?", name, re.DOTALL)]
 
 
 def create(connection: Connection, name: str, like: Database, *, tablespaces: bool) -> None:

@@ -12,12 +12,18 @@ class RowSum:
     """The sum of the 128-bit BLAKE3 of each line. Takes lines in pieces of any size."""
 
     def __init__(self) -> None:
-        self._rest = b""
+        self._line = blake3()
         self._sum = 0
 
     def add(self, piece: bytes) -> None:
-        *lines, self._rest = (self._rest + piece).split(b"\n")
+        first, end, rest = piece.partition(b"\n")
+        self._line.update(first)
+        if not end:
+            return
+        *lines, last = rest.split(b"\n")
+        self._sum += int.from_bytes(self._line.digest(_SIZE), "little")
         self._sum += sum(int.from_bytes(blake3(line).digest(_SIZE), "little") for line in lines)
+        self._line = blake3(last)
 
     def hex(self) -> str:
         return f"{self._sum & _MASK:032x}"

@@ -19,6 +19,7 @@ def dump(moment: Moment, programs: Programs, *parts: str) -> Child:
     """A `pg_dump` of the moment, not compressed. It waits for no lock longer than everything else does."""
     command = [programs.path("pg_dump"), "--format=custom", "--compress=0", "--no-password", *parts]
     command += [f"--snapshot={moment.snapshot}", f"--lock-wait-timeout={round(1000 * moment.patience.lock)}"]
+    command.append(f"--dbname={moment.server.argument}")
     return moment.start(command, doing="pg_dump fails")
 
 

@@ -101,11 +101,11 @@ class Filling:
             connection.execute("COMMIT")
 
     def _pg_restore(self, into: str, *options: str, given: IO[bytes] | int = subprocess.DEVNULL) -> Child:
-        command = [self.programs.path("pg_restore"), "--no-password", "--dbname=", *options]
+        command = [self.programs.path("pg_restore"), "--no-password", f"--dbname={self.server.argument}", *options]
         command += [] if self.owners else ["--no-owner", "--no-privileges"]
         command += [] if self.tablespaces else ["--no-tablespaces"]
         command += ["--schema-only"] if self.schema_only else []
-        environment = self.server.environment(into, PGOPTIONS="-c statement_timeout=0 -c lock_timeout=0")
+        environment = self.server.environment(into)
         doing = f"database `{into}`: pg_restore fails"
         return Child(self.server, command, environment, doing=doing, given=given, patience=_PATIENCE)
 

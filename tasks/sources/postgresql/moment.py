@@ -3,10 +3,13 @@ migration has to wait for it."""
 
 from __future__ import annotations
 
+import os
 import secrets
+import socket
 import threading
 import time
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
@@ -14,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 from tasks.errors import BackupError, Unavailable
 from tasks.sources.postgresql import catalogue
 from tasks.sources.postgresql.child import Child
-from tasks.sources.postgresql.server import PINNED, Server
+from tasks.sources.postgresql.server import Server, pinned
 
 if TYPE_CHECKING:
     import psycopg
@@ -22,7 +25,10 @@ if TYPE_CHECKING:
 _TRIES = 5
 _LOCKED_AT_ONCE = 500
 _LOOK_SECONDS = 0.5
+_LAST_SECONDS = 5.0
 _CATALOGUE_SECONDS = 300
+SILENCE = 120.0
+"""Seconds after which a server that answers nothing at all is given up."""
 
 # Whoever waits for a table that the moment holds, and so would every query that comes after it.
 _WAITING = """
@@ -60,21 +66,22 @@ class Moment:
         self._name = f"geometra-backup {secrets.token_hex(6)}"
         self._children: list[Child] = []
         self._lock, self._over = threading.Lock(), threading.Event()
+        self._pulse = time.monotonic()
         self.fate: BackupError | None = None
         """Why the moment was lost or given up, where it was."""
-        self._watcher: threading.Thread | None = None
+        self._threads: list[threading.Thread] = []
         self._keeper: psycopg.Connection[Any] | None = None
+        self._watching: psycopg.Connection[Any] | None = None
 
     def __enter__(self) -> Moment:
         try:
-            self._keeper = self._connected()
+            self._keeper, self._watching = self._connected(), self._connected()
+            self._pulse = time.monotonic()
+            for work in (self._watch, self._guard):
+                self._threads.append(threading.Thread(target=work, name=work.__name__, daemon=True))
+                self._threads[-1].start()
             with self._explained("can't take a snapshot"):
                 self._begin(self._keeper)
-            watching = self._connected()
-            self._watcher = threading.Thread(
-                target=self._watch, args=(watching, self._keeper.info.backend_pid), name="migrations", daemon=True
-            )
-            self._watcher.start()
         except BaseException:
             self.__exit__(None, None, None)
             raise
@@ -86,10 +93,14 @@ class Moment:
         self._over.set()
         for child in self._children:
             child.stop()
-        if self._watcher:
-            self._watcher.join()
-        if self._keeper:
-            self._keeper.close()
+        for thread in self._threads:
+            thread.join(_LAST_SECONDS)
+            if thread.is_alive():
+                _hang_up(self._watching)
+                thread.join()
+        for connection in (self._keeper, self._watching):
+            if connection:
+                connection.close()
 
     @property
     def keeper(self) -> psycopg.Connection[Any]:
@@ -107,6 +118,14 @@ class Moment:
             raise self.fate
         with self._explained("lost the snapshot"):
             self.keeper.execute("SELECT 1")
+
+    @contextmanager
+    def taking_its_time(self) -> Iterator[None]:
+        """A catalogue query within may take as long as reading a table."""
+        change = "SELECT pg_catalog.set_config('statement_timeout', %s, true)"
+        self.keeper.execute(change, (str(round(1000 * self.patience.statement)),))
+        yield
+        self.keeper.execute(change, (str(1000 * _CATALOGUE_SECONDS),))
 
     def start(self, command: list[str], *, doing: str, given: Any = None, **environment: str) -> Child:
         """A program that connects to this database; ended with the moment."""
@@ -136,9 +155,10 @@ class Moment:
         """The statements by which another session comes to see this moment."""
         milliseconds = {"lock_timeout": self.patience.lock, "statement_timeout": self.patience.statement}
         limits = {name: str(round(1000 * seconds)) for name, seconds in milliseconds.items()}
-        pinned = [f"SET {name} = {catalogue.literal(value)};" for name, value in {**PINNED, **limits}.items()]
+        settings = {**pinned(self.keeper.info.server_version), **limits}
+        fixed = [f"SET {name} = {catalogue.literal(value)};" for name, value in settings.items()]
         begin = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY;"
-        return [*pinned, begin, f"SET TRANSACTION SNAPSHOT {catalogue.literal(self.snapshot)};"]
+        return [*fixed, begin, f"SET TRANSACTION SNAPSHOT {catalogue.literal(self.snapshot)};"]
 
     def _connected(self) -> psycopg.Connection[Any]:
         settings = {
@@ -180,14 +200,16 @@ class Moment:
     def _explained(self, doing: str) -> Any:
         return _Explained(self, f"database `{self.database}`: {doing}")
 
-    def _watch(self, connection: psycopg.Connection[Any], keeper: int) -> None:
+    def _watch(self) -> None:
         import psycopg
 
+        connection, keeper = self._watching, self.keeper.info.backend_pid
+        assert connection is not None  # noqa: S101 - within the context
         since: dict[int, float] = {}
         try:
             while not self._over.wait(_LOOK_SECONDS):
                 waiting = dict(connection.execute(_WAITING, (keeper,)).fetchall())
-                now = time.monotonic()
+                now = self._pulse = time.monotonic()
                 since = {pid: since.get(pid, now) for pid in waiting}
                 for pid, began in since.items():
                     if now - began >= self.patience.way:
@@ -196,15 +218,23 @@ class Moment:
                         return
         except psycopg.Error as error:
             self._give_up(self.server.translated(error, f"database `{self.database}`: lost the connection"))
-        finally:
-            with suppress(psycopg.Error):
-                connection.close()
 
     def _waited(self, table: str) -> BackupError:
         return Unavailable(
             f"{self.server.name}: database `{self.database}`: gave way to a session that has waited"
             f" {self.patience.way:.0f} s for the table `{table}`, such as a migration; this is tried again later"
         )
+
+    def _guard(self) -> None:
+        """Of a server that hangs, no connection is ever told: whoever waits for it is freed from here."""
+        while not self._over.wait(_LOOK_SECONDS):
+            silent = time.monotonic() - self._pulse
+            if silent > SILENCE:
+                where = f"{self.server.name}: database `{self.database}`"
+                self._give_up(Unavailable(f"{where}: the server has not answered for {silent:.0f} s"))
+                for connection in (self._keeper, self._watching):
+                    _hang_up(connection)
+                return
 
     def _give_up(self, why: BackupError) -> None:
         with self._lock:
@@ -213,6 +243,13 @@ class Moment:
             self.fate = self.fate or why
             for child in self._children:
                 child.end(why)
+
+
+def _hang_up(connection: psycopg.Connection[Any] | None) -> None:
+    """From another thread: what waits for an answer fails at once."""
+    if connection and not connection.closed:
+        with suppress(OSError), socket.socket(fileno=os.dup(connection.fileno())) as line:
+            line.shutdown(socket.SHUT_RDWR)
 
 
 class _Explained:

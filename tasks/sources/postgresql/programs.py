@@ -61,9 +61,9 @@ def programs_for(server: int, folder: Path | None = None) -> Programs:
     where = f"in `{folder}`" if folder else "on this host"
     has = f"{where} there is only that of version {there}" if there else f"there is none {where}"
     raise SourceError(
-        f"a server of version {server} needs the `pg_dump` of PostgreSQL {server} or newer, and {has}: install the"
-        f" package `postgresql-client-{server}` (Debian and Ubuntu; see apt.postgresql.org for versions that your"
-        " release has not), where this source is backed up or restored"
+        f"a server of version {server} needs the `pg_dump` of PostgreSQL {server} or newer, and {has}; install the"
+        f" package `postgresql-client-{server}` (of Debian or Ubuntu, else of apt.postgresql.org) where this source is"
+        " backed up or restored"
     )
 
 

@@ -48,6 +48,13 @@ def restore_into_server(items: StoredItems, chosen: Iterable[Stored], server: Se
     with closing(server.connect()) as connection, server.explained("can't restore"):
         superuser, major = creating.is_superuser(connection), connection.info.server_version // 10000
         suitable = [_programs(each, major, way.programs) for each in databases]
+        for each in databases:
+            if not each.rows_only and not way.overwrite:
+                _check_free(server, connection, way.name or each.name)
+        missed += [
+            f"the database `{name}` is left from a restore that was cut off, unless one is running: drop it"
+            for name in creating.left_over(connection)
+        ]
         if roles is not None and way.roles and way.owners and not way.table:
             missed += apply_roles(server, connection, read_whole(items, roles).decode("utf-8", "surrogateescape"))
         there = {name for (name,) in connection.execute("SELECT spcname FROM pg_catalog.pg_tablespace")}
@@ -82,6 +89,8 @@ def _meant(databases: list[DatabaseItems], way: Way) -> list[DatabaseItems]:
         raise SettingsError("name the one `database` that is meant: the snapshot has more than one")
     if way.table:
         found[0].choose_table(way.table)
+    if way.schema_only and any(each.rows_only for each in found):
+        raise SettingsError("the schema alone is that of a whole database: leave out `table`, or `schema_only`")
     return found
 
 
@@ -103,13 +112,11 @@ def _restore_database(filling: Filling, way: Way) -> None:
         with server.explained(f"can't make the database `{name}`"):
             there = creating.exists(connection, name)
             occupied = there and creating.holds_anything(server, name)
-        if occupied and database.rows_only and not way.schema_only:
+        if occupied and database.rows_only:
             _restore_tables(filling, connection, name, overwrite=way.overwrite)
             return
         if occupied and not way.overwrite:
-            raise Occupied(
-                f"the database `{name}` has data already: restore under another name (`as`), or allow to overwrite it"
-            )
+            raise _occupied(name)
         whole = not database.rows_only
         if there and not occupied:
             # It may have been made by someone who may make databases, for one who may not.
@@ -124,12 +131,22 @@ def _restore_database(filling: Filling, way: Way) -> None:
             creating.each(connection, statements, filling.missed.append)
 
 
+def _check_free(server: Server, connection: Connection, name: str) -> None:
+    if creating.exists(connection, name) and creating.holds_anything(server, name):
+        raise _occupied(name)
+
+
+def _occupied(name: str) -> Occupied:
+    return Occupied(
+        f"the database `{name}` has data already: restore under another name (`as`), or allow to overwrite it"
+    )
+
+
 @contextmanager
 def _beside(filling: Filling, connection: Connection, name: str) -> Iterator[str]:
     """A database of its own under a passing name; gone afterwards, unless it has got another name meanwhile."""
-    made = creating.temporary_name(name)
-    with filling.server.explained(f"can't make the database `{name}`"):
-        like = filling.database.document.database
+    made, like = creating.temporary_name(name), filling.database.document.database
+    with filling.server.explained(f"can't make the database `{name}` with the locale `{like.locale or like.collate}`"):
         creating.create(connection, made, like, tablespaces=filling.tablespaces)
     try:
         yield made

@@ -9,6 +9,7 @@ import select
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import cache
 from typing import TYPE_CHECKING, Any
 
 from tasks.errors import BackupError, NoSpace, Occupied, Refused, SettingsError, SourceError, Unavailable
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
 OLDEST = 12
 """The oldest major version that the catalogue queries here understand."""
 
-PINNED = {
+_PINNED = {
     "search_path": "",  # nothing that somebody put into a schema is called by its bare name
     "datestyle": "ISO",
     "intervalstyle": "postgres",
@@ -32,9 +33,16 @@ PINNED = {
     "synchronize_seqscans": "off",
     "idle_in_transaction_session_timeout": "0",
     "default_transaction_read_only": "off",
-    "synchronous_commit": "on",
+    "statement_timeout": "0",
+    "lock_timeout": "0",
 }
-"""What makes the text of a row the same in every session. Without them, another time zone is another digest."""
+
+
+def pinned(version: int) -> dict[str, str]:
+    """What makes the text of a row the same in every session (without it, another time zone is another digest), and
+    frees it from limits that are set for other users. `version` is the server's, as a number."""
+    return {**_PINNED, "transaction_timeout": "0"} if version >= 170000 else _PINNED
+
 
 _KEPT = ("PATH", "HOME", "TMPDIR", "LD_LIBRARY_PATH", "DYLD_LIBRARY_PATH", "USER", "LOGNAME")
 _UNAVAILABLE = re.compile(r"08|53|57P0|57014|55P03|40|58|25P03|XX")
@@ -64,6 +72,8 @@ class Server:
                 f"the URL of the PostgreSQL server{where} is not understood:"
                 " write it as `postgresql://user@host:5432/database`, with special characters as %-codes"
             ) from None
+        if "sslpassword" in found:
+            raise SettingsError("a client's TLS key that needs a password is not supported: use one without, mode 0600")
         if password is not None:
             found["password"] = password.read()
         host = found.get("host") or found.get("hostaddr") or os.environ.get("PGHOST") or "the local socket"
@@ -89,29 +99,33 @@ class Server:
             connection = psycopg.connect(autocommit=True, **merged)
             try:
                 # One by one: a pooler in between may not pass on what is asked for with the connection itself.
-                for setting, value in {**PINNED, **settings}.items():
+                for setting, value in {**pinned(connection.info.server_version), **settings}.items():
                     connection.execute("SELECT pg_catalog.set_config(%s, %s, false)", (setting, value))
             except BaseException:
                 connection.close()
                 raise
         return connection
 
+    @property
+    def argument(self) -> str:
+        """For a child's `--dbname`: what has no variable in the environment, and is no secret."""
+        from psycopg.conninfo import make_conninfo
+
+        alive = {"keepalives_idle": "30", "keepalives_interval": "10", "keepalives_count": "3"}
+        without = {name: value for name, value in self.parameters.items() if name not in _variables()}
+        return make_conninfo("", **{**alive, **without})
+
     def environment(self, database: str, **more: str) -> dict[str, str]:
         """For a child process: where to connect and with which password, in no argument."""
-        from psycopg.pq import Conninfo
-
-        variables = {option.keyword.decode(): option.envvar for option in Conninfo.get_defaults()}
         environment = {name: os.environ[name] for name in _KEPT if name in os.environ}
         environment |= {name: value for name, value in os.environ.items() if name.startswith("PG")}
         environment |= {"LC_ALL": "C", "PGCONNECT_TIMEOUT": "10", "PGAPPNAME": "geometra-backup"}
+        variables = _variables()
         for name, value in {**self.parameters, "dbname": database}.items():
-            variable = variables.get(name)
-            if variable:
-                environment[variable.decode()] = value
-        for unwanted in ("PGOPTIONS", "PGTZ", "PGDATESTYLE", "PGSERVICE") if "service" not in self.parameters else ():
+            if name in variables:
+                environment[variables[name]] = value
+        for unwanted in {"PGOPTIONS", "PGTZ", "PGDATESTYLE"} - {variables.get(name) for name in self.parameters}:
             environment.pop(unwanted, None)
-        if "options" in self.parameters:
-            environment["PGOPTIONS"] = self.parameters["options"]
         return {**environment, "PGCLIENTENCODING": "UTF8", **more}
 
     @contextmanager
@@ -141,11 +155,17 @@ class Server:
         return kind(f"{self.name}: {doing}: {said}{f'; {advice}' if advice else ''}")
 
     def without_secrets(self, text: str) -> str:
-        for name in ("password", "sslpassword"):
-            secret = self.parameters.get(name)
-            if secret:
-                text = text.replace(secret, "***")
+        if secret := self.parameters.get("password"):
+            text = text.replace(secret, "***")
         return " ".join(text.split())
+
+
+@cache
+def _variables() -> dict[str, str]:
+    """libpq's parameters, and the variables that they are read from."""
+    from psycopg.pq import Conninfo
+
+    return {option.keyword.decode(): option.envvar.decode() for option in Conninfo.get_defaults() if option.envvar}
 
 
 _MEANINGS: tuple[tuple[str, str, type[BackupError], str], ...] = (
@@ -200,6 +220,11 @@ def _meaning(said: str, state: str) -> tuple[type[BackupError], str] | None:
     if state and _UNAVAILABLE.match(state):
         return Unavailable, ""
     return None
+
+
+def means_something(said: str) -> bool:
+    """Whether it is known what a program means by that."""
+    return _meaning(said, "") is not None
 
 
 def wait_readable(descriptor: int, seconds: float) -> bool:

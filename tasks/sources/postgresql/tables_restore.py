@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import tempfile
-from contextlib import closing
+from contextlib import closing, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from tasks.errors import Occupied
+from tasks.errors import BackupError, Occupied
 from tasks.item import Stored
 from tasks.sources.postgresql.catalogue import Table, full_name, literal, quoted
 from tasks.sources.postgresql.child import Child
@@ -85,9 +85,15 @@ def make_tables(filling: Filling, scratch: str, into: str, missing: list[tuple[s
             for schema in dict.fromkeys(schema for schema, _ in missing):
                 connection.execute(f"CREATE SCHEMA IF NOT EXISTS {quoted(schema)}".encode())
         filling.restore(into, archive, "--section=pre-data", "--single-transaction")
-        with closing(server.connect(into)) as connection:
-            load_existing(connection, filling, into, overwrite=overwrite)
-        filling.restore(into, archive, "--section=post-data", strict=False)
+        try:
+            with closing(server.connect(into)) as connection:
+                load_existing(connection, filling, into, overwrite=overwrite)
+            filling.restore(into, archive, "--section=post-data", strict=False)
+        except BaseException:
+            # Without its indexes and rules it must not pass for the table.
+            with suppress(BackupError), closing(server.connect(into)) as connection, server.explained("can't drop"):
+                connection.execute(f"DROP TABLE IF EXISTS {', '.join(full_name(*each) for each in missing)}".encode())
+            raise
 
 
 def _load(connection: Connection, filling: Filling, table: Table, item: Stored) -> None:

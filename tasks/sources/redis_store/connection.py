@@ -312,10 +312,10 @@ class Connection:
         place, says = self.place.shown, str(error)
         if error.code in _LATER or "max number of clients" in says:
             return Unavailable(f"{place} can't answer now: {says}")
+        if error.code == "OOM":
+            return NoSpace(f"{place} has reached its `maxmemory`: {says}; raise it")
         if error.code == "NOAUTH":
             return Refused(f"{place} wants a password: set `password`, or put one into the URL that `url` refers to")
         if error.is_forbidden:
             return Refused(f"{place} does not allow {what}: {says}; give the user that right (ACL SETUSER)")
-        if error.code == "OOM":
-            return NoSpace(f"{place} has reached its `maxmemory`: {says}")
         return SourceError(f"{place} failed at {what}: {says}")

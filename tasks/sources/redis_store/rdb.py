@@ -83,6 +83,27 @@ def crc64(data: bytes | bytearray | memoryview, before: int = 0) -> int:
     return _model()(data, before)
 
 
+class Ending:
+    """Fed with all of an RDB, in pieces: whether it ends as one must."""
+
+    def __init__(self) -> None:
+        self._checksum = 0
+        self._end = b""
+
+    def add(self, piece: memoryview) -> None:
+        self._checksum = crc64(piece, self._checksum)
+        self._end = (self._end + bytes(piece[-TRAILER - 1 :]))[-TRAILER - 1 :]
+
+    @property
+    def is_there(self) -> bool:
+        return self._end[:1] == bytes((EOF,))
+
+    @property
+    def is_right(self) -> bool:
+        """Bytes that end with their own checksum have the checksum zero; a server that keeps none writes zeros."""
+        return self._checksum == 0 or self._end[1:] == bytes(TRAILER)
+
+
 def payload(kind: int, value: bytes | bytearray | memoryview, version: int) -> bytes:
     """What RESTORE takes: the answer of DUMP, of the oldest version that has the type."""
     content = b"".join((bytes((kind,)), value, least_version(kind, version).to_bytes(2, "little")))

@@ -14,7 +14,7 @@ from tasks.sources.redis_store.connection import Connection
 from tasks.sources.redis_store.place import Place
 from tasks.sources.redis_store.scan import databases
 from tasks.sources.redis_store.selection import Conflicts, Selected
-from tasks.sources.redis_store.servers import Shard, refuse_replica, resolved, shards, slot
+from tasks.sources.redis_store.servers import Shard, resolved, shards, slot, target_warnings
 from tasks.sources.redis_store.users import restore_users
 from tasks.sources.redis_store.walk import Key, Visitor, Walk
 from tasks.sources.redis_store.writing import Writer
@@ -45,15 +45,19 @@ def restore_into(items: StoredItems, chosen: Iterable[Stored], place: Place, wan
     users = [item for item in chosen if item.entry.path == USERS]
     lines: list[str] = []
     with Connection(resolved(place, writing=True)) as connection:
-        lines += refuse_replica(connection)
+        lines += target_warnings(connection)
         found = shards(connection)
-        if wanted.users and users:
-            lines += restore_users(connection, items, users[0])
-    if not dumps:
-        return lines
-    if not wanted.overwrite:
+    if dumps and not wanted.overwrite:
         _look_for_conflicts(items, dumps, found, wanted)
-    return lines + _write(items, dumps, found, wanted)
+    if wanted.users:
+        if not users:
+            lines.append("no users were restored: the snapshot holds none, or they were not chosen")
+        for shard in found if users else ():
+            with Connection(shard.place) as connection:
+                lines += restore_users(connection, items, users[0])
+    if dumps:
+        lines += _write(items, dumps, found, wanted)
+    return lines
 
 
 def _look_for_conflicts(items: StoredItems, dumps: list[Stored], found: list[Shard], wanted: Wanted) -> None:
@@ -105,11 +109,11 @@ def walk_through(items: StoredItems, dump: Stored, visitor: Visitor, writers: Se
     """Tell a stored RDB to a visitor. Raises `Damaged` where it does not end as one must."""
     walk = Walk(visitor)
     stream = items.open(dump)
-    checksum = 0
+    ending = rdb.Ending()
     buffer = memoryview(bytearray(_PIECE))
     try:
         while count := stream.readinto(buffer):
-            checksum = rdb.crc64(buffer[:count], checksum)
+            ending.add(buffer[:count])
             for writer in writers:
                 writer.version = walk.version or rdb.version_of(bytes(buffer[: rdb.MAGIC]))
             walk.feed(buffer[:count])
@@ -120,8 +124,8 @@ def walk_through(items: StoredItems, dump: Stored, visitor: Visitor, writers: Se
         ) from error
     finally:
         stream.close()
-    if not walk.ended:
-        raise Damaged(f"`{dump.entry.path.decode()}` ends too early: it is no whole RDB")
+    if not walk.ended or not ending.is_right:
+        raise Damaged(f"`{dump.entry.path.decode()}` is no whole RDB: it ends too early, or has another checksum")
     return walk
 
 

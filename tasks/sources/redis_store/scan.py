@@ -85,7 +85,8 @@ class Scan:
 
     def _pieces(self) -> Iterator[bytes]:
         server = info(self._connection, "server")
-        if self._connection.ask_all([("COMMAND", "INFO", "PEXPIRETIME")])[0] not in ([None], []):
+        known = self._connection.ask_all([("COMMAND", "INFO", "PEXPIRETIME")])[0]
+        if isinstance(known, list) and known and known[0]:
             # 7.0 and later: exact to the millisecond.
             self._ttl, self._read = "PEXPIRETIME", _read("PEXPIRETIME")
         functions = self._functions()

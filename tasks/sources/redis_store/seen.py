@@ -8,7 +8,8 @@ from typing import Any
 
 import numpy as np
 
-_FIRST = 1 << 12
+_FIRST, _LARGEST = 1 << 12, 1 << 19
+"""Names in the smallest array, and in the largest that is merged with another: merging takes three times its memory."""
 
 
 class Seen:
@@ -37,7 +38,7 @@ class Seen:
     def _settle(self) -> None:
         level = _sorted(np.frombuffer(b"".join(self._recent), dtype=np.uint64).reshape(-1, 2))
         self._recent.clear()
-        while self._levels and len(self._levels[-1]) <= len(level):
+        while self._levels and len(self._levels[-1]) <= len(level) <= _LARGEST:
             level = _sorted(np.concatenate((self._levels.pop(), level)))
         self._levels.append(level)
 

@@ -76,7 +76,7 @@ def shards(connection: Connection) -> list[Shard]:
     return sorted(found, key=lambda shard: shard.slots)
 
 
-def refuse_replica(connection: Connection) -> list[str]:
+def target_warnings(connection: Connection) -> list[str]:
     """For a server that is to be written to: a line for what would undo it later. Raises `Refused` where it takes no
     writes."""
     said = info(connection, "replication")

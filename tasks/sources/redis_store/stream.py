@@ -33,8 +33,8 @@ class RdbStream:
         self.walk = Walk(tally)
         self.unknown = ""
         self._pieces, self._entry, self._shown, self._done = pieces, entry, shown, done
-        self._checksum = self._size = 0
-        self._end = b""
+        self._size = 0
+        self._ending = rdb.Ending()
 
     def readinto(self, buffer: memoryview, /) -> int:
         count = self._pieces.readinto(buffer)
@@ -43,8 +43,7 @@ class RdbStream:
             return 0
         piece = buffer[:count]
         self._size += count
-        self._checksum = rdb.crc64(piece, self._checksum)
-        self._end = (self._end + bytes(piece[-rdb.TRAILER - 1 :]))[-rdb.TRAILER - 1 :]
+        self._ending.add(piece)
         if not self.unknown:
             try:
                 self.walk.feed(piece)
@@ -57,12 +56,10 @@ class RdbStream:
         return Reading(self._entry._replace(size=self._size))
 
     def _judge(self) -> None:
-        # The checksum of bytes that end with their own checksum is zero; a server that keeps none writes zeros.
-        is_whole = self._checksum == 0 or self._end[1:] == bytes(rdb.TRAILER)
-        is_ended = self._end[:1] == bytes([rdb.EOF])
+        is_ended = self._ending.is_there
         if not self.unknown:
             is_ended = is_ended and self.walk.ended and self.walk.left == rdb.TRAILER
-        if not is_whole or not is_ended:
+        if not is_ended or not self._ending.is_right:
             raise Unavailable(
                 f"the snapshot that {self._shown} sent is {'damaged' if is_ended else 'not complete'}:"
                 " it is not kept, and will be taken again"

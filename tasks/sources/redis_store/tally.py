@@ -8,7 +8,8 @@ from zlib import crc32
 
 from tasks.item import Facts
 from tasks.sources.redis_store import rdb
-from tasks.sources.redis_store.walk import COUNTED, Key
+from tasks.sources.redis_store.values import COUNTED
+from tasks.sources.redis_store.walk import Key
 
 _UNORDERED = frozenset({rdb.SET, rdb.HASH, rdb.HASH_TTL_VALKEY})
 """Types whose elements come as the server's hash table has them, which another server has otherwise."""

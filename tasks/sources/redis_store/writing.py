@@ -10,7 +10,8 @@ from tasks.errors import Occupied, Refused, SourceError
 from tasks.sources.redis_store import rdb
 from tasks.sources.redis_store.connection import Argument, Connection, ErrorReply
 from tasks.sources.redis_store.text import shown
-from tasks.sources.redis_store.walk import COUNTED, Key
+from tasks.sources.redis_store.values import COUNTED
+from tasks.sources.redis_store.walk import Key
 
 _BATCH = 512 << 10
 _PIECE = 1 << 20

@@ -15,7 +15,7 @@ from tasks.errors import BackupError, Damaged, NoSpace
 from tasks.item import Stored
 from tasks.repository import Repository, window
 from tests.faulty_destination import Faults, FaultyDestination
-from tests.memory_source import MemorySink, contents, tree
+from tests.memory_source import File, MemorySink, contents, tree
 from tests.repositories import create, keys, local, packs, read_through, restored, save
 
 MIB = 1 << 20
@@ -80,26 +80,56 @@ def test_neighbouring_blocks_are_read_together(repository: Repository) -> None:
     assert sum(contents_read) / len(contents_read) > 2.5 * MIB, f"{len(contents_read)} reads"
 
 
+class Far(Counted):
+    """Its first five reads of blocks only go on once all five were asked for."""
+
+    def __init__(self, inner: Destination) -> None:
+        super().__init__(inner)
+        self._meeting, self._first = threading.Barrier(5), [1] * 5
+
+    def get(self, name: str, offset: int = 0, length: int | None = None) -> bytes:
+        if (length or 0) > MIB and self._first:
+            self._first.pop()
+            self._meeting.wait(30)  # broken, and so an error, unless five come here together
+        return super().get(name, offset, length)
+
+
 def test_several_ranges_are_on_their_way_at_once(repository: Repository) -> None:
     """Or a destination that is far away is as slow as it is far."""
     snapshot = save(repository, {b"a": noise(1, 30 * MIB)}, 0)
-    meeting, first = threading.Barrier(5), [1] * 5
+    far = Repository.open(Far(repository.destination), keys().reader)
+    assert restored(far, snapshot) == {b"a": noise(1, 30 * MIB)}
 
-    class Far(Counted):
-        def get(self, name: str, offset: int = 0, length: int | None = None) -> bytes:
-            if (length or 0) > MIB and first:
-                first.pop()
-                meeting.wait(30)  # broken, and so an error, unless five come here together
-            return super().get(name, offset, length)
 
-    far = Far(repository.destination)
-    assert restored(Repository.open(far, keys().reader), snapshot) == {b"a": noise(1, 30 * MIB)}
+def test_a_stream_is_read_ahead_and_may_be_left_halfway(repository: Repository) -> None:
+    snapshot = save(repository, {b"a": noise(1, 30 * MIB)}, 0)
+    items = Repository.open(Far(repository.destination), keys().reader).read(snapshot)
+    (item,) = items
+    stream, buffer = items.open(item), bytearray(5 * MIB)
+    assert stream.readinto(memoryview(buffer)) > 0
+    stream.close()
+    assert read_through(items, b"a") == noise(1, 30 * MIB)
+
+
+def test_a_stream_of_old_and_new_chunks_in_turn_reads_each_block_once(repository: Repository) -> None:
+    chance = random.Random(8)
+    content = bytearray(chance.randbytes(3 * MIB))
+    save(repository, {b"a": File(bytes(content), cut="p4")}, 0)
+    for at in range(0, len(content), 12288):
+        content[at : at + 8] = b"changed!"
+    second = save(repository, {b"a": File(bytes(content), cut="p4", entry={"version": (2, 2)})}, 1)
+    counted = Counted(repository.destination)
+    opened = Repository.open(counted, keys().reader)
+    assert read_through(opened.read(second), b"a") == content
+    blocks_read = [read for read in counted.reads if read[2] > 128 << 10]
+    assert len(blocks_read) == len(set(blocks_read)) >= 2
 
 
 def test_a_window_that_overflows_restores_the_same(repository: Repository, monkeypatch: pytest.MonkeyPatch) -> None:
     snapshot = save(repository, FILES, 0)
     for most in (1, 2, 7, 100):
         monkeypatch.setattr(window, "MOST", most)
+        monkeypatch.setattr(window, "MOST_ITEMS", 3 * most)
         assert restored(repository, snapshot) == contents(FILES)
 
 

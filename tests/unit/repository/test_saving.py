@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import random
+from collections.abc import Iterator
 
 import pytest
 
-from tasks.item import FOLDER, HARDLINK, SYMLINK
+from tasks.errors import Unavailable
+from tasks.item import FOLDER, HARDLINK, SYMLINK, Item, Stored
 from tasks.repository import Repository
 from tests.memory_source import File, MemoryCapture, contents, tree
 from tests.repositories import about, packs, read_through, restored, save, stored_bytes
@@ -157,3 +159,23 @@ def test_progress_never_runs_backwards_and_ends_at_the_total(repository: Reposit
         assert done[-1] == sum(map(len, contents(TREE).values()))
         assert told[-1]["items"] == len(TREE)
     assert told[-1]["total_bytes"] == told[-1]["done_bytes"]
+
+
+def test_a_source_is_closed_at_once_when_the_pass_fails(repository: Repository) -> None:
+    """While the error is still being told of: a source may hold a server's snapshot open between two items."""
+    ended: list[str] = []
+
+    class Held(MemoryCapture):
+        def __iter__(self) -> Iterator[Item]:
+            try:
+                yield from super().__iter__()
+            finally:
+                ended.append("closed")
+
+        def stored(self, item: Stored) -> None:
+            raise Unavailable("something else is gone")
+
+    with pytest.raises(Unavailable) as raised:
+        repository.save(Held({b"a": b"1", b"b": b"2"}), about(0), repository.destination)
+    assert ended == ["closed"]
+    assert raised.value.__traceback__ is not None

@@ -234,7 +234,7 @@ def test_the_programs_of_an_older_version_are_passed_over(tmp_path: Path) -> Non
     assert programs_for(14, folder).major == 14
     assert programs_for(12, folder).path("psql") == str(folder / "psql")
     with pytest.raises(
-        SourceError, match=r"there is only that of version 14: install the package `postgresql-client-17`"
+        SourceError, match=r"there is only that of version 14; install the package `postgresql-client-17`"
     ):
         programs_for(17, folder)
     assert subprocess.run([folder / "psql"], capture_output=True, check=True).stdout

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from tasks.errors import Damaged, NewerFormat, NoSpace, Refused, SourceError, Unavailable
+from tasks.sources.postgres import PostgresTarget
 from tasks.sources.postgresql.catalogue import Database, SequenceValue, Table, literal, quoted
 from tasks.sources.postgresql.creating import properties, variable_value
 from tasks.sources.postgresql.digest import RowSum, added
@@ -68,6 +69,14 @@ def test_rows_are_told_from_the_ends_of_tables_wherever_the_pieces_are_cut() -> 
         cuts = sorted(dice.sample(range(1, len(printed)), 6))
         pieces = [printed[one:other] for one, other in zip([0, *cuts], [*cuts, len(printed)], strict=True)]
         assert tables_in(session(*pieces), len(CONTENTS)) == CONTENTS
+
+
+def test_the_end_of_a_large_table_is_found_wherever_it_lies() -> None:
+    row = b"1\t\\N\t\\\\.\n"
+    for size in (*range(16_300, 16_480, 9), 40_000):
+        content = b"x" * (size % len(row)) + b"\n" + row * (size // len(row))
+        printed = content + b"\\.\n" + b"2\n\\.\n"
+        assert tables_in(session(printed), 2) == [content, b"2\n"]
 
 
 @pytest.mark.parametrize("cut", [1, 2, 3, 4, 7])
@@ -241,3 +250,9 @@ def test_a_child_gets_its_password_in_its_environment_and_no_other_secret(monkey
     assert (environment["PGHOST"], environment["PGDATABASE"], environment["PGSSLMODE"]) == ("db", "b c", "require")
     assert "GEOMETRA_BACKUP_PASSPHRASE" not in environment
     assert "PGOPTIONS" not in environment
+
+
+def test_the_name_that_a_database_gets_is_asked_for_as_a_person_says_it() -> None:
+    asked = [{"as": "copy"}, {"name": "copy"}, {}]
+    found = [PostgresTarget.model_validate({"url": "postgresql://host/db", **options}).name for options in asked]
+    assert found == ["copy", "copy", ""]

@@ -163,6 +163,28 @@ def test_one_table_that_a_database_has_not_is_made_there(saved: Saved, postgres:
     assert not any("being restored" in name for name in databases(postgres))
 
 
+def test_a_table_whose_rows_do_not_fit_leaves_nothing_half_made(saved: Saved, postgres: PostgresProcess) -> None:  # noqa: F811
+    postgres.create("elsewhere")
+    postgres.run("CREATE TABLE own (id integer)", database="elsewhere")
+    path = b"databases/small/tables/public/pets.copy"
+    with pytest.raises(BackupError, match="can't load"):
+        restore(postgres, changed(saved, path, b"no number\t1\tcat\n"), table="public.pets", into="elsewhere")
+    assert list(rows_of(postgres, "elsewhere")) == ["public.own"]
+    assert restore(postgres, saved, table="public.people", into="elsewhere") != []
+    assert restore(postgres, saved, table="public.pets", into="elsewhere") == []
+    assert postgres.rows("SELECT count(*) FROM pg_constraint WHERE contype = 'f'", "elsewhere") == [(1,)]
+
+
+def test_the_schema_of_one_table_alone_is_refused_before_anything_is_replaced(
+    saved: Saved,
+    postgres: PostgresProcess,  # noqa: F811
+) -> None:
+    before = rows_of(postgres, "small")
+    with pytest.raises(SettingsError, match="leave out `table`, or `schema_only`"):
+        restore(postgres, saved, table="people", schema_only=True, overwrite=True)
+    assert rows_of(postgres, "small") == before
+
+
 def test_the_rows_of_one_table_are_replaced_only_if_told_to(saved: Saved, postgres: PostgresProcess) -> None:  # noqa: F811
     original = rows_of(postgres, "small")
     postgres.run("UPDATE pets SET kind = 'dog'", database="small")
@@ -211,6 +233,26 @@ def test_a_database_that_is_in_use_is_replaced_as_a_whole(saved: Saved, postgres
             user.execute("SELECT 1")
     assert rows_of(postgres, "small") == original
     assert databases(postgres) == before
+
+
+def test_nothing_is_begun_where_one_of_several_databases_has_data_already(
+    saved: Saved,
+    postgres: PostgresProcess,  # noqa: F811
+) -> None:
+    postgres.create("another")
+    both = Saved(source_of(postgres, "another", "small", roles=False).capture())
+    postgres.drop("another")
+    before = databases(postgres)
+    with pytest.raises(Occupied, match="database `small` has data already"):
+        restore(postgres, both)
+    assert databases(postgres) == before
+    assert list(saved)
+
+
+def test_what_a_restore_left_that_was_cut_off_is_told(saved: Saved, postgres: PostgresProcess) -> None:  # noqa: F811
+    postgres.create("shop being restored 0123abcd")
+    (missed,) = restore(postgres, saved, into="new")
+    assert missed.startswith("the database `shop being restored 0123abcd` is left from a restore that was cut off")
 
 
 def changed(saved: Saved, path: bytes, content: bytes) -> MemoryItems:
@@ -287,3 +329,26 @@ def test_one_who_is_no_superuser_restores_what_belongs_to_them_then(
         for name in ("theirs", "given"):
             postgres.drop(name)
         postgres.run("DROP ROLE restorer")
+
+
+@pytest.mark.parametrize("encoding", ["LATIN1", "EUC_JP", "SQL_ASCII"])
+def test_bytes_stay_what_they_were_in_any_encoding(encoding: str, postgres: PostgresProcess) -> None:  # noqa: F811
+    name, text = {"LATIN1": ("Käse", "Würze \xa4"), "EUC_JP": ("表", "日本語ー"), "SQL_ASCII": ("Käse", "x")}[encoding]
+    postgres.run(f"CREATE DATABASE encoded ENCODING '{encoding}' LOCALE 'C' TEMPLATE template0")
+    postgres.run(f'CREATE TABLE "{name}" ("{name}" text PRIMARY KEY)', database="encoded")
+    into = f'INSERT INTO "{name}" VALUES'
+    postgres.run(f"{into} ('{text}'), ('{text}2')", database="encoded")
+    if encoding == "SQL_ASCII":
+        postgres.run(f"{into} (convert_from('\\xfffe80', 'SQL_ASCII'))", database="encoded")
+    source = source_of(postgres, "encoded", roles=False)
+    saved = Saved(source.capture())
+    python = {"LATIN1": "latin-1", "EUC_JP": "euc_jp", "SQL_ASCII": "ascii"}[encoding]
+    content = saved[b"databases/encoded/tables/public/" + name.encode() + b".copy"].content
+    assert content.startswith(text.encode(python) + b"\n")
+    assert (b"\xff\xfe\x80\n" in content) == (encoding == "SQL_ASCII")
+    assert restore(postgres, saved, into="again") == []
+    target = target_of(postgres, database="encoded", **{"as": "again"})
+    assert source.examine_at(target)["tables"] == saved.facts["tables"]
+    assert postgres.rows("SELECT pg_encoding_to_char(encoding) FROM pg_database WHERE datname = 'again'") == [
+        (encoding,)
+    ]

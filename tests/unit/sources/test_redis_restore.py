@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shutil
 import subprocess
 import time
 from collections.abc import Callable, Iterator
@@ -12,11 +13,12 @@ from typing import Any
 
 import pytest
 
-from tasks.errors import NotFound, Occupied, Refused
+from tasks.errors import NoSpace, NotFound, Occupied, Refused, Unavailable
+from tasks.item import Stored
 from tasks.sources.redis import Redis, RedisSettings, RedisTarget
 from tasks.sources.redis_store import restoring
 from tasks.sources.source import Restoring
-from tests.contracts.memory_items import Saved
+from tests.contracts.memory_items import MemoryItems, Saved
 from tests.contracts.test_served_source_contract import valkey
 from tests.redis_process import RedisProcess, free_port, redis_process
 from tests.redis_sample import contents, fill
@@ -25,7 +27,7 @@ pytestmark = pytest.mark.needs("redis-server")
 
 
 def start(*options: str, **how: Any) -> Any:
-    return redis_process("--appendonly", "no", *options, **{"program": Path("/usr/bin/redis-server"), **how})
+    return redis_process("--appendonly", "no", *options, **{"program": Path(shutil.which("redis-server") or ""), **how})
 
 
 def source(url: str, **options: Any) -> Redis:
@@ -93,6 +95,18 @@ def test_large_keys_are_written_in_parts(
         of(filled).restore_into(saved, saved, into(fresh), Restoring())
     of(filled).restore_into(saved, saved, into(fresh), Restoring(overwrite=True))
     assert held(fresh) == held(filled)
+
+
+def test_a_server_that_keeps_no_checksum_is_captured_and_restored(fresh: RedisProcess, tmp_path: Path) -> None:
+    with start("--rdbchecksum", "no") as server:
+        with server.client() as client:
+            client.set("key", "value")
+        saved = Saved(of(server).capture())
+        assert saved[b"dump.rdb"].content.endswith(bytes(8))
+        of(server).restore_into(saved, saved, into(fresh), Restoring())
+        assert held(fresh) == held(server)
+        of(server).restore(saved, saved, tmp_path, Restoring())
+        assert of(server).examine(tmp_path)["lasting"] == saved.facts["lasting"]
 
 
 def test_keys_that_have_expired_are_told(fresh: RedisProcess) -> None:
@@ -184,6 +198,44 @@ def test_the_restored_file_is_loaded_by_a_server(filled: RedisProcess, saved: Sa
             of(filled).restore(each, each, server.folder, Restoring())
             server.start()
             assert held(server) == held(filled)
+
+
+def test_a_target_without_memory_says_so_and_one_that_evicts_is_told(filled: RedisProcess, saved: Saved) -> None:
+    with start("--maxmemory", "3mb") as small, pytest.raises(NoSpace, match="maxmemory"):
+        of(filled).restore_into(saved, saved, into(small), Restoring())
+    with start("--maxmemory", "1gb", "--maxmemory-policy", "allkeys-lru") as evicting:
+        lines = of(filled).restore_into(saved, saved, into(evicting), Restoring())
+        assert any("allkeys-lru" in line for line in lines)
+
+
+def test_a_target_that_is_killed_meanwhile_is_unavailable(
+    filled: RedisProcess, fresh: RedisProcess, saved: Saved, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    killed = []
+
+    class Killing(MemoryItems):
+        def open(self, item: Stored) -> Any:
+            killed.append(item)
+            fresh.kill()
+            return super().open(item)
+
+    with pytest.raises(Unavailable, match=r"can't be reached|ended the connection"):
+        of(filled).restore_into(Killing(saved), saved, into(fresh), Restoring())
+    assert killed
+
+
+def test_how_often_and_how_long_ago_a_key_was_used_comes_back(fresh: RedisProcess) -> None:
+    with start("--maxmemory", "1gb", "--maxmemory-policy", "allkeys-lfu") as server:
+        with server.client() as client:
+            client.set("key", "value")
+            for _ in range(200):
+                client.get("key")
+            often = client.object("FREQ", "key")
+        saved = Saved(of(server).capture())
+    with start("--maxmemory-policy", "allkeys-lfu") as other:
+        of(fresh).restore_into(saved, saved, into(other), Restoring())
+        with other.client() as client:
+            assert client.object("FREQ", "key") == often > 0
 
 
 def test_a_cluster_is_captured_by_each_primary_and_restored_by_slot() -> None:

@@ -11,6 +11,7 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import pytest
 import yaml
@@ -24,6 +25,7 @@ from tasks.item import Unreadable
 from tasks.outcome import Failure, Outcome
 from tasks.record import Run
 from tasks.report import compose, write
+from tasks.repository import Repository
 from tasks.upload import upload
 from tasks.verify import verify
 from tests.memory_source import File
@@ -177,6 +179,18 @@ def test_a_scrape_reads_nothing(house: Installation, tmp_path: Path) -> None:
     assert b'geometra_backup_snapshots{destination="here",source="docs"} 1.0' in generate_latest(registry)
 
 
+def test_a_reading_reads_nothing_again_until_there_is_something_new(house: Installation) -> None:
+    night(house, "first", NIGHT - timedelta(days=1))
+    first = read(house, Reading(), NOON)
+    with mock.patch.object(Repository, "proofs", side_effect=AssertionError):
+        assert read(house, first, NOON).places == first.places
+    night(house, "second", NIGHT, proven=False)
+    second = read(house, first, NOON)
+    assert value(told(second), "last_success_timestamp_seconds", **HERE) == NIGHT.timestamp()
+    verify(Installation(house.settings, RIGHT), "docs", "here")
+    assert value(told(read(house, second, NOON)), "last_proven_timestamp_seconds", **HERE) == NIGHT.timestamp()
+
+
 def test_names_and_figures_are_all_that_is_told(house: Installation) -> None:
     night(house, "first", NIGHT)
     samples = told(read(house, Reading(), NOON))
@@ -222,7 +236,7 @@ CASES: dict[str, tuple[Reading, set[str]]] = {
     ),
     "no worker for a pool": (replace(WELL, served={"proof": False, "files": True}), {"BackupPoolUnserved"}),
     "no broker": (replace(WELL, broker=False), {"BackupBrokerUnreachable"}),
-    "a reading that hangs": (replace(WELL, when=END - 4000), {"BackupMetricsStale"}),
+    "a reading that hangs": (replace(WELL, when=END - 40_000), {"BackupMetricsStale"}),
     "no reading at all": (Reading(), {"BackupMetricsStale"}),
 }
 
@@ -233,7 +247,7 @@ def series(reading: Reading) -> list[dict[str, str]]:
     return [
         {
             "series": sample.name + "{" + ", ".join(f'{name}="{text}"' for name, text in sample.labels.items()) + "}",
-            "values": f"{min(sample.value, 1e12)}+0x{int(END / 1800)}",
+            "values": f"{min(sample.value, 1e12)}+0x{int(END / 7200)}",
         }
         for family in families(reading, now)
         for sample in family.samples
@@ -247,7 +261,7 @@ def test_every_rule_fires_on_what_is_wrong_and_on_nothing_else(tmp_path: Path) -
     tests = [
         {
             "name": name,
-            "interval": "30m",
+            "interval": "2h",
             "input_series": series(reading),
             "promql_expr_test": [
                 {
@@ -260,7 +274,7 @@ def test_every_rule_fires_on_what_is_wrong_and_on_nothing_else(tmp_path: Path) -
         for name, (reading, alerts) in CASES.items()
     ]
     file = tmp_path / "tests.yml"
-    text = {"rule_files": [str(ALERTS)], "evaluation_interval": "30m", "tests": tests}
+    text = {"rule_files": [str(ALERTS)], "evaluation_interval": "2h", "tests": tests}
     file.write_text(yaml.safe_dump(text))
     for command in (("check", "rules", str(ALERTS)), ("test", "rules", str(file))):
         done = subprocess.run(["promtool", *command], capture_output=True, text=True, check=False)

@@ -203,6 +203,16 @@ def test_a_pickle_is_read_and_never_obeyed(content: bytes, tmp_path: Path, monke
     assert not (tmp_path / "hacked").exists()
 
 
+def test_the_pickle_of_an_older_chroma_is_read_without_its_class(tmp_path: Path) -> None:
+    """Before 1.0 it holds an object of a class of Chroma's."""
+    path = tmp_path / "index_metadata.pickle"
+    path.write_bytes(
+        b"\x80\x03cchromadb.segment.impl.vector.local_persistent_hnsw\nPersistentData\n)\x81"
+        b"}X\x0b\x00\x00\x00id_to_label}X\x02\x00\x00\x00idK\x07ssb."
+    )
+    assert labels_of(path) == {"id": 7}
+
+
 def test_scratch_of_a_capture_that_was_killed_is_removed_by_the_next(filled_chroma: Path, tmp_path: Path) -> None:
     scratch = tmp_path / "scratch"
 
