@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from tasks.item import Stream
 
-WINDOW = 4 << 20
+WINDOW = 2 << 20
 """Greatest number of bytes that are reordered together."""
 
 GREATEST_ROW = 1 << 20

@@ -10,6 +10,7 @@ import pytest
 
 from tasks.sources.chroma.settings import ChromaSettings
 from tasks.sources.chromadb import Chroma
+from tasks.sources.docs import Docs, DocsSettings
 from tasks.sources.source import Source
 from tests.chroma_process import chroma
 from tests.contracts.source_contract import SourceContract
@@ -50,3 +51,15 @@ class TestFolder(SourceContract):
     @pytest.fixture
     def absent(self, tmp_path: Path) -> Source:
         return source_of(tmp_path / "nowhere", tmp_path / "scratch")
+
+
+def test_every_vector_index_says_what_its_rows_are_made_of(store: Path, tmp_path: Path) -> None:
+    """Of Chroma's own files: also where a source of another kind meets them."""
+    chroma_source = source_of(store, tmp_path / "scratch")
+    docs = Docs("docs", DocsSettings(kind="docs", paths=(store,)))
+    for source in (chroma_source, docs):
+        found = {item.entry.path: item.columns for item in source.capture()}
+        indexes = {path: columns for path, columns in found.items() if path.endswith(b"/data_level0.bin")}
+        # All vectors of a third collection wait in the queue: its index, where it is taken, is room without a row.
+        assert sorted(filter(None, indexes.values())) == [(132, 4 * 8, 8), (132, 4 * 16, 8)]
+        assert not any(columns for path, columns in found.items() if path not in indexes)

@@ -10,7 +10,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import NamedTuple
 
-from tests.benchmarks.corpora import logs, models, page_database, source_tree, tiny_files, words
+from tests.benchmarks.corpora import logs, models, page_database, source_tree, tiny_files, vector_index, words
 
 
 class Corpus(NamedTuple):
@@ -47,6 +47,7 @@ CORPORA = {
         Corpus("logs", "logs, 500 MB", "logs", logs),
         Corpus("source-tree", "source tree, 20,000 small files", "test_data", source_tree),
         Corpus("page-database", "page database (SQLite), 425 MB", "test_data", page_database),
+        Corpus("vector-index", "vector index (HNSW), 168 MB", "docs", vector_index),
         Corpus("tiny-files", "200,000 tiny files", "test_data", tiny_files),
     )
 }
