@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from typing import Any, ClassVar, Protocol
 
+from tasks.destinations.azure import Azure
 from tasks.destinations.destination import Data, Destination, Listed
+from tasks.destinations.gcs import Gcs
 from tasks.destinations.local import Local
 from tasks.destinations.overlay import Overlay
 from tasks.destinations.prefixed import Prefixed
@@ -25,6 +27,8 @@ class KindOfDestination(Destination, Protocol):
 
 
 DESTINATIONS: dict[str, type[KindOfDestination]] = {
+    "azure": Azure,
+    "gcs": Gcs,
     "local": Local,
     "s3": S3,
 }

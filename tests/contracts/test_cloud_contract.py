@@ -7,8 +7,10 @@ from collections.abc import Callable
 import pytest
 
 from tasks.destinations import Destination, open_destination
-from tasks.destinations.s3 import S3Settings
+from tasks.destinations.remote import RemoteSettings
 from tests.contracts.destination_contract import DestinationContract
+from tests.stores.azure import AzureServer
+from tests.stores.gcs import GcsServer
 from tests.stores.s3 import S3Server
 
 
@@ -17,16 +19,32 @@ class CloudContract(DestinationContract):
     many, unfinished_listings = 1100, 20
     arrives_late = True
 
-
-class TestS3(CloudContract):
     @pytest.fixture
-    def settings(self, s3: S3Server) -> S3Settings:
-        return s3.settings(s3.bucket())
+    def settings(self) -> RemoteSettings:
+        raise NotImplementedError
 
     @pytest.fixture
-    def destination(self, settings: S3Settings) -> Destination:
+    def destination(self, settings: RemoteSettings) -> Destination:
         return open_destination(settings)
 
     @pytest.fixture
-    def reopen(self, settings: S3Settings) -> Callable[[], Destination]:
+    def reopen(self, settings: RemoteSettings) -> Callable[[], Destination]:
         return lambda: open_destination(settings)
+
+
+class TestS3(CloudContract):
+    @pytest.fixture
+    def settings(self, s3: S3Server) -> RemoteSettings:
+        return s3.settings(s3.bucket())
+
+
+class TestAzure(CloudContract):
+    @pytest.fixture
+    def settings(self, azure: AzureServer) -> RemoteSettings:
+        return azure.settings(azure.container())
+
+
+class TestGcs(CloudContract):
+    @pytest.fixture
+    def settings(self, gcs: GcsServer) -> RemoteSettings:
+        return gcs.settings(gcs.bucket(), prefix="backups/here")
