@@ -1,10 +1,13 @@
-"""moto's server, with conditional writes in one step: moto looks and stores in two, between which others may store."""
+"""moto's server, made more like S3: it looks whether a name is taken and stores in one step, and checks Content-MD5."""
 
 from __future__ import annotations
 
+import base64
+import hashlib
 import threading
 from typing import Any
 
+from moto.s3.exceptions import S3ClientError
 from moto.s3.responses import S3Response
 from moto.server import main
 
@@ -13,6 +16,10 @@ _put_object = S3Response.put_object
 
 
 def _at_once(self: S3Response, *arguments: Any) -> Any:
+    claimed = self.headers.get("Content-MD5")
+    found = base64.b64encode(hashlib.md5(self.body or b"", usedforsecurity=False).digest()).decode()
+    if claimed not in (None, found):
+        raise S3ClientError("BadDigest", "The Content-MD5 you specified did not match what we received.")
     with _lock:
         return _put_object(self, *arguments)
 
