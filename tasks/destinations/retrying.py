@@ -20,6 +20,8 @@ T = TypeVar("T")
 FIRST_PAUSE, LONGEST_PAUSE = 0.5, 20.0
 """Seconds; each is drawn between nothing and twice the one before, so that many who wait do not come back together."""
 _READS_OF_DAMAGE = 3
+_BATCH = 1000
+"""So many names are asked for at a time."""
 
 
 class Retrying:
@@ -85,19 +87,28 @@ class Retrying:
 
     def _list(self, prefix: str, listing: Iterator[Listed]) -> Iterator[Listed]:
         """After a failure from the start again, passing over what was listed; the deadline is that of the next name."""
-        last = ""
+        last, batch = "", list[Listed]()
 
-        def attempt() -> Listed | None:
+        def attempt() -> None:
             nonlocal listing
             try:
-                return next((each for each in listing if each.name > last), None)
+                for each in listing:
+                    if each.name > last:
+                        batch.append(each)
+                        if len(batch) == _BATCH:
+                            return
             except Unavailable:
                 listing = self._inner.list(prefix)
-                raise
+                if not batch:
+                    raise
 
-        while (listed := self._patiently(attempt)) is not None:
-            last = listed.name
-            yield listed
+        while True:
+            self._patiently(attempt)
+            if not batch:
+                return
+            yield from batch
+            last = batch[-1].name
+            batch.clear()
 
     def _is_stored(self, name: str, data: Data) -> bool:
         """Raises `Damaged` where an earlier try was stored wrong: nobody must rely on that one."""
