@@ -57,6 +57,7 @@ class FaultyProxy:
 
 class _Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
+    disable_nagle_algorithm = True
     proxy: FaultyProxy
 
     def log_message(self, *_: Any) -> None:

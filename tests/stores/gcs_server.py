@@ -101,6 +101,7 @@ def described(bucket: str, name: str, stored: Stored) -> dict[str, Any]:
 
 class Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
+    disable_nagle_algorithm = True
 
     def log_message(self, *_: Any) -> None:
         """Nobody reads it."""
