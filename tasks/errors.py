@@ -22,6 +22,10 @@ class Unavailable(BackupError):
     exit_code = 75
 
 
+class NoStore(Unavailable):
+    """The store itself is not there, or not yet: a bucket, a container. Not worth asking for again at once."""
+
+
 class Refused(BackupError):
     """Rights or credentials do not allow it; trying again changes nothing."""
 

@@ -22,12 +22,15 @@ _PACKAGES = {
 }
 """The Debian package of a program, where its name is another; `.ci/run` installs them all."""
 
+_OTHERWISE = {"azurite-blob": "npm install --global azurite@3.35.0"}
+
 
 def _require(program: str) -> str:
     path = shutil.which(program)
     if path:
         return path
-    missing = f"`{program}` is not on PATH (Debian: apt-get install {_PACKAGES.get(program, program)})"
+    how = _OTHERWISE.get(program, f"Debian: apt-get install {_PACKAGES.get(program, program)}")
+    missing = f"`{program}` is not on PATH ({how})"
     if os.environ.get("CI") == "true":
         pytest.fail(f"{missing}; with CI=true nothing may be skipped", pytrace=False)
     pytest.skip(missing)

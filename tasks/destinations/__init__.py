@@ -4,10 +4,14 @@ from __future__ import annotations
 
 from typing import Any, ClassVar, Protocol
 
+from tasks.destinations.azure import Azure
 from tasks.destinations.destination import Data, Destination, Listed
+from tasks.destinations.gcs import Gcs
 from tasks.destinations.local import Local
 from tasks.destinations.overlay import Overlay
 from tasks.destinations.prefixed import Prefixed
+from tasks.destinations.remote import RemoteSettings
+from tasks.destinations.s3 import S3
 from tasks.errors import SettingsError
 from tasks.settings import DestinationSettings
 
@@ -23,7 +27,10 @@ class KindOfDestination(Destination, Protocol):
 
 
 DESTINATIONS: dict[str, type[KindOfDestination]] = {
+    "azure": Azure,
+    "gcs": Gcs,
     "local": Local,
+    "s3": S3,
 }
 
 
@@ -31,7 +38,13 @@ def open_destination(settings: DestinationSettings) -> Destination:
     """The destination that is configured so. It connects on first use. Raises `SettingsError`."""
     if settings.kind not in DESTINATIONS:
         raise SettingsError(f"`{settings.kind}` is no kind of destination: use one of {', '.join(DESTINATIONS)}")
-    return DESTINATIONS[settings.kind](settings)
+    destination: Destination = DESTINATIONS[settings.kind](settings)
+    if isinstance(settings, RemoteSettings):
+        from tasks.destinations.retrying import Retrying
+
+        destination = Retrying(destination, settings)
+        destination = Prefixed(destination, settings.prefix) if settings.prefix else destination
+    return destination
 
 
 __all__ = [

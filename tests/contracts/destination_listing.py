@@ -12,13 +12,17 @@ from tasks.errors import Refused
 
 
 class DestinationListing:
+    many = 2300
+    """More than any store lists at once."""
+    unfinished_listings = 300
+
     def test_an_empty_destination_lists_nothing(self, destination: Destination) -> None:
         assert list(destination.list()) == []
         assert list(destination.list("packs/")) == []
         assert list(destination.list("packs/0a")) == []
 
     def test_thousands_of_objects_are_all_listed_in_order(self, destination: Destination) -> None:
-        names = [f"packs/{n % 7:02x}/{n:05}" for n in range(2300)] + [f"index/{n:05}" for n in range(200)]
+        names = [f"packs/{n % 7:02x}/{n:05}" for n in range(self.many)] + [f"index/{n:05}" for n in range(200)]
         random.Random(5).shuffle(names)
         with ThreadPoolExecutor(8) as threads:
             list(threads.map(lambda name: destination.put(name, name.encode()), names))
@@ -82,7 +86,7 @@ class DestinationListing:
     def test_a_listing_that_is_not_finished_does_no_harm(self, destination: Destination) -> None:
         for n in range(20):
             destination.put(f"a/{n % 3}/{n:02}", b"")
-        for _ in range(300):
+        for _ in range(self.unfinished_listings):
             assert next(destination.list()).name == "a/0/00"
         assert len(list(destination.list())) == 20
 

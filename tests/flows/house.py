@@ -86,7 +86,8 @@ class House:
             for name, options in named.items():
                 text += f"[{noun}.{name}]\n" + "".join(f"{key} = {_toml(value)}\n" for key, value in options.items())
         for options in destinations.values():
-            Path(options["path"]).mkdir(parents=True, exist_ok=True)
+            if "path" in options:
+                Path(options["path"]).mkdir(parents=True, exist_ok=True)
         (self.folder / "keys").mkdir(mode=0o700, exist_ok=True)
         (self.folder / "keys/keyring.json").write_bytes(keys().document)
         (self.folder / "keys/writer.key").write_text(keys().writer.to_text())

@@ -10,7 +10,8 @@ from zoneinfo import ZoneInfo
 import click
 
 from tasks import moments
-from tasks.destinations import Local, Prefixed
+from tasks.destinations import Prefixed, open_destination
+from tasks.destinations.address import settings_at
 from tasks.destinations.file_errors import explained
 from tasks.errors import NotARepository, NotFound, SettingsError
 from tasks.installation import PASSPHRASE
@@ -38,7 +39,10 @@ from workers.cli.session import Session, ask_passphrase, chosen
 @click.option("-m", "--match", "patterns", multiple=True, help="Only what matches, in gitignore style.")
 @click.option("-d", "--destination", help="From there; default: the first of the source's that answers.")
 @click.option(
-    "--from", "folder", type=click.Path(path_type=Path), help="Without a backup.toml: a destination's folder."
+    "--from",
+    "place",
+    metavar="PLACE",
+    help="Without a backup.toml: a folder, s3://BUCKET/PREFIX or gs://BUCKET/PREFIX.",
 )
 @click.option("--recovery-sheet", type=click.Path(path_type=Path), help="Instead of a passphrase.")
 @click.option("--overwrite", is_flag=True, help="Replace what is in the way.")
@@ -53,7 +57,7 @@ def command(
     options: tuple[str, ...],
     patterns: tuple[str, ...],
     destination: str | None,
-    folder: Path | None,
+    place: str | None,
     recovery_sheet: Path | None,
     overwrite: bool,
     no_owners: bool,
@@ -64,7 +68,7 @@ def command(
     """
     watch = Stopwatch()
     sheet = _read_sheet(recovery_sheet) if recovery_sheet else None
-    repository, zone = _open(session, source, destination, folder, sheet)
+    repository, zone = _open(session, source, destination, place, sheet)
     if at is not None:
         moment = moments.parse(at, zone, datetime.now(UTC))
         found = moments.newest_at(repository.readable_snapshots(), moment)
@@ -74,7 +78,7 @@ def command(
         found = chosen(repository, snapshot)
     if to is not None and not str(to).strip():
         raise click.UsageError("--to needs the name of a folder")
-    made = _source(session, found, repository.source, configured=folder is None)
+    made = _source(session, found, repository.source, configured=place is None)
     into = target_of(made, to or f"restored-{source}-{found.id}", _options(options))
     wanted = Wanted(into, patterns, tuple(map(os.fsencode, paths)), Restoring(overwrite, owners=not no_owners))
     with watching(f"restoring {source}", session.as_json) as progress:
@@ -118,27 +122,29 @@ def _read_sheet(path: Path) -> str:
 
 
 def _open(
-    session: Session, source: str, destination: str | None, folder: Path | None, sheet: str | None
+    session: Session, source: str, destination: str | None, place: str | None, sheet: str | None
 ) -> tuple[Repository, ZoneInfo]:
-    if folder is None:
+    if place is None:
         if sheet is None:
             return session.repository(source, destination, reader=True)[1], ZoneInfo(session.settings.timezone)
         _, repository = session.repository(source, destination)
         keys = open_keys(Repository.key_document(repository.destination), sheet=sheet)
         return Repository.open(repository.destination, keys), ZoneInfo(session.settings.timezone)
-    place = Prefixed(Local(Local.Settings(kind="local", path=folder.absolute())), f"{source}/")
+    whole = open_destination(settings_at(place))
+    at = Prefixed(whole, f"{source}/")
     try:
-        document = Repository.key_document(place)
+        document = Repository.key_document(at)
     except NotARepository:
-        known = sorted(path.parent.name for path in folder.glob("*/repository"))
+        names = (each.name.split("/") for each in whole.list())
+        known = sorted({parts[0] for parts in names if parts[1:] == ["repository"]})
         advice = f"there are {', '.join(known)}" if known else "give the folder that holds the sources' folders"
-        raise NotARepository(f"`{folder}` holds no repository of `{source}`: {advice}") from None
+        raise NotARepository(f"`{place}` holds no repository of `{source}`: {advice}") from None
     passphrase = os.environ.get(PASSPHRASE) if sheet is None else None
     if sheet is None and passphrase is None:
         passphrase = ask_passphrase()
         if passphrase is None:
             raise SettingsError(f"there is no passphrase: set {PASSPHRASE}, or give `--recovery-sheet FILE`")
-    return Repository.open(place, open_keys(document, passphrase=passphrase, sheet=sheet)), ZoneInfo("UTC")
+    return Repository.open(at, open_keys(document, passphrase=passphrase, sheet=sheet)), ZoneInfo("UTC")
 
 
 def _source(session: Session, snapshot: Snapshot, name: str, configured: bool) -> Source:

@@ -8,6 +8,9 @@ import pytest
 
 from tasks.destinations import Local
 from tasks.destinations.local import LocalSettings
+from tests.stores.fixtures import s3
+
+__all__ = ["finished", "local", "root", "s3"]
 
 
 @pytest.fixture

@@ -1,0 +1,217 @@
+"""Objects in a container of Azure Blob Storage. The one file that knows azure-storage-blob."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
+
+from pydantic import Field, model_validator
+
+from tasks.destinations.body import body_of, digest
+from tasks.destinations.destination import Data, Listed, check_name, check_prefix, check_range
+from tasks.destinations.pace import Pace
+from tasks.destinations.per_process import PerProcess
+from tasks.destinations.remote import DIGEST, MIB, WHOLE_BYTES, Endpoint, RemoteSettings, checked, total_of
+from tasks.errors import BackupError, Damaged, Exists, Missing, NoSpace, NoStore, Refused, Unavailable
+from tasks.secret import SecretReference
+
+if TYPE_CHECKING:
+    from azure.storage.blob import BlobClient, ContainerClient
+
+_PART_BYTES = 16 * MIB
+_PARTS_AT_ONCE = 4
+_CHECKED_RANGE_BYTES = 4 * MIB
+"""The service gives the MD5 of a range up to here."""
+
+_KEYS = {
+    "AuthenticationFailed": "does not accept the credentials: check them, and this machine's clock",
+    "InvalidAuthenticationInfo": "does not accept the credentials: check them",
+    "AccountIsDisabled": "says that the account is disabled",
+    "BlobArchived": "keeps it in the archive tier: bring it back there first",
+}
+
+
+class AzureSettings(RemoteSettings):
+    """A container of Azure Blob Storage."""
+
+    kind: Literal["azure"] = "azure"
+
+    url: Endpoint
+    """The account's address, such as `https://ACCOUNT.blob.core.windows.net`."""
+
+    container: str = Field(pattern=r"^[a-z0-9](?:-?[a-z0-9]){2,62}$")
+    """The container. It has to be there: a backup never makes one."""
+
+    account_key: SecretReference | None = Field(default=None, examples=["env:AZURE_STORAGE_KEY"])
+    """The account's key: it may do everything, so a `sas` is better."""
+
+    sas: SecretReference | None = Field(default=None, examples=["env:AZURE_STORAGE_SAS_TOKEN"])
+    """A shared access signature of the container. One that may create, read and list is enough to back up."""
+
+    @model_validator(mode="after")
+    def _has_credentials(self) -> AzureSettings:
+        if (self.account_key is None) == (self.sas is None):
+            raise ValueError("give one of `account_key` and `sas`")
+        return self
+
+
+class Azure:
+    """Create-only by `If-None-Match: *`. The service checks all it is sent by its MD5, and gives that of what it sends;
+    whole reads are also checked by a digest kept beside the blob. What is larger than two packs goes up in parts, of
+    which the service drops those that were never put together after a week."""
+
+    Settings: ClassVar[type[AzureSettings]] = AzureSettings
+
+    def __init__(self, settings: AzureSettings) -> None:
+        self._settings = settings
+        self._container = PerProcess(self._connect)
+        self._where = f"Azure container `{settings.container}` at {settings.url}"
+
+    def put(self, name: str, data: Data) -> None:
+        blob = self._blob(name)
+        with body_of(data) as body, self._explained("store", name):
+            blob.upload_blob(
+                body,
+                length=len(body),
+                overwrite=False,
+                validate_content=True,
+                metadata={DIGEST: body.digest},
+                max_concurrency=_PARTS_AT_ONCE,
+            )
+
+    def get(self, name: str, offset: int = 0, length: int | None = None) -> bytes:
+        blob = self._blob(name)
+        if offset < 0 or (length is not None and length <= 0):
+            check_range(name, self._size(name), offset, length)
+            return b""
+        whole = offset == 0 and length is None
+        part = None if whole else offset
+        # One request, or one for each 4 MiB: the digest beside the blob covers the whole of it.
+        with self._explained("read", name):
+            try:
+                found: Any = blob.download_blob(part, length, validate_content=not whole, max_concurrency=1)
+                content: bytes = found.readall()
+            except Exception as error:
+                if getattr(error, "status_code", 0) != 416:
+                    raise
+                check_range(name, self._size(name), offset, length)
+                return b""
+        # A part that begins at or behind the end comes as nothing, with no word of a range.
+        total = found.properties.size if whole else total_of(found.properties.content_range)
+        expected = check_range(name, self._size(name) if total is None else total, offset, length)
+        if len(content) != expected:
+            raise Unavailable(f"of `{name}` only {len(content)} of {expected} bytes came from {self._where}")
+        if whole and digest(content) != found.properties.metadata.get(DIGEST, digest(content)):
+            raise Damaged(f"`{name}` at {self._where} is not what was stored: run `verify` on its source")
+        return content
+
+    def list(self, prefix: str = "") -> Iterator[Listed]:
+        return checked(self._list(check_prefix(prefix)), self._where)
+
+    def delete(self, name: str) -> None:
+        blob = self._blob(name)
+        with self._explained("delete", name):
+            blob.delete_blob()
+
+    def _list(self, prefix: str) -> Iterator[Listed]:
+        with self._explained("list", prefix):
+            for each in self._container().list_blobs(name_starts_with=prefix):
+                yield Listed(each.name, each.size)
+
+    def _size(self, name: str) -> int:
+        with self._explained("read", name):
+            size: int = self._blob(name).get_blob_properties().size
+            return size
+
+    def _blob(self, name: str) -> BlobClient:
+        return self._container().get_blob_client(check_name(name))
+
+    @contextmanager
+    def _explained(self, verb: str, name: str) -> Iterator[None]:
+        """What is not known to be for good is *unavailable*, so that it is tried again."""
+        from azure.core.exceptions import AzureError, HttpResponseError
+        from requests import RequestException
+
+        try:
+            yield
+        except HttpResponseError as error:
+            if error.status_code is not None and error.status_code >= 300:
+                raise self._answered(error, verb, name) from error
+            raise self._unanswered(error, verb, name) from error
+        except (AzureError, RequestException, OSError) as error:
+            raise self._unanswered(error, verb, name) from error
+        except ValueError as error:
+            # As it says of half a document, or of a key that is no key.
+            raise self._unanswered(error, verb, name) from error
+
+    def _answered(self, error: Any, verb: str, name: str) -> BackupError:
+        status = error.status_code
+        code = str(getattr(error.error_code, "value", error.error_code or ""))
+        what = f"can't {verb} `{name}` in {self._where}"
+        if code in ("ContainerNotFound", "ContainerBeingDeleted", "ContainerDisabled"):
+            return NoStore(f"there is no {self._where}: make it, or correct `container`")
+        if verb == "store" and (code in ("BlobAlreadyExists", "BlobImmutableDueToPolicy") or status == 412):
+            return Exists(f"`{name}` is in {self._where} already, and was left as it is")
+        if status == 404:
+            return Missing(f"`{name}` is not in {self._where}")
+        if code in _KEYS:
+            return Refused(f"{self._where} {_KEYS[code]}")
+        if code == "BlobImmutableDueToPolicy" or code.startswith("LeaseId"):
+            return Refused(f"{what}: it is kept by an immutability policy or a lease")
+        if status in (401, 403):
+            return Refused(f"{self._where} does not let these credentials {verb} `{name}` ({code or status})")
+        if status == 507 or code == "AccountLimitExceeded":
+            return NoSpace(f"no room to {verb} `{name}` in {self._where} ({code or status}): raise the quota")
+        if status in (408, 409, 429) or status >= 500 or code in ("Md5Mismatch", "Crc64Mismatch"):
+            return Unavailable(f"{what} now ({code or status})")
+        return Refused(f"{what} ({code or status})")
+
+    def _unanswered(self, error: Exception, verb: str, name: str) -> BackupError:
+        if "CERTIFICATE_VERIFY_FAILED" in str(error):
+            return Refused(f"the certificate of {self._where} is not trusted: name the one that signed it in `ca_file`")
+        kind = type(error).__name__
+        if kind == "AzureSigningError":
+            return Refused(f"the `account_key` of {self._where} is no key: check it")
+        return Unavailable(f"can't {verb} `{name}` in {self._where} now: no answer, or half of one ({kind})")
+
+    def _connect(self) -> ContainerClient:
+        import requests
+        from azure.core.credentials import AzureNamedKeyCredential, AzureSasCredential
+        from azure.core.pipeline.transport import RequestsTransport
+        from azure.storage.blob import ContainerClient
+
+        from tasks.destinations.paced_http import mount
+
+        settings = self._settings
+        credential: Any
+        if settings.sas:
+            credential = AzureSasCredential(settings.sas.read().removeprefix("?"))
+        else:
+            assert settings.account_key is not None  # noqa: S101 - the settings were checked
+            host, _, path = settings.url.partition("://")[2].partition("/")
+            credential = AzureNamedKeyCredential(path or host.partition(".")[0], settings.account_key.read())
+        session = requests.Session()
+        mount(session, Pace(settings.bytes_a_second), settings.connections)
+        times: Any = {
+            "connection_timeout": settings.connect_timeout.total_seconds(),
+            "read_timeout": settings.read_timeout.total_seconds(),
+        }
+        with self._explained("open", ""):
+            return ContainerClient(
+                settings.url,
+                settings.container,
+                credential=credential,
+                transport=RequestsTransport(session=session, session_owner=False),
+                connection_verify=str(settings.ca_file) if settings.ca_file else True,
+                max_single_put_size=WHOLE_BYTES,
+                max_block_size=_PART_BYTES,
+                max_single_get_size=WHOLE_BYTES,
+                max_chunk_get_size=_CHECKED_RANGE_BYTES,
+                **times,
+                # One place tries again, for all destinations: retrying.py.
+                retry_total=0,
+                retry_connect=0,
+                retry_read=0,
+                retry_status=0,
+            )

@@ -1,0 +1,99 @@
+"""What is put, as the SDKs take it: a file of known size that can be read again, without a copy of it in memory."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import mmap
+import os
+import stat
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from blake3 import blake3
+
+from tasks.destinations.destination import Data
+from tasks.destinations.file_errors import explained
+from tasks.errors import Missing, Refused
+
+if TYPE_CHECKING:
+    from _typeshed import WriteableBuffer
+
+
+class Body(io.RawIOBase):
+    """Bytes that somebody else holds, as a file to be read and rewound."""
+
+    def __init__(self, view: memoryview) -> None:
+        super().__init__()
+        self.view = view
+        self._at = 0
+
+    def __len__(self) -> int:
+        return len(self.view)
+
+    @property
+    def md5(self) -> bytes:
+        """What the services check an upload by; no secret depends on it."""
+        return hashlib.md5(self.view, usedforsecurity=False).digest()
+
+    @property
+    def digest(self) -> str:
+        return digest(self.view)
+
+    def readable(self) -> bool:
+        return True
+
+    def seekable(self) -> bool:
+        return True
+
+    def tell(self) -> int:
+        return self._at
+
+    def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
+        self._at = max(0, offset + {os.SEEK_SET: 0, os.SEEK_CUR: self._at, os.SEEK_END: len(self)}[whence])
+        return self._at
+
+    def read(self, size: int | None = -1) -> bytes:
+        end = len(self) if size is None or size < 0 else self._at + size
+        piece = bytes(self.view[self._at : end])
+        self._at += len(piece)
+        return piece
+
+    def readinto(self, buffer: WriteableBuffer) -> int:
+        target = memoryview(buffer).cast("B")
+        piece = self.view[self._at : self._at + len(target)]
+        target[: len(piece)] = piece
+        self._at += len(piece)
+        return len(piece)
+
+
+def digest(data: bytes | memoryview) -> str:
+    """Kept beside each object, so that whoever reads all of it can tell that it is what was sent."""
+    return blake3(data).hexdigest()
+
+
+@contextmanager
+def body_of(data: Data) -> Iterator[Body]:
+    """Raises `Missing` where the file is not there, `Refused` where it is no plain one."""
+    if not isinstance(data, Path):
+        yield Body(memoryview(data).cast("B"))
+        return
+    with explained("read", data):
+        try:
+            file = os.open(data, os.O_RDONLY | os.O_NONBLOCK)
+        except FileNotFoundError as error:
+            raise Missing(f"`{data}`, the file that was to be stored, is not there") from error
+    try:
+        found = os.fstat(file)
+        if not stat.S_ISREG(found.st_mode):
+            raise Refused(f"`{data}` is no plain file, so it can't be stored")
+        if not found.st_size:
+            yield Body(memoryview(b""))
+            return
+        mapped = mmap.mmap(file, 0, access=mmap.ACCESS_READ)
+    finally:
+        os.close(file)
+    # Closed when nothing refers to it any more: an SDK may hold the view a little longer than the call that got it.
+    yield Body(memoryview(mapped))

@@ -1,0 +1,237 @@
+"""Objects in a bucket of Google Cloud Storage. The one file that knows google-cloud-storage."""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, ClassVar, Literal
+
+from pydantic import Field, model_validator
+
+from tasks.destinations.body import body_of, digest
+from tasks.destinations.destination import Data, Listed, check_name, check_prefix, check_range
+from tasks.destinations.pace import Pace
+from tasks.destinations.per_process import PerProcess
+from tasks.destinations.remote import DIGEST, MIB, Endpoint, RemoteSettings, bounds, checked, total_of
+from tasks.errors import BackupError, Damaged, Exists, Missing, NoStore, Refused, SettingsError, Unavailable
+
+_PART_BYTES = 8 * MIB
+_RIGHTS = {
+    "store": "storage.objects.create",
+    "read": "storage.objects.get",
+    "list": "storage.objects.list",
+    "delete": "storage.objects.delete",
+}
+
+
+class GcsSettings(RemoteSettings):
+    """A bucket of Google Cloud Storage."""
+
+    kind: Literal["gcs"] = "gcs"
+
+    bucket: str = Field(pattern=r"^[a-z0-9][a-z0-9._-]{1,220}[a-z0-9]$")
+    """The bucket. It has to be there: a backup never makes one."""
+
+    credentials: Path | None = Field(default=None, examples=["/run/secrets/backup-writer.json"])
+    """The file with the key of a service account."""
+
+    default_credentials: bool = False
+    """Instead of a key: take the credentials that the SDK finds by itself, in GOOGLE_APPLICATION_CREDENTIALS, of
+    `gcloud`, or from the machine or container it runs on."""
+
+    anonymous: bool = False
+    """Instead of a key: none at all, for a server of one's own that wants none."""
+
+    endpoint: Endpoint | None = Field(default=None, examples=["https://storage.googleapis.com"])
+    """Another address of the service, such as a private one. Without it: Google's own."""
+
+    @model_validator(mode="after")
+    def _has_credentials(self) -> GcsSettings:
+        if bool(self.credentials) + self.default_credentials + self.anonymous != 1:
+            raise ValueError("give `credentials`, or set `default_credentials = true`")
+        return self
+
+
+class Gcs:
+    """Create-only by `ifGenerationMatch=0`. The service checks each upload by its CRC32C; whole reads are checked by
+    it, and by a digest kept beside the object. What is larger than 8 MiB goes up in parts, which nobody sees before the
+    last one and which the service drops after a week."""
+
+    Settings: ClassVar[type[GcsSettings]] = GcsSettings
+
+    def __init__(self, settings: GcsSettings) -> None:
+        self._settings = settings
+        self._bucket = PerProcess(self._connect)
+        self._where = f"GCS bucket `{settings.bucket}`" + (f" at {settings.endpoint}" if settings.endpoint else "")
+        self._times = (settings.connect_timeout.total_seconds(), settings.read_timeout.total_seconds())
+
+    def put(self, name: str, data: Data) -> None:
+        check_name(name)
+        with body_of(data) as body, self._explained("store", name):
+            blob = self._bucket().blob(name, chunk_size=_PART_BYTES)
+            blob.metadata = {DIGEST: body.digest}
+            blob.crc32c = _crc32c(body.view)
+            blob.upload_from_file(
+                body,
+                size=len(body),
+                content_type="application/octet-stream",
+                if_generation_match=0,
+                checksum="crc32c",
+                timeout=self._times,
+                retry=None,
+            )
+            if blob.crc32c != _crc32c(body.view):
+                raise Unavailable(f"`{name}` arrived damaged at {self._where}")
+
+    def get(self, name: str, offset: int = 0, length: int | None = None) -> bytes:
+        check_name(name)
+        if offset < 0 or (length is not None and length <= 0):
+            check_range(name, self._size(name), offset, length)
+            return b""
+        first, last = bounds(offset, length)
+        whole = first == 0 and last is None
+        byte_range = {} if whole else {"Range": f"bytes={first}-{'' if last is None else last}"}
+        with self._explained("read", name):
+            # The media itself, by the SDK's own session: its downloads tell neither the size nor the metadata of what
+            # they read a part of.
+            answer = self._session().get(
+                self._address(name) + "?alt=media",
+                headers={**byte_range, "Accept-Encoding": "identity"},
+                timeout=self._times,
+            )
+        if answer.status_code == 416:
+            check_range(name, self._size(name), offset, length)
+            return b""
+        if answer.status_code not in (200, 206):
+            raise self._answered(answer.status_code, answer.text, "read", name)
+        content: bytes = answer.content
+        if whole:
+            expected = int(answer.headers.get("X-Goog-Stored-Content-Length", answer.headers.get("Content-Length", -1)))
+        else:
+            total = total_of(answer.headers.get("Content-Range"))
+            if total is None:
+                raise Unavailable(f"`{name}` came without its range: something between here and {self._where} drops it")
+            expected = check_range(name, total, offset, length)
+        if len(content) != expected:
+            raise Unavailable(f"of `{name}` only {len(content)} of {expected} bytes came from {self._where}")
+        hashes = answer.headers.get("X-Goog-Hash", "")
+        if whole and (
+            ("crc32c=" in hashes and f"crc32c={_crc32c(content)}" not in hashes)
+            or digest(content) != answer.headers.get(f"X-Goog-Meta-{DIGEST}", digest(content))
+        ):
+            raise Damaged(f"`{name}` at {self._where} is not what was stored: run `verify` on its source")
+        return content
+
+    def list(self, prefix: str = "") -> Iterator[Listed]:
+        return checked(self._list(check_prefix(prefix)), self._where)
+
+    def delete(self, name: str) -> None:
+        check_name(name)
+        with self._explained("delete", name):
+            self._bucket().blob(name).delete(timeout=self._times, retry=None)
+
+    def _list(self, prefix: str) -> Iterator[Listed]:
+        with self._explained("list", prefix):
+            fields = "items(name,size),nextPageToken"
+            for each in self._bucket().list_blobs(prefix=prefix, fields=fields, timeout=self._times, retry=None):
+                yield Listed(each.name, each.size)
+
+    def _size(self, name: str) -> int:
+        with self._explained("read", name):
+            blob = self._bucket().blob(name)
+            blob.reload(timeout=self._times, retry=None)
+            size: int = blob.size
+            return size
+
+    def _session(self) -> Any:
+        return self._bucket().client._http  # noqa: SLF001 - the session that the SDK itself sends with
+
+    def _address(self, name: str) -> str:
+        from urllib.parse import quote
+
+        base = self._settings.endpoint or "https://storage.googleapis.com"
+        return f"{base}/download/storage/v1/b/{self._settings.bucket}/o/{quote(name, safe='')}"
+
+    @contextmanager
+    def _explained(self, verb: str, name: str) -> Iterator[None]:
+        """What is not known to be for good is *unavailable*, so that it is tried again."""
+        from google.api_core.exceptions import GoogleAPIError
+        from google.auth.exceptions import DefaultCredentialsError, GoogleAuthError, RefreshError
+        from google.cloud.storage.exceptions import DataCorruption, InvalidResponse
+        from requests import RequestException
+
+        try:
+            yield
+        except GoogleAPIError as error:
+            raise self._answered(getattr(error, "code", None) or 0, str(error), verb, name) from error
+        except InvalidResponse as error:
+            raise self._answered(error.response.status_code, error.response.text, verb, name) from error
+        except DefaultCredentialsError as error:
+            raise Refused(f"no credentials for {self._where} were found: give `credentials`") from error
+        except RefreshError as error:
+            if not error.retryable:
+                raise Refused(f"Google does not accept the credentials for {self._where}: check them") from error
+            raise self._unanswered(error, verb, name) from error
+        except (GoogleAuthError, RequestException, DataCorruption, OSError, ValueError) as error:
+            raise self._unanswered(error, verb, name) from error
+
+    def _answered(self, status: int, said: str, verb: str, name: str) -> BackupError:
+        what = f"can't {verb} `{name}` in {self._where}"
+        if status == 404 and (verb == "list" or "bucket does not exist" in said):
+            return NoStore(f"there is no {self._where}: make it, or correct `bucket`")
+        if status == 404 and verb != "store":
+            return Missing(f"`{name}` is not in {self._where}")
+        if status == 412:
+            return Exists(f"`{name}` is in {self._where} already, and was left as it is")
+        if status == 401:
+            return Refused(f"{self._where} does not accept the credentials: check them, and this machine's clock")
+        if status == 403:
+            held = "retention" in said.lower() or "hold" in said.lower()
+            why = "it is kept by a retention policy" if held else f"they need {_RIGHTS.get(verb, 'more rights')}"
+            return Refused(f"{self._where} does not let these credentials {verb} `{name}`: {why}")
+        if status in (0, 408, 409, 410, 429) or status >= 500 or status < 400 or (status == 400 and "hash" in said):
+            return Unavailable(f"{what} now (status {status})")
+        return Refused(f"{what} (status {status})")
+
+    def _unanswered(self, error: Exception, verb: str, name: str) -> BackupError:
+        if "CERTIFICATE_VERIFY_FAILED" in str(error):
+            return Refused(f"the certificate of {self._where} is not trusted: name the one that signed it in `ca_file`")
+        kind = type(error).__name__
+        return Unavailable(f"can't {verb} `{name}` in {self._where} now: no answer, or half of one ({kind})")
+
+    def _connect(self) -> Any:
+        from google.auth.credentials import AnonymousCredentials
+        from google.cloud import storage
+
+        from tasks.destinations.paced_http import mount
+
+        settings = self._settings
+        options: Any = {"api_endpoint": settings.endpoint} if settings.endpoint else None
+        with self._explained("open", ""):
+            if settings.credentials:
+                try:
+                    client = storage.Client.from_service_account_json(str(settings.credentials), client_options=options)
+                except (OSError, ValueError) as error:
+                    raise SettingsError(
+                        f"`{settings.credentials}` is no file with the key of a service account, or can't be read"
+                    ) from error
+            elif settings.anonymous:
+                credentials = AnonymousCredentials()  # type: ignore[no-untyped-call]
+                client = storage.Client("anonymous", credentials, client_options=options)
+            else:
+                client = storage.Client(client_options=options)
+            session = client._http  # noqa: SLF001 - it takes a session of one's own only together with its credentials
+            mount(session, Pace(settings.bytes_a_second), settings.connections)
+            session.verify = str(settings.ca_file) if settings.ca_file else True
+            return client.bucket(settings.bucket)
+
+
+def _crc32c(data: bytes | memoryview) -> str:
+    import google_crc32c
+
+    value = 0
+    for at in range(0, len(data), MIB):
+        value = google_crc32c.extend(value, bytes(data[at : at + MIB]))  # it takes no views
+    return base64.b64encode(value.to_bytes(4, "big")).decode()

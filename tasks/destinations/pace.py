@@ -1,0 +1,52 @@
+"""So many bytes a second, over all connections of a process to one destination."""
+
+from __future__ import annotations
+
+import io
+import threading
+import time
+from typing import IO, Any
+
+PIECE = 1 << 16
+_BURST_SECONDS = 0.25
+
+
+class Pace:
+    """Holds up whoever comes too early. Without a limit it holds up nobody. Safe in threads."""
+
+    def __init__(self, bytes_a_second: int | None) -> None:
+        self.limit = bytes_a_second
+        self._lock = threading.Lock()
+        self._free_at = 0.0
+
+    def take(self, count: int) -> None:
+        """Wait until `count` bytes more may pass."""
+        if not self.limit:
+            return
+        with self._lock:
+            now = time.monotonic()
+            self._free_at = max(self._free_at, now - _BURST_SECONDS) + count / self.limit
+            wait = self._free_at - now
+        if wait > 0:
+            time.sleep(wait)
+
+    def sent(self, body: Any) -> Any:
+        """The body of a request, given out no faster than that."""
+        if not self.limit or body is None:
+            return body
+        if isinstance(body, (bytes, bytearray)):
+            body = io.BytesIO(body)
+        return _Paced(body, self) if hasattr(body, "read") else body
+
+
+class _Paced:
+    def __init__(self, inner: IO[bytes], pace: Pace) -> None:
+        self._inner, self._pace = inner, pace
+
+    def read(self, size: int = -1) -> bytes:
+        piece = self._inner.read(size if 0 <= size < PIECE else PIECE)
+        self._pace.take(len(piece))
+        return piece
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._inner, name)

@@ -1,0 +1,91 @@
+"""What destinations at the other end of a network have in common: their options, and what is checked of listings."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import timedelta
+from pathlib import Path
+from typing import Annotated
+
+from pydantic import AfterValidator, Field
+
+from tasks.destinations.destination import Listed, is_name
+from tasks.errors import Refused
+from tasks.settings import DestinationSettings, Duration
+
+MIB = 1 << 20
+WHOLE_BYTES = 64 * MIB
+"""Up to here an object is sent in one request: a pack has half of it. Then what is stored was checked as a whole, what
+failed is sent again as a whole, nothing unfinished can be left behind, and rights to write single objects suffice."""
+DIGEST = "blake3"
+"""The name under which each object's digest is kept beside it."""
+
+
+def _folder(value: str) -> str:
+    value = value.strip("/")
+    if value and not is_name(value):
+        raise ValueError("use letters, digits, `_`, `-` and inner dots, in segments joined by `/`")
+    return value
+
+
+def _url(value: str) -> str:
+    from urllib.parse import urlsplit
+
+    parts = urlsplit(value)
+    if parts.scheme not in ("http", "https") or not parts.hostname:
+        raise ValueError("use a URL such as `https://storage.example.com`")
+    if parts.username or parts.password or parts.query or parts.fragment:
+        raise ValueError("only host, port and path belong here: credentials have options of their own")
+    return value.rstrip("/")
+
+
+Endpoint = Annotated[str, AfterValidator(_url)]
+
+
+class RemoteSettings(DestinationSettings):
+    """What every destination behind a network has."""
+
+    prefix: Annotated[str, AfterValidator(_folder)] = ""
+    """The folder in it that the backups lie below. Empty: at the top. Nothing outside of it is read or written."""
+
+    connections: int = Field(default=16, ge=1, le=256, strict=True)
+    """At most so many requests at once, for each worker process."""
+
+    bytes_a_second: int | None = Field(default=None, ge=10_000, strict=True, examples=[5_000_000])
+    """At most so much is sent and received, for each worker process. Without it: as fast as it goes."""
+
+    connect_timeout: Duration = Field(default=timedelta(seconds=30), gt=timedelta(0))
+    """So long a connection may take, and so long sending may stand still."""
+
+    read_timeout: Duration = Field(default=timedelta(seconds=60), gt=timedelta(0))
+    """So long an answer may stand still."""
+
+    deadline: Duration = Field(default=timedelta(minutes=5), gt=timedelta(0))
+    """So long what may pass (no answer, too many requests, half an answer) is tried again, with growing pauses. Then
+    the step waits, and tries later."""
+
+    ca_file: Path | None = Field(default=None, examples=["/etc/ssl/private-ca.pem"])
+    """Certificates to trust, for a server with one of your own. Without it: the usual ones."""
+
+
+def checked(listed: Iterator[Listed], where: str) -> Iterator[Listed]:
+    """Without what has no name of ours; an error where the order is not that of names, which all reading relies on."""
+    last = ""
+    for each in listed:
+        if not is_name(each.name):
+            continue
+        if each.name <= last:
+            raise Refused(f"{where} does not list in the order of names, so no listing of it can be relied on")
+        last = each.name
+        yield each
+
+
+def bounds(offset: int, length: int | None) -> tuple[int, int | None]:
+    """First and last byte of a range that is not empty."""
+    return offset, None if length is None else offset + length - 1
+
+
+def total_of(content_range: str | None) -> int | None:
+    """The size of the whole, out of `bytes 0-9/100` or `bytes */100`."""
+    total = (content_range or "").rpartition("/")[2]
+    return int(total) if total.isdigit() else None

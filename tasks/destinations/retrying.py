@@ -1,0 +1,134 @@
+"""A destination behind a network, asked again for what may pass: the one place where anything is tried twice."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from typing import TypeVar
+
+import tenacity
+
+from tasks.destinations.body import body_of
+from tasks.destinations.destination import Data, Destination, Listed
+from tasks.destinations.per_process import PerProcess
+from tasks.destinations.remote import RemoteSettings
+from tasks.errors import Damaged, Exists, Missing, NoStore, Unavailable
+
+T = TypeVar("T")
+
+FIRST_PAUSE, LONGEST_PAUSE = 0.5, 20.0
+"""Seconds; each is drawn between nothing and twice the one before, so that many who wait do not come back together."""
+_READS_OF_DAMAGE = 3
+_BATCH = 1000
+"""So many names are asked for at a time."""
+
+
+class Retrying:
+    """`inner`, with at most so many requests at once, each tried again while it is `Unavailable`, up to the deadline.
+    A refusal is final; so is a store that is not there. What reads back wrong is read again a few times, for it is
+    mostly the way here that damaged it.
+
+    A request may have been carried out although its answer never came. So where a second try finds the name taken, it
+    is compared with what was sent, and where it finds nothing to delete, it is deleted.
+    """
+
+    def __init__(self, inner: Destination, settings: RemoteSettings, *, first_pause: float = FIRST_PAUSE) -> None:
+        self._inner = inner
+        self._deadline = settings.deadline.total_seconds()
+        self._first_pause = first_pause
+        # Of this process: a semaphore that a thread held at a fork would stay taken in the child.
+        self._slots = PerProcess(lambda: threading.BoundedSemaphore(settings.connections))
+
+    def put(self, name: str, data: Data) -> None:
+        failed = False
+
+        def attempt() -> None:
+            nonlocal failed
+            try:
+                self._inner.put(name, data)
+            except Unavailable:
+                failed = True
+                raise
+            except Exists:
+                if not (failed and self._is_stored(name, data)):
+                    raise
+
+        self._patiently(attempt)
+
+    def get(self, name: str, offset: int = 0, length: int | None = None) -> bytes:
+        def attempt() -> bytes:
+            for _ in range(_READS_OF_DAMAGE - 1):
+                with suppress(Damaged):
+                    return self._inner.get(name, offset, length)
+            return self._inner.get(name, offset, length)
+
+        return self._patiently(attempt)
+
+    def list(self, prefix: str = "") -> Iterator[Listed]:
+        # Here, not in the generator: what is wrong with the prefix is told by the call.
+        return self._list(prefix, self._inner.list(prefix))
+
+    def delete(self, name: str) -> None:
+        failed = False
+
+        def attempt() -> None:
+            nonlocal failed
+            try:
+                self._inner.delete(name)
+            except Unavailable:
+                failed = True
+                raise
+            except Missing:
+                if not failed:
+                    raise
+
+        self._patiently(attempt)
+
+    def _list(self, prefix: str, listing: Iterator[Listed]) -> Iterator[Listed]:
+        """After a failure from the start again, passing over what was listed; the deadline is that of the next name."""
+        last, batch = "", list[Listed]()
+
+        def attempt() -> None:
+            nonlocal listing
+            try:
+                for each in listing:
+                    if each.name > last:
+                        batch.append(each)
+                        if len(batch) == _BATCH:
+                            return
+            except Unavailable:
+                listing = self._inner.list(prefix)
+                if not batch:
+                    raise
+
+        while True:
+            self._patiently(attempt)
+            if not batch:
+                return
+            yield from batch
+            last = batch[-1].name
+            batch.clear()
+
+    def _is_stored(self, name: str, data: Data) -> bool:
+        """Raises `Damaged` where an earlier try was stored wrong: nobody must rely on that one."""
+        with body_of(data) as body:
+            return self._inner.get(name) == body.view
+
+    def _patiently(self, attempt: Callable[[], T]) -> T:
+        waiting: tenacity.Retrying = tenacity.Retrying(
+            retry=tenacity.retry_if_exception(_may_pass),
+            wait=tenacity.wait_random_exponential(multiplier=self._first_pause, max=LONGEST_PAUSE),
+            stop=tenacity.stop_before_delay(self._deadline),
+            reraise=True,
+        )
+
+        def limited() -> T:
+            with self._slots():
+                return attempt()
+
+        return waiting(limited)
+
+
+def _may_pass(error: BaseException) -> bool:
+    return isinstance(error, Unavailable) and not isinstance(error, NoStore)

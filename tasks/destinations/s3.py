@@ -1,0 +1,270 @@
+"""Objects in a bucket of Amazon S3, or of a service that speaks its language. The one file that knows boto3."""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Iterator
+from contextlib import suppress
+from typing import IO, TYPE_CHECKING, Annotated, Any, ClassVar, Literal, cast
+
+from pydantic import AfterValidator, Field, model_validator
+
+from tasks.destinations.body import Body, body_of, digest
+from tasks.destinations.destination import Data, Listed, check_name, check_prefix, check_range
+from tasks.destinations.pace import PIECE, Pace
+from tasks.destinations.per_process import PerProcess
+from tasks.destinations.remote import DIGEST, Endpoint, RemoteSettings, bounds, checked, total_of
+from tasks.destinations.s3_errors import explained
+from tasks.errors import BackupError, Damaged, Unavailable
+from tasks.secret import SecretReference
+
+if TYPE_CHECKING:
+    from mypy_boto3_s3 import S3Client
+
+
+def _loader() -> Any:
+    from botocore.loaders import create_loader
+
+    return create_loader()
+
+
+_LOADER = PerProcess(_loader)
+"""It keeps what it read: parsing the description of S3 takes a third of a second for each client without it."""
+
+
+def _header(value: str) -> str:
+    name, colon, text = value.partition(":")
+    if not colon or not name.strip() or not text.strip() or not value.isprintable():
+        raise ValueError("use `Name: value`")
+    return value
+
+
+class S3Settings(RemoteSettings):
+    """A bucket of Amazon S3, or of anything that speaks its language and knows `If-None-Match` (MinIO, Ceph, R2 and
+    many more: `check` tries it)."""
+
+    kind: Literal["s3"] = "s3"
+
+    bucket: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{1,254}$")
+    """The bucket. It has to be there: a backup never makes one."""
+
+    endpoint: Endpoint | None = Field(default=None, examples=["https://s3.example.com"])
+    """The service's address. Without it: Amazon's own in `region`."""
+
+    region: str | None = Field(default=None, examples=["eu-central-1"])
+    """The bucket's region. Without it: what the SDK finds with `default_credentials`, else `us-east-1`, which
+    most other services take."""
+
+    access_key: SecretReference | None = Field(default=None, examples=["env:AWS_ACCESS_KEY_ID"])
+    """The access key's id."""
+
+    secret_key: SecretReference | None = Field(default=None, examples=["env:AWS_SECRET_ACCESS_KEY"])
+    """The access key itself."""
+
+    session_token: SecretReference | None = Field(default=None, examples=["env:AWS_SESSION_TOKEN"])
+    """What belongs to a key that is valid for a while only."""
+
+    default_credentials: bool = False
+    """Instead of a key: take the credentials that the SDK finds by itself, in the environment, `~/.aws`, or from the
+    machine or container it runs on."""
+
+    path_style: bool = False
+    """Put the bucket into the path instead of the host name, as many services of one's own need it."""
+
+    signature: Literal["s3v4", "s3"] = "s3v4"
+    """How requests are signed; `s3` is the old way, for old services."""
+
+    headers: tuple[Annotated[str, AfterValidator(_header)], ...] = Field(default=(), examples=[["X-Tenant: backup"]])
+    """Extra headers of every request, as `Name: value`. No place for secrets."""
+
+    storage_class: str | None = Field(default=None, examples=["STANDARD_IA"])
+    """The class of what is stored. Not one that must be thawed before it can be read: everything is verified."""
+
+    @model_validator(mode="after")
+    def _has_credentials(self) -> S3Settings:
+        if self.default_credentials == bool(self.access_key and self.secret_key):
+            raise ValueError("give `access_key` and `secret_key`, or set `default_credentials = true`")
+        return self
+
+
+class S3:
+    """Create-only by `If-None-Match: *`. The service checks each upload by its MD5, and we that what it stored has it;
+    whole reads are checked by a digest kept beside the object. One request for each object, whatever its size, so there
+    is nothing unfinished to be left behind."""
+
+    Settings: ClassVar[type[S3Settings]] = S3Settings
+
+    def __init__(self, settings: S3Settings) -> None:
+        self._settings = settings
+        self._bucket = settings.bucket
+        self._client = PerProcess(self._connect)
+        self._pace = PerProcess(lambda: Pace(settings.bytes_a_second))
+        self._tags_are_md5 = True
+
+    def put(self, name: str, data: Data) -> None:
+        check_name(name)
+        with body_of(data) as body:
+            md5 = body.md5
+            extra: Any = {"StorageClass": self._settings.storage_class} if self._settings.storage_class else {}
+            with self._explained("store", name):
+                stored = self._client().put_object(
+                    Bucket=self._bucket,
+                    Key=name,
+                    Body=cast(IO[bytes], body),
+                    ContentLength=len(body),
+                    ContentMD5=base64.b64encode(md5).decode(),
+                    ContentType="application/octet-stream",
+                    IfNoneMatch="*",
+                    Metadata={DIGEST: body.digest},
+                    **extra,
+                )
+            if not _is_encrypted(stored) and stored.get("ETag", "").strip('"') != md5.hex() and self._tags_are_md5:
+                self._look_again(name, body)
+
+    def get(self, name: str, offset: int = 0, length: int | None = None) -> bytes:
+        check_name(name)
+        if offset < 0 or (length is not None and length <= 0):
+            check_range(name, self._size(name), offset, length)
+            return b""
+        first, last = bounds(offset, length)
+        whole = first == 0 and last is None
+        with self._explained("read", name) as answer:
+            found: Any = {}
+            with answer.unless_past_the_end():
+                byte_range: Any = {} if whole else {"Range": f"bytes={first}-{'' if last is None else last}"}
+                found = self._client().get_object(Bucket=self._bucket, Key=name, **byte_range)
+            if not found:
+                check_range(name, self._size(name), offset, length)
+                return b""
+            with found["Body"] as stream:
+                content = self._read(stream)
+        if whole:
+            expected = found["ContentLength"]
+        else:
+            total = total_of(found.get("ContentRange"))
+            if total is None:
+                raise Unavailable(f"`{name}` came without its range: something between here and {self._where} drops it")
+            expected = check_range(name, total, offset, length)
+        if len(content) != expected:
+            raise Unavailable(f"of `{name}` only {len(content)} of {expected} bytes came from {self._where}")
+        if whole and digest(content) != found.get("Metadata", {}).get(DIGEST, digest(content)):
+            raise Damaged(f"`{name}` at {self._where} is not what was stored: run `verify` on its source")
+        return content
+
+    def list(self, prefix: str = "") -> Iterator[Listed]:
+        return checked(self._list(check_prefix(prefix)), self._where)
+
+    def delete(self, name: str) -> None:
+        self._size(check_name(name))
+        with self._explained("delete", name):
+            self._client().delete_object(Bucket=self._bucket, Key=name)
+
+    def _list(self, prefix: str) -> Iterator[Listed]:
+        after: Any = {}
+        while True:
+            with self._explained("list", prefix):
+                page = self._client().list_objects_v2(Bucket=self._bucket, Prefix=prefix, **after)
+            for each in page.get("Contents", ()):
+                yield Listed(each["Key"], each["Size"])
+            if not page["IsTruncated"]:
+                return
+            after = {"ContinuationToken": page["NextContinuationToken"]}
+
+    def _size(self, name: str) -> int:
+        """Of an object that is there. By its first byte: the answer to HEAD can't tell a missing bucket from a missing
+        object."""
+        with self._explained("read", name) as answer:
+            found: Any = {}
+            with answer.unless_past_the_end():
+                found = self._client().get_object(Bucket=self._bucket, Key=name, Range="bytes=0-0")
+            if not found:
+                return 0
+            with found["Body"] as stream:
+                self._read(stream)
+            return total_of(found.get("ContentRange")) or found["ContentLength"]
+
+    def _read(self, stream: Any) -> bytes:
+        pace, pieces = self._pace(), []
+        while piece := stream.read(PIECE if pace.limit else None):
+            pace.take(len(piece))
+            pieces.append(piece)
+        return pieces[0] if len(pieces) == 1 else b"".join(pieces)
+
+    def _look_again(self, name: str, body: Body) -> None:
+        """What was stored has another MD5 than what was sent. Either this service gives another kind of tag, or its
+        copy is wrong, which it did not check: then it goes, for nobody else can have stored it."""
+        with suppress(Damaged):
+            if self.get(name) == body.view:
+                self._tags_are_md5 = False
+                return
+        try:
+            self.delete(name)
+        except BackupError as error:
+            raise Damaged(
+                f"`{name}` arrived damaged at {self._where}, which does not check what it is sent, and can't be deleted"
+                " with this key: delete it by hand"
+            ) from error
+        raise Unavailable(f"`{name}` arrived damaged at {self._where}; it was removed, and is sent again")
+
+    @property
+    def _where(self) -> str:
+        return f"S3 bucket `{self._bucket}`" + (f" at {self._settings.endpoint}" if self._settings.endpoint else "")
+
+    def _explained(self, verb: str, name: str) -> Any:
+        return explained(verb, name, self._where)
+
+    def _connect(self) -> S3Client:
+        import boto3
+        import botocore.config
+        import botocore.session
+
+        settings = self._settings
+        own = settings.endpoint is not None
+        config: Any = botocore.config.Config  # its stubs do not know all of its options
+        with self._explained("open", ""):
+            core = botocore.session.get_session()
+            core.register_component("data_loader", _LOADER())
+            session = boto3.session.Session(
+                botocore_session=core,
+                aws_access_key_id=settings.access_key.read() if settings.access_key else None,
+                aws_secret_access_key=settings.secret_key.read() if settings.secret_key else None,
+                aws_session_token=settings.session_token.read() if settings.session_token else None,
+                region_name=settings.region,
+            )
+            client = session.client(
+                "s3",
+                endpoint_url=settings.endpoint,
+                region_name=settings.region or session.region_name or "us-east-1",
+                verify=str(settings.ca_file) if settings.ca_file else None,
+                config=config(
+                    connect_timeout=settings.connect_timeout.total_seconds(),
+                    read_timeout=settings.read_timeout.total_seconds(),
+                    max_pool_connections=settings.connections,
+                    # One place tries again, for all destinations: retrying.py.
+                    retries={"total_max_attempts": 1, "mode": "standard"},
+                    signature_version=settings.signature,
+                    s3={"addressing_style": "path" if settings.path_style else "auto"},
+                    # Other services refuse the trailers that newer checksums come in; all know Content-MD5.
+                    request_checksum_calculation="when_required" if own else "when_supported",
+                    response_checksum_validation="when_required" if own else "when_supported",
+                    ignore_configured_endpoint_urls=not settings.default_credentials,
+                    tcp_keepalive=True,
+                ),
+            )
+        client.meta.events.register("before-sign.s3", self._add_headers)
+        client.meta.events.register("before-send.s3", self._slow_down)
+        return client
+
+    def _add_headers(self, request: Any, **_: Any) -> None:
+        for header in self._settings.headers:
+            name, _colon, value = header.partition(":")
+            del request.headers[name.strip()]
+            request.headers[name.strip()] = value.strip()
+
+    def _slow_down(self, request: Any, **_: Any) -> None:
+        request.body = self._pace().sent(request.body)
+
+
+def _is_encrypted(stored: Any) -> bool:
+    """With keys of the service's or the customer's own the tag is no MD5."""
+    return "SSECustomerAlgorithm" in stored or stored.get("ServerSideEncryption", "AES256") != "AES256"

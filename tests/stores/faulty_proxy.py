@@ -1,0 +1,161 @@
+"""A proxy that misbehaves on a schedule, repeatable from a seed, between an SDK and the server it talks to."""
+
+from __future__ import annotations
+
+import http.client
+import random
+import socket
+import struct
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
+from urllib.parse import urlsplit
+
+FAULTS = [
+    "stall",
+    "reset in the request",
+    "reply lost",
+    "reply cut",
+    "reply too long",
+    "500",
+    "503",
+    "429",
+    "request flipped",
+    "reply flipped",
+]
+
+
+class FaultyProxy:
+    """Each request meets a fault with `rate`, but no more than `patience` in a row do."""
+
+    def __init__(self, upstream: str, stall_seconds: float) -> None:
+        parts = urlsplit(upstream)
+        self.upstream = (str(parts.hostname), int(parts.port or 80))
+        self.stall_seconds = stall_seconds
+        self.happened: list[str] = []
+        self._lock = threading.Lock()
+        self.schedule(0, 0)
+
+    def schedule(self, seed: int, rate: float, patience: int = 3) -> None:
+        self._chance, self._rate, self._patience, self._in_a_row = random.Random(seed), rate, patience, 0
+
+    def draw(self) -> tuple[str, float]:
+        """A fault, "" for none, and where in the body it strikes."""
+        with self._lock:
+            place = self._chance.random()
+            if self._chance.random() >= self._rate or self._in_a_row >= self._patience:
+                self._in_a_row = 0
+                return "", place
+            self._in_a_row += 1
+            fault = self._chance.choice(FAULTS)
+            self.happened.append(fault)
+            return fault, place
+
+
+class _Handler(BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+    disable_nagle_algorithm = True
+    proxy: FaultyProxy
+
+    def log_message(self, *_: Any) -> None:
+        """Nobody reads it."""
+
+    def _do(self) -> None:
+        fault, place = self.proxy.draw()
+        length = int(self.headers.get("Content-Length") or 0)
+        if self.headers.get("Expect", "").lower() == "100-continue":
+            self.close_connection = True
+        if fault == "reset in the request":
+            self.rfile.read(int(length * place))
+            self._reset()
+            return
+        body = self.rfile.read(length)
+        if fault in ("500", "503", "429"):
+            self._answer(int(fault), [("Content-Length", "0")], b"")
+            return
+        if fault == "request flipped":
+            body = _flipped(body, place)
+        status, headers, content = self._forward(body)
+        if fault == "reply lost":
+            self._reset()
+        elif fault == "stall":
+            time.sleep(self.proxy.stall_seconds)
+            self._reset()
+        elif fault == "reply cut":
+            self._answer(status, headers, content[: int(len(content) * place)])
+            self._reset()
+        elif fault == "reply too long":
+            longer = [
+                (name, str(int(value) + 7) if name.lower() == "content-length" else value) for name, value in headers
+            ]
+            self._answer(status, longer, content)
+            self._reset()
+        else:
+            self._answer(status, headers, _flipped(content, place) if fault == "reply flipped" else content)
+
+    do_GET = do_POST = do_PUT = do_DELETE = do_HEAD = _do  # noqa: N815 - the names that http.server looks for
+
+    def _forward(self, body: bytes) -> tuple[int, list[tuple[str, str]], bytes]:
+        connection = http.client.HTTPConnection(*self.proxy.upstream, timeout=30)
+        try:
+            connection.putrequest(self.command, self.path, skip_host=True, skip_accept_encoding=True)
+            for name, value in self.headers.items():
+                if name.lower() not in ("connection", "expect"):
+                    connection.putheader(name, value)
+            connection.endheaders(body)
+            answer = connection.getresponse()
+            content = answer.read()
+            left_out = ("connection", "transfer-encoding", "keep-alive")
+            headers = [(name, value) for name, value in answer.getheaders() if name.lower() not in left_out]
+            if "content-length" not in {name.lower() for name, _ in headers} and answer.status not in (204, 304):
+                headers.append(("Content-Length", str(len(content))))
+            return answer.status, headers, content
+        finally:
+            connection.close()
+
+    def _answer(self, status: int, headers: list[tuple[str, str]], content: bytes) -> None:
+        self.send_response_only(status)
+        for name, value in headers:
+            self.send_header(name, value)
+        self.end_headers()
+        self.wfile.write(content)
+
+    def _reset(self) -> None:
+        self.close_connection = True
+        self.wfile.flush()
+        self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        self.connection.close()
+
+
+def _flipped(content: bytes, place: float) -> bytes:
+    if not content:
+        return content
+    wrong = bytearray(content)
+    wrong[int(len(wrong) * place)] ^= 4
+    return bytes(wrong)
+
+
+class _Server(ThreadingHTTPServer):
+    daemon_threads = True
+    request_queue_size = 128
+
+    def handle_error(self, *_: Any) -> None:
+        """A connection that one of the two sides has given up, which is the point."""
+
+
+@contextmanager
+def faulty_proxy(upstream: str, stall_seconds: float = 0.5) -> Iterator[tuple[FaultyProxy, str]]:
+    """The proxy and its URL."""
+    proxy = FaultyProxy(upstream, stall_seconds)
+    handler = type("Handler", (_Handler,), {"proxy": proxy})
+    with _Server(("127.0.0.1", 0), handler) as server:
+        thread = threading.Thread(target=server.serve_forever, daemon=True)
+        thread.start()
+        try:
+            yield proxy, f"http://127.0.0.1:{server.server_port}"
+        finally:
+            server.shutdown()
+            thread.join()

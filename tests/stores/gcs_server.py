@@ -1,0 +1,244 @@
+"""A small Google Cloud Storage, written against its documented JSON API, for no server that can be installed keeps
+`ifGenerationMatch=0`. In memory. `python gcs_server.py PORT`."""
+
+from __future__ import annotations
+
+import base64
+import json
+import re
+import sys
+import threading
+from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
+from urllib.parse import parse_qs, unquote, urlsplit
+
+import google_crc32c
+
+PAGE = 500
+
+
+@dataclass
+class Stored:
+    content: bytes
+    metadata: dict[str, str]
+    generation: int
+
+    @property
+    def crc32c(self) -> str:
+        return crc32c(self.content)
+
+
+@dataclass
+class Upload:
+    """A resumable session."""
+
+    bucket: str
+    name: str
+    resource: dict[str, Any]
+    create_only: bool
+    content: bytearray = field(default_factory=bytearray)
+
+
+class Refusal(Exception):
+    def __init__(self, status: int, message: str) -> None:
+        super().__init__(message)
+        self.status = status
+
+
+class Store:
+    def __init__(self) -> None:
+        self.lock = threading.Lock()
+        self.buckets: dict[str, dict[str, Stored]] = {}
+        self.uploads: dict[str, Upload] = {}
+        self.generation = 0
+
+    def bucket(self, name: str) -> dict[str, Stored]:
+        if name not in self.buckets:
+            raise Refusal(404, "The specified bucket does not exist.")
+        return self.buckets[name]
+
+    def object(self, bucket: str, name: str) -> Stored:
+        found = self.bucket(bucket).get(name)
+        if found is None:
+            raise Refusal(404, f"No such object: {bucket}/{name}")
+        return found
+
+    def create(self, upload: Upload) -> Stored:
+        """Checks and stores in one step."""
+        content = bytes(upload.content)
+        claimed = upload.resource.get("crc32c")
+        if claimed and claimed != crc32c(content):
+            raise Refusal(400, f"Provided CRC32C hash {claimed} doesn't match calculated hash.")
+        with self.lock:
+            bucket = self.bucket(upload.bucket)
+            if upload.create_only and upload.name in bucket:
+                raise Refusal(412, "At least one of the pre-conditions you specified did not hold.")
+            self.generation += 1
+            bucket[upload.name] = Stored(content, upload.resource.get("metadata", {}), self.generation)
+            return bucket[upload.name]
+
+
+STORE = Store()
+
+
+def crc32c(content: bytes) -> str:
+    return base64.b64encode(google_crc32c.value(content).to_bytes(4, "big")).decode()
+
+
+def described(bucket: str, name: str, stored: Stored) -> dict[str, Any]:
+    return {
+        "kind": "storage#object",
+        "bucket": bucket,
+        "name": name,
+        "size": str(len(stored.content)),
+        "crc32c": stored.crc32c,
+        "metadata": stored.metadata,
+        "generation": str(stored.generation),
+        "metageneration": "1",
+    }
+
+
+class Handler(BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+    disable_nagle_algorithm = True
+
+    def log_message(self, *_: Any) -> None:
+        """Nobody reads it."""
+
+    def _do(self) -> None:
+        length = int(self.headers.get("Content-Length") or 0)
+        body = self.rfile.read(length) if length else b""
+        if len(body) < length:
+            self.close_connection = True
+            return
+        url = urlsplit(self.path)
+        query = {name: values[0] for name, values in parse_qs(url.query, keep_blank_values=True).items()}
+        try:
+            self._route(url.path, query, body)
+        except Refusal as refusal:
+            told = {"error": {"code": refusal.status, "message": str(refusal)}}
+            media = query.get("alt") == "media"
+            self._answer(refusal.status, str(refusal).encode() if media else json.dumps(told).encode())
+
+    do_GET = do_POST = do_PUT = do_DELETE = _do  # noqa: N815 - the names that http.server looks for
+
+    def _route(self, path: str, query: dict[str, str], body: bytes) -> None:
+        verb = self.command
+        if verb == "POST" and path == "/storage/v1/b":
+            STORE.buckets.setdefault(json.loads(body)["name"], {})
+            self._json(json.loads(body))
+        elif match := re.fullmatch(r"/upload/storage/v1/b/([^/]+)/o", path):
+            if "upload_id" in query:
+                self._part(query["upload_id"], body)
+            else:
+                self._upload(unquote(match[1]), query, body)
+        elif match := re.fullmatch(r"/storage/v1/b/([^/]+)/o", path):
+            self._list(unquote(match[1]), query)
+        elif match := re.fullmatch(r"(?:/download)?/storage/v1/b/([^/]+)/o/([^/]+)", path):
+            bucket, name = unquote(match[1]), unquote(match[2])
+            if verb == "DELETE":
+                with STORE.lock:
+                    STORE.object(bucket, name)
+                    del STORE.bucket(bucket)[name]
+                self._answer(204, b"")
+            elif query.get("alt") == "media":
+                self._media(STORE.object(bucket, name))
+            else:
+                self._json(described(bucket, name, STORE.object(bucket, name)))
+        else:
+            raise Refusal(404, f"{verb} {path} is not known here")
+
+    def _upload(self, bucket: str, query: dict[str, str], body: bytes) -> None:
+        STORE.bucket(bucket)
+        create_only = query.get("ifGenerationMatch") == "0"
+        if query["uploadType"] == "multipart":
+            boundary = re.search(r'boundary="?=*([^";]+)', self.headers["Content-Type"])
+            assert boundary is not None
+            mark = b"--" + re.search(r'boundary="?([^";]+)', self.headers["Content-Type"])[1].encode()  # type: ignore[index]
+            _, described_part, rest = body.split(mark, 2)
+            resource = json.loads(described_part.partition(b"\r\n\r\n")[2])
+            content = rest.partition(b"\r\n\r\n")[2]
+            content = content[: content.rindex(b"\r\n" + mark + b"--")]
+            upload = Upload(bucket, resource["name"], resource, create_only, bytearray(content))
+            self._json(described(bucket, upload.name, STORE.create(upload)))
+            return
+        resource = json.loads(body)
+        upload = Upload(bucket, resource["name"], resource, create_only)
+        if create_only and upload.name in STORE.bucket(bucket):
+            raise Refusal(412, "At least one of the pre-conditions you specified did not hold.")
+        with STORE.lock:
+            key = f"upload-{len(STORE.uploads)}"
+            STORE.uploads[key] = upload
+        host = self.headers["Host"]
+        place = f"http://{host}/upload/storage/v1/b/{bucket}/o?uploadType=resumable&upload_id={key}"
+        self._answer(200, b"", {"Location": place})
+
+    def _part(self, key: str, body: bytes) -> None:
+        upload = STORE.uploads.get(key)
+        if upload is None:
+            raise Refusal(404, "no such upload")
+        span = re.fullmatch(r"bytes (?:(\d+)-(\d+)|\*)/(\d+|\*)", self.headers.get("Content-Range", ""))
+        if span and span[1]:
+            if int(span[1]) != len(upload.content):
+                raise Refusal(503, "the part does not follow what was received")
+            upload.content += body
+        elif not span:
+            upload.content += body
+        if not span or (span[3] != "*" and len(upload.content) == int(span[3])):
+            stored = STORE.create(upload)
+            self._json(described(upload.bucket, upload.name, stored))
+            return
+        received = {"Range": f"bytes=0-{len(upload.content) - 1}"} if upload.content else {}
+        self._answer(308, b"", received)
+
+    def _media(self, stored: Stored) -> None:
+        size = len(stored.content)
+        headers = {
+            "X-Goog-Hash": f"crc32c={stored.crc32c}",
+            "X-Goog-Stored-Content-Length": str(size),
+            "X-Goog-Generation": str(stored.generation),
+            **{f"X-Goog-Meta-{name}": value for name, value in stored.metadata.items()},
+        }
+        span = re.fullmatch(r"bytes=(\d+)-(\d*)", self.headers.get("Range", ""))
+        if not span:
+            self._answer(200, stored.content, headers)
+            return
+        first, last = int(span[1]), min(int(span[2] or size - 1), size - 1)
+        if first >= size:
+            raise Refusal(416, "The requested range cannot be satisfied.")
+        self._answer(
+            206, stored.content[first : last + 1], {**headers, "Content-Range": f"bytes {first}-{last}/{size}"}
+        )
+
+    def _list(self, bucket: str, query: dict[str, str]) -> None:
+        prefix, after = query.get("prefix", ""), query.get("pageToken", "")
+        with STORE.lock:
+            names = sorted(name for name in STORE.bucket(bucket) if name.startswith(prefix) and name > after)
+            page = names[: min(PAGE, int(query.get("maxResults", PAGE)))]
+            items = [described(bucket, name, STORE.bucket(bucket)[name]) for name in page]
+        more = {"nextPageToken": page[-1]} if len(page) < len(names) else {}
+        self._json({"kind": "storage#objects", "items": items, **more})
+
+    def _json(self, told: dict[str, Any]) -> None:
+        self._answer(200, json.dumps(told).encode(), {"Content-Type": "application/json"})
+
+    def _answer(self, status: int, body: bytes, headers: dict[str, str] | None = None) -> None:
+        self.send_response(status)
+        for name, value in (headers or {}).items():
+            self.send_header(name, value)
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+
+class Server(ThreadingHTTPServer):
+    daemon_threads = True
+    request_queue_size = 128
+
+    def handle_error(self, *_: Any) -> None:
+        """A client that went away in the middle, which tests are full of."""
+
+
+if __name__ == "__main__":
+    Server(("127.0.0.1", int(sys.argv[1])), Handler).serve_forever()

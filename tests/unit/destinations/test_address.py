@@ -1,0 +1,40 @@
+"""Destinations named on the command line."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from tasks.destinations import open_destination
+from tasks.destinations.address import settings_at
+from tasks.destinations.azure import AzureSettings
+from tasks.destinations.gcs import GcsSettings
+from tasks.destinations.local import LocalSettings
+from tasks.errors import SettingsError
+from tests.stores.s3 import KEY, SECRET, S3Server
+
+
+def test_a_bucket_is_read_with_what_the_sdk_finds(s3: S3Server, monkeypatch: pytest.MonkeyPatch) -> None:
+    bucket = s3.bucket()
+    open_destination(s3.settings(bucket, prefix="geometra/here")).put("docs/repository", b"x")
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", KEY)
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", SECRET)
+    monkeypatch.setenv("AWS_ENDPOINT_URL", s3.url)
+    found = open_destination(settings_at(f"s3://{bucket}/geometra/here/"))
+    assert [each.name for each in found.list()] == ["docs/repository"]
+    assert found.get("docs/repository") == b"x"
+
+
+def test_each_kind_has_its_own_way_of_being_named(tmp_path: Path) -> None:
+    assert settings_at(str(tmp_path)) == LocalSettings(path=tmp_path)
+    assert settings_at("gs://some-bucket") == GcsSettings(bucket="some-bucket", default_credentials=True)
+    azure = settings_at("https://account.blob.core.windows.net/backups/geometra")
+    assert isinstance(azure, AzureSettings)
+    assert (azure.url, azure.container, azure.prefix) == (
+        "https://account.blob.core.windows.net",
+        "backups",
+        "geometra",
+    )
+    with pytest.raises(SettingsError, match="--from"):
+        settings_at("s3://")
