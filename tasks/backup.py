@@ -7,7 +7,7 @@ from typing import Any
 
 from celery import Task, shared_task
 
-from tasks.errors import NotFound, Refused, Unavailable
+from tasks.errors import NotFound, Refused, SettingsError, Unavailable
 from tasks.installation import Installation
 from tasks.outcome import Outcome
 from tasks.progress import Progress, unheard
@@ -64,14 +64,15 @@ def capture(
 def _reference(installation: Installation, source: str) -> tuple[str, Repository]:
     names = installation.destinations_of(source)
     missed: list[str] = []
-    refused: Refused | None = None
+    refused: Refused | SettingsError | None = None
     for name in names:
         try:
             return name, installation.repository(source, name, create=True)
         except Unavailable as error:
             missed.append(f"`{name}`: {error}")
-        except Refused as error:
-            # Such as one that was emptied: the others go on, and the upload to this one tells what is wrong.
+        except (Refused, SettingsError) as error:
+            # Such as one that was emptied, or whose secret is not there: the others go on, and the upload to this one
+            # tells what is wrong.
             refused = refused or error
     if refused and not missed:
         raise refused

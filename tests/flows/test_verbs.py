@@ -11,7 +11,7 @@ import pytest
 
 from tasks.backup import capture
 from tasks.configuration import parse
-from tasks.errors import Condemned, Damaged, NotFound, SourceError, Unavailable
+from tasks.errors import Condemned, Damaged, NotFound, SettingsError, SourceError, Unavailable
 from tasks.installation import Installation
 from tasks.outcome import Outcome
 from tasks.prune import plan_pruning, prune
@@ -275,3 +275,17 @@ def test_progress_is_told_for_every_verb(installed: Installation) -> None:
 def test_an_outcome_survives_the_broker(installed: Installation) -> None:
     outcome = replace(night(installed), flaws=("a is partial",))
     assert Outcome.from_json(outcome.to_json()) == outcome
+
+
+def test_a_destination_whose_secret_is_not_there_stops_no_other(
+    installed: Installation, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("NOT_SET", raising=False)
+    cloud = '[destinations.cloud]\nkind = "s3"\nbucket = "there"\nendpoint = "http://127.0.0.1:9"\n'
+    cloud += 'access_key = "env:NOT_SET"\nsecret_key = "env:NOT_SET"\n'
+    both = Installation(parse(cloud + TEXT, tmp_path / "backup.toml"), passphrase=PASSPHRASE)
+    captured = capture(both, "docs", a_run(), now=NOW)
+    assert captured.state == "done"
+    assert upload(both, "docs", "here", captured.snapshot).state == "done"
+    with pytest.raises(SettingsError, match="NOT_SET"):
+        upload(both, "docs", "cloud", captured.snapshot)
