@@ -101,6 +101,7 @@ def _start(settings: Settings, folder: Path, socket: Path) -> None:
     if _answers(settings):
         return
     server = find_server()
+    _make_private(socket.parent)  # the last to stop one may have taken it away meanwhile
     command = [str(server), "--port", "0", "--unixsocket", str(socket), "--unixsocketperm", "700"]
     command += ["--dir", str(folder), "--appendonly", "yes", "--appendfsync", "everysec", "--save", ""]
     command += ["--maxmemory-policy", "noeviction", "--logfile", str(folder / "broker.log"), "--daemonize", "no"]
@@ -131,6 +132,8 @@ def _stop(settings: Settings, socket: Path) -> None:
             time.sleep(0.01)
     with suppress(FileNotFoundError):
         socket.unlink()
+    with suppress(OSError):  # not empty, where it is the folder of the broker's data as well
+        socket.parent.rmdir()
 
 
 def _answers(settings: Settings) -> bool:
