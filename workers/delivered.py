@@ -1,7 +1,8 @@
-"""Messages that a worker holds and works on: kept from being delivered again meanwhile, and safe when the broker goes.
+"""Messages that a worker holds and works on, or sends: kept from being delivered again meanwhile, and safe when the
+broker goes.
 
 Relies on private parts of kombu 5.7's Redis transport, which is why pyproject.toml pins it; tests/flows/test_kills.py
-proves both halves against a real broker.
+proves it against a real broker.
 """
 
 from __future__ import annotations
@@ -52,6 +53,21 @@ class LastingQoS(transport.QoS):
         return connection is None or connection.client is None
 
 
+class LastingChannel(transport.Channel):
+    """A message that is sent while the broker is away is tried again over a new connection. kombu 5.7 tries once more
+    over what is left of the old one, and fails with what counts as no trouble of a connection, so the message, such as
+    a task's own retry, is lost."""
+
+    QoS = LastingQoS
+
+    def _connparams(self, *arguments: Any, **options: Any) -> Any:
+        connection: Any = self.connection
+        if connection is None:
+            raise redis.ConnectionError("the connection to the broker is gone")
+        above: Any = super()
+        return above._connparams(*arguments, **options)  # noqa: SLF001 - what it relies on, see above
+
+
 class Renewal(bootsteps.StartStopStep):
     """Every third of the visibility timeout, the clock of each held message starts anew: a task may take hours, and one
     whose worker was killed still comes again as soon as the timeout says."""
@@ -81,5 +97,5 @@ class Renewal(bootsteps.StartStopStep):
 
 
 def install(app: Celery) -> None:
-    transport.Channel.QoS = LastingQoS
+    transport.Transport.Channel = LastingChannel
     app.steps["consumer"].add(Renewal)

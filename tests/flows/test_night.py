@@ -50,7 +50,7 @@ def originals_of(house: House, *sources: str) -> dict[str, Any]:
     return states
 
 
-SERVED = {"postgres", "chroma"}
+SERVED = {"redis", "postgres", "chroma"}
 """Kinds that need a server; each has a flow of its own."""
 FILES = ("config", "logs", "models", "docs", "test_data")
 
