@@ -63,3 +63,9 @@ def test_every_vector_index_says_what_its_rows_are_made_of(store: Path, tmp_path
         # All vectors of a third collection wait in the queue: its index, where it is taken, is room without a row.
         assert sorted(filter(None, indexes.values())) == [(132, 4 * 8, 8), (132, 4 * 16, 8)]
         assert not any(columns for path, columns in found.items() if path not in indexes)
+
+
+def test_the_database_asks_to_be_cut_by_single_pages(store: Path, tmp_path: Path) -> None:
+    cuts = {item.entry.path: item.cut for item in source_of(store, tmp_path / "scratch").capture()}
+    assert cuts.pop(b"store/chroma.sqlite3") == "p4"
+    assert set(cuts.values()) == {""}

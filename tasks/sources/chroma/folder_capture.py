@@ -65,7 +65,9 @@ class FolderCapture:
             if path in copy.untold:
                 entry = entry._replace(version=(0, entry.version[1]))
             rows = _columns(copy.folder / path) if path.endswith(_ROWS) else ()
-            yield Item(entry, partial(CopiedFile, copy.folder / path, entry), columns=rows)
+            # A few changed records touch pages all over the database.
+            cut = "p4" if path == DATABASE else ""
+            yield Item(entry, partial(CopiedFile, copy.folder / path, entry), cut, columns=rows)
 
     def _path(self, path: str) -> bytes:
         return os.fsencode(f"{self._label}/{path}" if path else self._label)

@@ -131,7 +131,7 @@ def test_a_growing_file_keeps_its_cut_and_costs_what_it_grew(repository: Reposit
 
 
 def test_a_hint_and_a_page_file_are_cut_by_pages(repository: Repository) -> None:
-    database = b"SQLite format 3\0" + (8192).to_bytes(2, "big") + noise(1, 4 * MIB - 18)
+    database = b"SQLite format 3\0" + (4096).to_bytes(2, "big") + noise(1, 4 * MIB - 18)
     snapshot = save(repository, {b"database": database, b"pages": File(noise(2, MIB), cut="p4")}, 0)
     assert [item.entry.cut for item in repository.read(snapshot)] == ["p8", "p4"]
     changed = bytearray(database)
