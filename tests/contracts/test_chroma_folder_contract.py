@@ -11,6 +11,7 @@ import pytest
 from tasks.sources.chroma.settings import ChromaSettings
 from tasks.sources.chromadb import Chroma
 from tasks.sources.docs import Docs, DocsSettings
+from tasks.sources.hnsw import columns
 from tasks.sources.source import Source
 from tests.chroma_process import chroma
 from tests.contracts.source_contract import SourceContract
@@ -40,10 +41,13 @@ class TestFolder(SourceContract):
     @pytest.fixture
     def damage(self) -> Callable[[Path], None]:
         def flip(copy: Path) -> None:
-            """One bit of one vector."""
+            """One bit of each vector of an index: some of them belong to no record any more."""
             victim = max(copy.glob("store/*/data_level0.bin"), key=lambda path: path.stat().st_size)
             content = bytearray(victim.read_bytes())
-            content[-10] ^= 1
+            header = victim.with_name("header.bin").read_bytes()
+            width = sum(columns(header, bytes(content), len(content)))
+            for end in range(width, len(content) + 1, width):
+                content[end - 10] ^= 1  # right before the label, which has eight bytes
             victim.write_bytes(content)
 
         return flip
@@ -59,10 +63,10 @@ def test_every_vector_index_says_what_its_rows_are_made_of(store: Path, tmp_path
     docs = Docs("docs", DocsSettings(kind="docs", paths=(store,)))
     for source in (chroma_source, docs):
         found = {item.entry.path: item.columns for item in source.capture()}
-        indexes = {path: columns for path, columns in found.items() if path.endswith(b"/data_level0.bin")}
+        indexes = {path: widths for path, widths in found.items() if path.endswith(b"/data_level0.bin")}
         # All vectors of a third collection wait in the queue: its index, where it is taken, is room without a row.
         assert sorted(filter(None, indexes.values())) == [(132, 4 * 8, 8), (132, 4 * 16, 8)]
-        assert not any(columns for path, columns in found.items() if path not in indexes)
+        assert not any(widths for path, widths in found.items() if path not in indexes)
 
 
 def test_the_database_asks_to_be_cut_by_single_pages(store: Path, tmp_path: Path) -> None:
