@@ -87,13 +87,15 @@ class Azure:
             return b""
         whole = offset == 0 and length is None
         part = None if whole else offset
+        from azure.core.exceptions import HttpResponseError
+
         # One request, or one for each 4 MiB: the digest beside the blob covers the whole of it.
         with self._explained("read", name):
             try:
                 found: Any = blob.download_blob(part, length, validate_content=not whole, max_concurrency=1)
                 content: bytes = found.readall()
-            except Exception as error:
-                if getattr(error, "status_code", 0) != 416:
+            except HttpResponseError as error:
+                if error.status_code != 416:
                     raise
                 check_range(name, self._size(name), offset, length)
                 return b""

@@ -9,6 +9,7 @@ import time
 import warnings
 from collections.abc import Callable
 from multiprocessing.connection import Connection
+from pathlib import Path
 from typing import Any, Generic, TypeVar
 
 T = TypeVar("T")
@@ -74,6 +75,14 @@ def as_nobody(work: Callable[[], T]) -> Callable[[], T]:
         return work()
 
     return restrained
+
+
+def passable(folder: Path) -> None:
+    """Let other users get to a folder of this test's: all above it must let them through, pytest's own too."""
+    while folder != Path("/"):
+        if folder.stat().st_uid == os.geteuid():
+            folder.chmod(folder.stat().st_mode | 0o055)
+        folder = folder.parent
 
 
 def _run(work: Callable[[], Any], sender: Connection) -> None:

@@ -10,7 +10,7 @@ import pytest
 
 from tasks.item import FILE, HARDLINK, Entry
 from tasks.sources.filetree import FileTree
-from tests.contracts.child import Child, as_nobody
+from tests.contracts.child import Child, as_nobody, passable
 from tests.contracts.file_source import FileSource, settle
 from tests.contracts.memory_items import Saved, read_all
 
@@ -115,7 +115,7 @@ class FileChangeContract(FileSource):
             assert [flaw.what for flaw in capture.flaws] == ["vanished"]
 
     def test_what_the_user_may_not_read_is_named(self, source: FileTree, tree: Path, tmp_path: Path) -> None:
-        _open_to_all(tmp_path)
+        passable(tmp_path)
         (tree / "one.txt").chmod(0o000)
         (tree / "inner").chmod(0o000)
         flaws, problems = Child(as_nobody(lambda: (Saved(source.capture()).flaws, source.check()))).result()
@@ -138,10 +138,3 @@ class FileChangeContract(FileSource):
         kept = saved._keep(first, None)
         other = next(item for item in items if item.entry.path == b"tree/inner/two.bin")
         assert other.entry.type == (HARDLINK if kept else FILE)
-
-
-def _open_to_all(folder: Path) -> None:
-    while folder != Path("/"):
-        if folder.stat().st_uid == os.geteuid():
-            folder.chmod(folder.stat().st_mode | 0o055)
-        folder = folder.parent

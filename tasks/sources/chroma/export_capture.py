@@ -17,10 +17,10 @@ from tasks.item import FILE, FOLDER, Entry, Facts, Flaw, Item, Stored
 from tasks.sources.chroma import columns
 from tasks.sources.chroma.answers import answered
 from tasks.sources.chroma.export import Export
-from tasks.sources.chroma.folder_capture import CopiedFile
 from tasks.sources.chroma.scratch import scratch_folder
 from tasks.sources.chroma.server import Access, Server, ServerCollection
 from tasks.sources.file_entry import OwnerNames
+from tasks.sources.own_stream import CopiedFile
 
 COLLECTIONS, SERVER = "collections", "server.json"
 _LONGEST = 150

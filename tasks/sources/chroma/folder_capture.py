@@ -8,7 +8,7 @@ from functools import partial
 from pathlib import Path
 
 from tasks.errors import SourceError
-from tasks.item import Entry, Facts, Flaw, Item, Reading, Stored, Unreadable
+from tasks.item import Facts, Flaw, Item, Stored
 from tasks.sources.chroma.facts import count
 from tasks.sources.chroma.free_pages import clear
 from tasks.sources.chroma.records import NotWhole
@@ -17,6 +17,7 @@ from tasks.sources.chroma.snapshot import Copy, take
 from tasks.sources.chroma.stored_folder import DATABASE, StoredCollection, StoredFolder
 from tasks.sources.file_entry import OwnerNames, file_entry, other_entry
 from tasks.sources.hnsw import ROWS, columns
+from tasks.sources.own_stream import CopiedFile
 
 _ROWS = "/" + os.fsdecode(ROWS)
 _START = 256
@@ -114,21 +115,3 @@ def _columns(rows: Path) -> tuple[int, ...]:
             return columns(header.read(_START), file.read(_START), rows.stat().st_size)
     except OSError:
         return ()  # what is missing is told elsewhere
-
-
-class CopiedFile:
-    """A `Stream` of a file of our own, with the entry of what it is a copy of."""
-
-    def __init__(self, path: Path, entry: Entry) -> None:
-        try:
-            self._file = open(path, "rb", buffering=0)  # noqa: SIM115 - `close` does
-        except OSError as error:
-            raise Unreadable(str(error.strerror)) from error
-        self._entry = entry
-
-    def readinto(self, buffer: memoryview, /) -> int:
-        return self._file.readinto(buffer) or 0
-
-    def close(self) -> Reading:
-        self._file.close()
-        return Reading(self._entry)

@@ -10,7 +10,7 @@ from functools import partial
 
 from blake3 import blake3
 
-from tasks.item import FILE, Entry, Facts, Flaw, Item, Reading, Stored, Unreadable
+from tasks.item import FILE, Entry, Facts, Flaw, Item, Stored
 from tasks.sources.file_entry import OwnerNames, file_entry, other_entry
 from tasks.sources.file_facts import FileFacts
 from tasks.sources.git.bundle import CUT, BundleHead, BundleStream
@@ -21,6 +21,7 @@ from tasks.sources.git.picked import Picked
 from tasks.sources.git.repository import Repository
 from tasks.sources.git.view import Manner, View, look
 from tasks.sources.manner import Manner as WalkManner
+from tasks.sources.own_stream import CopiedFile, InMemory
 from tasks.sources.path_text import path_text
 from tasks.sources.selection import Selection
 from tasks.sources.walk import Walk
@@ -72,7 +73,7 @@ class RepositoryCapture:
             yield Item(entry, partial(self._bundle, view, entry), CUT)
         document = _document(view, self._manner)
         entry = self._entry(DOCUMENT, size=len(document), mtime_ns=newest)
-        yield Item(entry, partial(_InMemory, document, entry))
+        yield Item(entry, partial(InMemory, document, entry))
         yield from self._changed_files(view)
 
     def stored(self, item: Stored) -> None:
@@ -116,7 +117,7 @@ class RepositoryCapture:
     def _indexes(self, view: View) -> Iterator[Item]:
         for name, status in view.reflection.indexes.items():
             entry = file_entry(self._path(OWN + b"/" + name), status, self._owners)
-            yield Item(entry, partial(_Copied, view.reflection.path(name), entry), want_digest=True)
+            yield Item(entry, partial(CopiedFile, view.reflection.path(name), entry), want_digest=True)
 
     def _changed_files(self, view: View) -> Iterator[Item]:
         changes = view.changes
@@ -180,38 +181,3 @@ def _document(view: View, manner: Manner) -> bytes:
         deleted=tuple(sorted(view.changes.deleted)),
         bundle=bool(view.tips),
     ).to_bytes()
-
-
-class _InMemory:
-    """A `Stream` of bytes that are there."""
-
-    def __init__(self, content: bytes, entry: Entry) -> None:
-        self._rest = memoryview(content)
-        self._entry = entry
-
-    def readinto(self, buffer: memoryview, /) -> int:
-        count = min(len(buffer), len(self._rest))
-        buffer[:count] = self._rest[:count]
-        self._rest = self._rest[count:]
-        return count
-
-    def close(self) -> Reading:
-        return Reading(self._entry)
-
-
-class _Copied:
-    """A `Stream` of a file of our own, with the entry of what it is a copy of."""
-
-    def __init__(self, path: bytes, entry: Entry) -> None:
-        try:
-            self._file = open(path, "rb", buffering=0)  # noqa: SIM115, `close` does
-        except OSError as error:
-            raise Unreadable(str(error.strerror)) from error
-        self._entry = entry
-
-    def readinto(self, buffer: memoryview, /) -> int:
-        return self._file.readinto(buffer) or 0
-
-    def close(self) -> Reading:
-        self._file.close()
-        return Reading(self._entry)

@@ -9,7 +9,8 @@ from dataclasses import dataclass
 from functools import partial
 
 from tasks.errors import SourceError
-from tasks.item import FILE, FOLDER, Entry, Facts, Flaw, Item, Reading, Stored, Stream
+from tasks.item import FILE, FOLDER, Entry, Facts, Flaw, Item, Stored, Stream
+from tasks.sources.own_stream import InMemory
 from tasks.sources.path_text import path_text
 from tasks.sources.postgresql import catalogue, dump, names, roles
 from tasks.sources.postgresql.document import Document, readme
@@ -205,22 +206,5 @@ def file(path: bytes, size: int = -1) -> Entry:
 
 def in_memory(path: bytes, content: bytes) -> Item:
     entry = file(path, len(content))
-    opened: Callable[[], Stream] = partial(_InMemory, content, entry)
+    opened: Callable[[], Stream] = partial(InMemory, content, entry)
     return Item(entry, opened, want_digest=True)
-
-
-class _InMemory:
-    """A `Stream` of bytes that are there."""
-
-    def __init__(self, content: bytes, entry: Entry) -> None:
-        self._rest = memoryview(content)
-        self._entry = entry
-
-    def readinto(self, buffer: memoryview, /) -> int:
-        count = min(len(buffer), len(self._rest))
-        buffer[:count] = self._rest[:count]
-        self._rest = self._rest[count:]
-        return count
-
-    def close(self) -> Reading:
-        return Reading(self._entry)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
 from tasks.item import FILE, FOLDER, HARDLINK, SYMLINK, Entry, Stored
@@ -29,11 +28,3 @@ def hard(path: bytes, partner: bytes, size: int = 7) -> Stored:
 
 def restore(into: Path, *items: Stored, overwrite: bool = False) -> list[str]:
     return restore_files(MemoryItems(items), items, into, Restoring(overwrite=overwrite))
-
-
-def passable(path: Path) -> None:
-    """Let other users get to a folder of this test's."""
-    while path != Path("/"):
-        if path.stat().st_uid == os.geteuid():
-            path.chmod(path.stat().st_mode | 0o055)
-        path = path.parent

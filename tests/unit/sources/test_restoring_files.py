@@ -15,10 +15,10 @@ from tasks.item import FIFO, FILE, SYMLINK, Entry, Stored
 from tasks.sources.file_restore import restore_files
 from tasks.sources.folder_writer import FolderWriter
 from tasks.sources.source import Restoring
-from tests.contracts.child import Child, as_nobody
+from tests.contracts.child import Child, as_nobody, passable
 from tests.contracts.file_listing import listing
 from tests.contracts.memory_items import MemoryItems
-from tests.unit.sources.stored_files import file, folder, hard, link, passable, restore
+from tests.unit.sources.stored_files import file, folder, hard, link, restore
 
 EXISTING = b"precious"
 

@@ -23,7 +23,7 @@ from tasks.sources.chroma.records import NotWhole
 from tasks.sources.chroma.scratch import scratch_folder
 from tasks.sources.chroma.settings import ChromaSettings, ChromaTarget
 from tasks.sources.chromadb import Chroma
-from tests.contracts.child import Child, as_nobody
+from tests.contracts.child import Child, as_nobody, passable
 
 
 def source_of(**options: Any) -> Chroma:
@@ -103,8 +103,7 @@ def test_a_folder_that_may_not_be_written_is_told_before_the_night(filled_chroma
     store = Path(shutil.copytree(filled_chroma, tmp_path / "store"))
     for path in (store, *store.rglob("*")):
         path.chmod(0o555 if path.is_dir() else 0o444)
-    for above in (tmp_path, tmp_path.parent, tmp_path.parent.parent):
-        above.chmod(0o755)
+    passable(tmp_path)
     (tmp_path / "scratch").mkdir()
     (tmp_path / "scratch").chmod(0o777)
     source = source_of(path=store, scratch=tmp_path / "scratch")
