@@ -22,13 +22,13 @@ result_backend = broker_url
 broker_connection_retry_on_startup = True
 broker_connection_max_retries = None
 
-# A message comes again this long after its worker was lost with all its processes. No delay may be longer.
-_visibility = float(_os.environ.get("GEOMETRA_BACKUP_VISIBILITY_SECONDS", "240"))
+# A message comes again this long after its worker was lost with all its processes, and at most 10 s more.
+_visibility = float(_os.environ.get("GEOMETRA_BACKUP_VISIBILITY_SECONDS", "40"))
 broker_transport_options = {
     "visibility_timeout": _visibility,
     "unacked_restore_interval": min(10.0, _visibility / 4),
     "unacked_restore_throttle": 1,
-    "unacked_mutex_expire": 30,  # a worker killed while it restores others' messages holds this lock
+    "unacked_mutex_expire": 10,  # a worker killed while it restores others' messages holds this lock
 }
 
 task_serializer = result_serializer = event_serializer = "json"

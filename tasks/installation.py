@@ -108,6 +108,11 @@ class Installation:
         return Spool(self.settings.state / "spool")
 
     @property
+    def locks(self) -> Path:
+        """Where the processes of this host show that they live."""
+        return self.settings.state / "locks"
+
+    @property
     def reports(self) -> Path:
         return self.settings.state / "reports"
 

@@ -11,11 +11,9 @@ from datetime import UTC, datetime, time, timedelta
 from typing import Any
 from zoneinfo import ZoneInfo
 
-import redis
 import structlog
-from celery import Celery, Task, chain, group, shared_task
+from celery import Task, chain, group, shared_task
 from celery.canvas import Signature
-from celery.exceptions import OperationalError
 
 from tasks import clock, cron
 from tasks.backup import BACKUPS
@@ -31,9 +29,6 @@ from tasks.verify import verify_task
 DUE = "due"
 """As a slot: the last time that the plan was due. So a message that comes twice, or a second beat, makes no second run,
 and a night missed three times is made up for once."""
-
-OVERDUE = timedelta(hours=6)
-"""When no run gave a sign of life for so long, the unfinished ones are closed: what has no outcome has failed."""
 
 _log = structlog.get_logger(__name__)
 
@@ -60,7 +55,7 @@ def begin(
     steps = [step for source in chosen for step in _steps(source, installation.destinations_of(source))]
     run = installation.record.begin(Run(name, plan, slot, now, tuple(steps)))
     if not installation.record.is_sent(run.id):
-        _send(installation, run)
+        send(installation, run)
         installation.record.mark_sent(run.id)
     return run
 
@@ -104,74 +99,37 @@ def _steps(source: str, destinations: Sequence[str]) -> list[str]:
     return [step_name("backup", source), *after]
 
 
-def tend(installation: Installation, now: datetime, silence: timedelta) -> dict[str, str]:
-    """See to the runs that have no report. A run that gave no sign of life for `silence` gets its messages again, and
-    again after twice that time: a broker that was killed, or whose worker was killed in the moment between taking a
-    message and noting so, has lost some. For the steps that are done, or under way, that changes nothing.
-    Returns the runs that were *resumed* or *closed*.
-    """
-    record = installation.record
-    open_runs = [run for run in record.runs() if not record.has_report(run.id)]
-    signs = {run.id: record.alive(run.id) or run.started for run in open_runs}
-    seen_to: dict[str, str] = {}
-    for run in open_runs:
-        if now - max(signs.values()) > OVERDUE:
-            hours = OVERDUE.total_seconds() / 3600
-            close(record, run.id, run.steps, f"no sign of life for {hours:.0f} h: is there a worker for its pool?")
-            seen_to[run.id] = "closed"
-        elif now - signs[run.id] >= silence * 2 ** record.resumed(run.id):
-            record.count_resumption(run.id)
-            _send(installation, run)
-            seen_to[run.id] = "resumed"
-    return seen_to
-
-
-def note_unserved(app: Celery, installation: Installation, run: Run, timeout: float = 3.0) -> list[str]:
-    """Note on each step that waits for its queue, and that no worker serves it, where none answers that does. Returns
-    these queues. The command `run` shows the notes to whoever waits; the report has them of steps that were closed."""
-    record, served = installation.record, _served(app, timeout)
-    outcomes, found = record.outcomes(run.id), list[str]()
-    for step in run.steps:
-        before = _step_before(step)
-        if step in outcomes or (before and before not in outcomes) or record.is_leased(run.id, step):
-            continue
-        verb, source = step.split("/")[:2]
-        if source not in installation.settings.sources:
-            continue  # the configuration has changed since
-        task = BACKUPS[installation.settings.sources[source].kind].name if verb == "backup" else verb
-        queue = str(app.amqp.router.route({}, task, (outcomes[before],) if before else ())["queue"].name)
-        if queue not in served:
-            record.note(run.id, step, f"no worker serves the queue `{queue}`: `celery -A workers worker -Q {queue}`")
-            found.append(queue)
-    return list(dict.fromkeys(found))
-
-
-def _served(app: Celery, timeout: float) -> set[str]:
-    try:
-        answers = app.control.inspect(timeout=timeout).active_queues() or {}
-    except (OperationalError, redis.RedisError) as error:
-        raise Unavailable("the broker does not answer; is its Redis running and can this host reach it?") from error
-    return {queue["name"] for queues in answers.values() for queue in queues}
-
-
-def _step_before(step: str) -> str:
+def step_before(step: str) -> str:
     """The one whose outcome a step is given; empty for the first."""
     verb, source, destination = (*step.split("/"), "")[:3]
     before = {"upload": "backup", "verify": "upload", "prune": "verify"}.get(verb, "")
     return step_name(before, source, "" if before == "backup" else destination) if before else ""
 
 
-def _send(installation: Installation, run: Run) -> None:
-    """The messages of what has no outcome yet; without any such, of the report."""
+def send(installation: Installation, run: Run, only: Sequence[str] = ()) -> None:
+    """The messages of what has no outcome yet, or `only` of some sources; without any such, of the report."""
     record = installation.record
     sources = dict.fromkeys(step.split("/")[1] for step in record.missing(run))
     for source in sources:
-        try:
-            _canvas(installation, run.id, source).apply_async()
-        except NotFound as error:  # the configuration has changed since the run began
-            close(record, run.id, [step for step in run.steps if step.split("/")[1] == source], str(error))
+        if not only or source in only:
+            send_step(installation, run, step_name("backup", source))
     if not sources:
         join(record, run.id)
+
+
+def send_step(installation: Installation, run: Run, step: str) -> None:
+    """The message of a step, after which those of the steps that follow it come by themselves."""
+    verb, source, destination = (*step.split("/"), "")[:3]
+    previous = installation.record.outcome(run.id, step_before(step)) if destination else None
+    try:
+        if previous:
+            installation.destinations_of(source)
+            _branch(run.id, source, destination, verb, previous).apply_async()
+        else:
+            _canvas(installation, run.id, source).apply_async()
+    except NotFound as error:  # the configuration has changed since the run began
+        steps = [step for step in run.steps if step.split("/")[1] == source]
+        close(installation.record, run.id, steps, str(error))
 
 
 def _canvas(installation: Installation, run: str, source: str) -> Signature[Any]:
@@ -184,12 +142,18 @@ def _canvas(installation: Installation, run: str, source: str) -> Signature[Any]
     return chain(backup, branches[0] if len(branches) == 1 else group(branches))
 
 
-def _branch(run: str, source: str, destination: str) -> Signature[Any]:
+def _branch(
+    run: str, source: str, destination: str, first: str = "upload", *previous: dict[str, Any]
+) -> Signature[Any]:
+    """The steps of a destination from the `first` on, whose `previous` outcome the chain brings, or is given."""
     tasks = {"upload": upload_task, "verify": verify_task, "prune": prune_task}
-    steps = [step_name(verb, source, destination) for verb in tasks]
+    verbs = list(tasks)[list(tasks).index(first) :]
+    steps = [step_name(verb, source, destination) for verb in verbs]
     links = [
-        task.s(source=source, destination=destination, run=run).on_error(close_task.si(run=run, steps=steps[place:]))
-        for place, task in enumerate(tasks.values())
+        tasks[verb]
+        .s(*(previous if verb == first else ()), source=source, destination=destination, run=run)
+        .on_error(close_task.si(run=run, steps=steps[place:]))
+        for place, verb in enumerate(verbs)
     ]
     return chain(*links, join_task.si(run=run))
 
@@ -203,13 +167,3 @@ def start(self: Task[Any, Any], *, plan: str = "", slot: str = "", sources: Sequ
         raise self.retry(countdown=5, exc=error) from error
     _log.info("run started", run=run.id, plan=run.plan, slot=run.slot, steps=len(run.steps))
     return run.to_json()
-
-
-@shared_task(name="plan.tend", bind=True, max_retries=0)
-def tend_task(self: Task[Any, Any]) -> None:
-    installation = current()
-    visibility = float(self.app.conf.broker_transport_options["visibility_timeout"])
-    for run, how in tend(installation, datetime.now(UTC), timedelta(seconds=2 * visibility)).items():
-        about = installation.record.run(run) if how == "resumed" else None
-        queues = note_unserved(self.app, installation, about) if about else []
-        _log.warning(f"run {how}", run=run, **({"unserved": ", ".join(queues)} if queues else {}))

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime, timedelta
@@ -35,10 +35,15 @@ redis.call('zremrangebyrank', KEYS[3], 0, -1 - tonumber(ARGV[6]))
 return ARGV[2]
 """
 _RENEW = """
+if redis.call('hexists', KEYS[2], ARGV[3]) == 1 then return 0 end
 local holder = redis.call('get', KEYS[1])
 if holder and holder ~= ARGV[1] then return 0 end
 redis.call('set', KEYS[1], ARGV[1], 'PX', ARGV[2])
 return 1
+"""
+_DROP = """
+if redis.call('get', KEYS[1]) ~= ARGV[1] then return 0 end
+return redis.call('del', KEYS[1])
 """
 _RELEASE = """
 if redis.call('get', KEYS[1]) ~= ARGV[1] then return 0 end
@@ -80,6 +85,15 @@ class Run:
         return cls(data["id"], data["plan"], data["slot"], started, tuple(data["steps"]))
 
 
+@dataclass(frozen=True, slots=True)
+class Life:
+    """By source, and by an empty name of the whole run: when it last gave a sign of life, and how often its messages
+    were sent again."""
+
+    signs: Mapping[str, datetime]
+    resumed: Mapping[str, int]
+
+
 class Record:
     """Every method raises `Unavailable` where the broker does not answer. Safe in threads and after a fork."""
 
@@ -112,30 +126,30 @@ class Record:
 
     def mark_sent(self, run: str) -> None:
         """The run's messages are with the broker; a second start of it sends none."""
-        self._set(run, "sent", "1")
+        self._set(run, {"sent": "1"})
 
     def is_sent(self, run: str) -> bool:
         with _reaching():
             return bool(self._redis.hexists(self._key("run", check_run(run)), "sent"))
 
-    def touch(self, run: str, now: datetime | None = None) -> None:
-        """A sign of life."""
-        self._set(run, "alive", repr((now or datetime.now(UTC)).timestamp()))
+    def touch(self, run: str, now: datetime | None = None, *, step: str = "") -> None:
+        """A sign of life, of a step's source too."""
+        stamp = repr((now or datetime.now(UTC)).timestamp())
+        source = _source_of(step)
+        self._set(run, {"alive": stamp} | ({f"alive {source}": stamp} if source else {}))
 
-    def alive(self, run: str) -> datetime | None:
-        """When the run last gave a sign of life."""
-        with _reaching():
-            stamp = self._redis.hget(self._key("run", check_run(run)), "alive")
-        return datetime.fromtimestamp(float(stamp), UTC) if stamp else None
+    def life(self, run: str) -> Life:
+        fields = self._fields(run)
+        alive = {name: float(text) for name, text in fields.items() if name.split(" ")[0] == "alive"}
+        resumed = {name: int(text) for name, text in fields.items() if name.split(" ")[0] == "resumed"}
+        return Life(
+            {name.partition(" ")[2]: datetime.fromtimestamp(stamp, UTC) for name, stamp in alive.items()},
+            {name.partition(" ")[2]: times for name, times in resumed.items()},
+        )
 
-    def resumed(self, run: str) -> int:
-        """How often the run's messages were sent again."""
+    def count_resumption(self, run: str, source: str = "") -> None:
         with _reaching():
-            return int(self._redis.hget(self._key("run", check_run(run)), "resumed") or 0)
-
-    def count_resumption(self, run: str) -> None:
-        with _reaching():
-            self._redis.hincrby(self._key("run", check_run(run)), "resumed", 1)
+            self._redis.hincrby(self._key("run", check_run(run)), f"resumed {source}".rstrip(), 1)
 
     # Outcomes, as the JSON that crosses the broker
 
@@ -148,7 +162,7 @@ class Record:
             pipe.hget(key, step)
             pipe.expire(key, KEPT)
             recorded = pipe.execute()[1]
-        self.touch(run)
+        self.touch(run, step=step)
         return dict(json.loads(recorded))
 
     def outcome(self, run: str, step: str) -> dict[str, Any] | None:
@@ -183,13 +197,11 @@ class Record:
 
     def note(self, run: str, step: str, text: str) -> None:
         """Why a step waits, for whoever watches the run."""
-        self._set(run, f"note {step}", text[:_LONGEST])
+        self._set(run, {f"note {step}": text[:_LONGEST]})
 
     def notes(self, run: str) -> dict[str, str]:
         """The last note on every step that has one."""
-        with _reaching():
-            # The client decodes, which its types do not know.
-            fields: dict[str, str] = self._redis.hgetall(self._key("run", check_run(run)))  # type: ignore[assignment]
+        fields = self._fields(run)
         return {name.removeprefix("note "): text for name, text in fields.items() if name.startswith("note ")}
 
     def keep_report(self, run: str, report: dict[str, Any]) -> dict[str, Any]:
@@ -217,13 +229,33 @@ class Record:
             if not self._redis.set(self._lease(run, step), token, nx=True, px=int(seconds * 1000)):
                 return None
             lost = self._count(run, step + " lost") - 1
-        self.touch(run)
+        self.touch(run, step=step)
         return lost
 
-    def renew(self, run: str, step: str, token: str, seconds: float) -> bool:
-        """False: the lease ran out meanwhile and is someone else's."""
+    def holder(self, run: str, step: str) -> str | None:
+        """The token of who holds the lease of a step."""
         with _reaching():
-            return bool(self._redis.eval(_RENEW, 1, self._lease(run, step), token, int(seconds * 1000)))
+            token = self._redis.get(self._lease(run, step))
+        return str(token) if token else None
+
+    def drop(self, run: str, step: str, token: str) -> bool:
+        """Take the lease from a holder that is dead. False: it had it no longer."""
+        with _reaching():
+            return bool(self._redis.eval(_DROP, 1, self._lease(run, step), token))
+
+    def losses(self, run: str) -> dict[str, int]:
+        """Of each step how often its lease was taken and not given back, the present holder's included."""
+        with _reaching():
+            counts = self._redis.hgetall(self._key("tries", check_run(run)))
+        return {
+            str(name).removesuffix(" lost"): int(count) for name, count in counts.items() if str(name).endswith(" lost")
+        }
+
+    def renew(self, run: str, step: str, token: str, seconds: float) -> bool:
+        """False: the lease ran out meanwhile and is someone else's, or the step has its outcome."""
+        keys = [self._lease(run, step), self._key("outcomes", run)]
+        with _reaching():
+            return bool(self._redis.eval(_RENEW, len(keys), *keys, token, int(seconds * 1000), step))
 
     def release(self, run: str, step: str, token: str) -> None:
         keys = [self._lease(run, step), self._key("tries", run)]
@@ -239,6 +271,41 @@ class Record:
         with _reaching():
             return self._count(run, step + " waited")
 
+    def put_off(self, run: str, step: str, until: float) -> None:
+        """Nobody is to try the step before `until`, in seconds since the epoch, however many messages there are."""
+        with _reaching():
+            self._redis.hset(self._key("tries", check_run(run)), step + " until", repr(until))
+
+    def put_off_until(self, run: str, step: str) -> float:
+        with _reaching():
+            return float(self._redis.hget(self._key("tries", check_run(run)), step + " until") or 0)
+
+    def first_time(self, run: str, what: str, now: float) -> float:
+        """When that was first seen of a run, in seconds since the epoch."""
+        key = self._key("tries", check_run(run))
+        with _reaching(), self._redis.pipeline() as pipe:
+            pipe.hsetnx(key, what, repr(now))
+            pipe.hget(key, what)
+            pipe.expire(key, KEPT)
+            return float(pipe.execute()[1])
+
+    def forget_time(self, run: str, what: str) -> None:
+        with _reaching():
+            self._redis.hdel(self._key("tries", check_run(run)), what)
+
+    def is_turn(self, what: str, seconds: float) -> bool:
+        """Whether nobody has had a turn at something for so long."""
+        with _reaching():
+            return bool(self._redis.set(self._key("turn", what), "1", nx=True, px=int(seconds * 1000)))
+
+    def is_first(self, run: str, what: str) -> bool:
+        """Whether nobody has asked this of the run before; for what is to be done once."""
+        key = self._key("tries", check_run(run))
+        with _reaching(), self._redis.pipeline() as pipe:
+            pipe.hsetnx(key, what, "1")
+            pipe.expire(key, KEPT)
+            return bool(pipe.execute()[0])
+
     def _count(self, run: str, what: str) -> int:
         key = self._key("tries", run)
         with self._redis.pipeline() as pipe:
@@ -246,10 +313,16 @@ class Record:
             pipe.expire(key, KEPT)
             return int(pipe.execute()[0])
 
-    def _set(self, run: str, field: str, value: str) -> None:
+    def _fields(self, run: str) -> dict[str, str]:
+        with _reaching():
+            # The client decodes, which its types do not know.
+            fields: dict[str, str] = self._redis.hgetall(self._key("run", check_run(run)))  # type: ignore[assignment]
+        return fields
+
+    def _set(self, run: str, fields: Mapping[str, str]) -> None:
         key = self._key("run", check_run(run))
         with _reaching(), self._redis.pipeline() as pipe:
-            pipe.hset(key, field, value)
+            pipe.hset(key, items=[each for pair in fields.items() for each in pair])
             pipe.expire(key, KEPT)
             pipe.execute()
 
@@ -268,6 +341,10 @@ def _reaching() -> Iterator[None]:
         raise Unavailable("the broker does not answer; is its Redis running and can this host reach it?") from error
     except redis.RedisError as error:
         raise Unavailable(f"the broker refused a command: {type(error).__name__}; its log says more") from error
+
+
+def _source_of(step: str) -> str:
+    return (*step.split("/"), "")[1]
 
 
 def _cut(outcome: dict[str, Any]) -> dict[str, Any]:

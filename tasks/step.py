@@ -28,13 +28,17 @@ from tasks.record import step_name
 from tasks.stopwatch import Stopwatch
 
 LEASE_SECONDS = float(os.environ.get("GEOMETRA_BACKUP_LEASE_SECONDS", "20"))
-"""How long after its worker was killed a step may be taken over."""
+"""How long after its worker was killed, with its host or for the second time, a step may be taken over."""
 WAITS = int(os.environ.get("GEOMETRA_BACKUP_WAITS", "10"))
 """How often a step waits for something unavailable, before its failure is final: about 15 minutes in all."""
-FIRST_WAIT, LONGEST_WAIT = 4.0, 120.0
-"""Seconds."""
+FIRST_WAIT = float(os.environ.get("GEOMETRA_BACKUP_WAIT_SECONDS", "4"))
+LONGEST_WAIT = 30 * FIRST_WAIT
+"""Seconds; each wait is twice the one before."""
 LIVES = 3
 """How many workers a step may lose before it is given up as what kills them."""
+
+_SHORTEST = 0.75
+"""Of a wait: so much of it passes at least."""
 
 Work = Callable[[Installation, Progress], Outcome]
 
@@ -55,7 +59,9 @@ def run_step(task: Task[Any, Any], blank: Outcome, previous: dict[str, Any] | No
             return known
         if previous is not None and not Outcome.from_json(previous).usable:
             return record.settle(run, step, replace(blank, state="skipped").to_json())
-        lease = Lease(record, run, step, LEASE_SECONDS)
+        if (rest := record.put_off_until(run, step) - time.time()) > 0:  # another message of the step came first
+            _again(task, min(rest, LONGEST_WAIT))
+        lease = Lease(record, run, step, LEASE_SECONDS, locks=installation.locks)
         if not lease.taken:
             _again(task, LEASE_SECONDS / 3)
         with lease:
@@ -82,7 +88,9 @@ def _do(task: Task[Any, Any], blank: Outcome, work: Work, lease: Lease) -> Outco
         if waits <= WAITS:
             _log.warning("waiting", run=blank.run, step=step, wait=waits, error=str(error))
             installation.record.note(blank.run, step, str(error))
-            _again(task, min(FIRST_WAIT * 2 ** (waits - 1), LONGEST_WAIT))
+            seconds = min(FIRST_WAIT * 2 ** (waits - 1), LONGEST_WAIT)
+            installation.record.put_off(blank.run, step, time.time() + _SHORTEST * seconds)
+            _again(task, seconds)
         outcome = blank.failed(error)
     except BackupError as error:
         outcome = blank.failed(error)
@@ -105,10 +113,9 @@ def _show(task: Task[Any, Any], text: str) -> None:
 
 
 def _again(task: Task[Any, Any], seconds: float) -> NoReturn:
-    """Try the same message again after about `seconds`: many that wait for one thing must not all come at once. Well
-    within the visibility timeout, or a waiting message would come twice."""
-    limit = 0.4 * float(task.app.conf.broker_transport_options["visibility_timeout"])
-    countdown = min(seconds, limit) * random.uniform(0.75, 1.25)  # noqa: S311 - no secret
+    """Try the same message again after about `seconds`: many that wait for one thing must not all come at once. A
+    worker holds it meanwhile, which may be longer than the visibility timeout: workers/delivered.py sees to that."""
+    countdown = seconds * random.uniform(_SHORTEST, 2 - _SHORTEST)  # noqa: S311 - no secret
     raise task.retry(countdown=countdown, max_retries=None)
 
 

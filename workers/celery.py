@@ -10,6 +10,7 @@ from celery import Celery
 # Imported for the tasks and the signal handlers that they register.
 import tasks.plan
 import tasks.restore
+import tasks.tend
 import workers.parent
 import workers.signals
 from workers import delivered

@@ -120,7 +120,7 @@ class _Keeper:
         while not self._over.wait(min(_KEEP_SECONDS, visibility / 4)):
             self._keep()
             if time.monotonic() - tended >= visibility / 4:
-                self._tend(timedelta(seconds=visibility / 2))
+                self._tend(timedelta(seconds=visibility))
                 tended = time.monotonic()
 
     def _keep(self) -> None:
@@ -129,7 +129,7 @@ class _Keeper:
                 keep_running(self._installation.settings)
 
     def _tend(self, silence: timedelta) -> None:
-        from tasks.plan import tend
+        from tasks.tend import tend
 
         with suppress(Unavailable, OperationalError):
             tend(self._installation, datetime.now(UTC), silence)

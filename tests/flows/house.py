@@ -28,8 +28,9 @@ from tests.repositories import PASSPHRASE, keys
 ROOT = Path(__file__).parents[2]
 Tables = Mapping[str, Mapping[str, Any]]
 
-VISIBILITY, LEASE = 3.0, 2.0
-"""Seconds, in place of minutes: after a kill a message comes again, and its step may be taken over."""
+VISIBILITY, LEASE, WAIT = 3.0, 2.0, 0.5
+"""Seconds, a tenth or less of the real ones: after a kill a message comes again, its step may be taken over; and the
+first wait for something that is away."""
 
 
 class Worker:
@@ -72,6 +73,7 @@ class House:
             "GEOMETRA_BACKUP_BROKER": broker.url,
             "GEOMETRA_BACKUP_VISIBILITY_SECONDS": str(VISIBILITY),
             "GEOMETRA_BACKUP_LEASE_SECONDS": str(LEASE),
+            "GEOMETRA_BACKUP_WAIT_SECONDS": str(WAIT),
             "CELERY_CONFIG_MODULE": "tests.flows.celeryconfig_with_gates",
         }
         self._workers: list[Worker] = []

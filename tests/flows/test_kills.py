@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from tasks.plan import tend
+from tasks.tend import tend
 from tests.flows.house import LEASE, VISIBILITY, House, Worker
 from tests.flows.test_night import assert_restores, local, originals_of, tree
 from tests.flows.trees import grow

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
 
-from tasks.plan import tend
+from tasks.tend import tend
 from tests.flows.house import House
 from tests.flows.test_night import assert_restores, local, originals_of, tree
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import time
 from collections.abc import Iterator
 from contextlib import closing
 from datetime import UTC, datetime, timedelta
@@ -14,10 +16,11 @@ from celery import Celery
 from tasks.errors import NotFound
 from tasks.installation import Installation
 from tasks.outcome import Outcome
-from tasks.plan import DUE, begin, last_due, tend
+from tasks.plan import DUE, begin, last_due
 from tasks.record import Record, Run
 from tasks.runs import close, join
 from tasks.settings import DestinationSettings, PlanSettings, Settings, SourceSettings
+from tasks.tend import tend
 from tests.redis_process import RedisProcess, redis_process
 
 NOW = datetime(2026, 11, 23, 12, 0, tzinfo=UTC)
@@ -184,9 +187,41 @@ def test_a_silent_run_gets_the_messages_of_what_is_missing_again_and_each_time_l
 def test_a_living_run_is_left_alone(installed: Installation, client: redis.Redis) -> None:
     run, record = begin(installed, now=NOW), installed.record
     client.delete("waiting")
-    record.touch(run.id, NOW + timedelta(minutes=5))
+    record.touch(run.id, NOW + timedelta(minutes=5), step="backup/docs")
+    record.touch(run.id, NOW + timedelta(minutes=5), step="verify/models/here")
     tend(installed, NOW + timedelta(minutes=10), SILENCE)
     assert client.llen("waiting") == 0
+
+
+def test_a_silent_source_gets_its_messages_again_beside_one_that_lives(
+    installed: Installation, client: redis.Redis
+) -> None:
+    run, record = begin(installed, now=NOW), installed.record
+    client.delete("waiting")
+    record.touch(run.id, NOW + timedelta(minutes=5), step="backup/docs")
+    tend(installed, NOW + timedelta(minutes=10), SILENCE)
+    assert sent(client) == ["backup.models"]
+
+
+def test_a_step_whose_worker_is_gone_is_sent_again_at_once_and_once_for_each_loss(
+    installed: Installation, client: redis.Redis
+) -> None:
+    run, record = begin(installed, now=NOW), installed.record
+    settle(record, run.id, "backup/docs")
+    client.delete("waiting")
+    for token in ("first", "second"):
+        assert record.take(run.id, "upload/docs/here", token, 0.05) is not None
+        tend(installed, NOW, SILENCE)
+        assert sent(client) == []  # somebody is on it
+        time.sleep(0.1)
+        for _ in range(3):
+            tend(installed, NOW, SILENCE)
+        assert sent(client) == ["upload"]
+        client.delete("waiting")
+
+
+def sent(client: redis.Redis) -> list[str]:
+    return [json.loads(message)["headers"]["task"] for message in client.lrange("waiting", 0, -1)]
 
 
 def test_a_run_whose_report_was_lost_gets_only_that_again(installed: Installation, client: redis.Redis) -> None:

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from datetime import UTC, datetime
+from multiprocessing import get_context
+from pathlib import Path
 from typing import Any
 from unittest import mock
 
@@ -19,6 +23,7 @@ from tasks.progress import Teller
 from tasks.record import Record, Run, check_run, step_name
 from tests.redis_process import RedisProcess, redis_process
 
+Process = get_context("fork").Process
 START = datetime(2026, 11, 23, 2, 30, tzinfo=UTC)
 
 
@@ -33,6 +38,11 @@ def client(server: RedisProcess) -> Iterator[redis.Redis]:
     with closing(server.client()) as client:
         client.flushall()
         yield client
+
+
+@pytest.fixture
+def locks(tmp_path: Path) -> Path:
+    return tmp_path / "locks"
 
 
 @pytest.fixture
@@ -144,33 +154,87 @@ def test_a_broker_that_is_gone_is_unavailable() -> None:
             record.run("run-1")
 
 
-def test_a_lease_is_held_by_one(record: Record) -> None:
-    with Lease(record, "run-1", "s", 5) as first:
+def test_a_lease_is_held_by_one(record: Record, locks: Path) -> None:
+    with Lease(record, "run-1", "s", 5, locks=locks) as first:
         assert first.taken
-        assert not Lease(record, "run-1", "s", 5).taken
-        assert Lease(record, "run-1", "another", 5).taken
-    assert Lease(record, "run-1", "s", 5).taken
+        assert not Lease(record, "run-1", "s", 5, locks=locks).taken
+        assert Lease(record, "run-1", "another", 5, locks=locks).taken
+    assert Lease(record, "run-1", "s", 5, locks=locks).taken
 
 
-def test_a_lease_outlives_its_time_while_it_is_held(record: Record) -> None:
-    with Lease(record, "run-1", "s", 0.4) as held:
+def test_a_lease_outlives_its_time_while_it_is_held(record: Record, locks: Path) -> None:
+    with Lease(record, "run-1", "s", 0.4, locks=locks) as held:
         time.sleep(1.2)
         assert record.is_leased("run-1", "s")
         held.check()
 
 
-def test_a_lease_that_was_never_given_back_runs_out_and_is_counted(record: Record) -> None:
+def test_a_lease_that_was_never_given_back_runs_out_and_is_counted(record: Record, locks: Path) -> None:
     for lost in range(3):
-        lease = Lease(record, "run-1", "s", 0.05)
+        lease = Lease(record, "run-1", "s", 0.05, locks=locks)
         assert (lease.taken, lease.lost) == (True, lost)
         time.sleep(0.1)
-    with Lease(record, "run-1", "s", 5) as lease:
+    with Lease(record, "run-1", "s", 5, locks=locks) as lease:
         assert lease.lost == 3
-    assert Lease(record, "run-1", "s", 5).lost == 3
+    assert Lease(record, "run-1", "s", 5, locks=locks).lost == 3
 
 
-def test_who_was_stopped_for_longer_than_the_lease_finds_it_lost(record: Record, client: redis.Redis) -> None:
-    with Lease(record, "run-1", "s", 0.4) as held:
+def test_the_lease_of_a_killed_process_is_free_at_once_but_after_another_loss_it_runs_out(
+    record: Record, locks: Path
+) -> None:
+    def die() -> None:
+        with Lease(record, "run-1", "s", 60, locks=locks):
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    ended(die)
+    again = Lease(record, "run-1", "s", 0.3, locks=locks)
+    assert (again.taken, again.lost) == (True, 1)
+    with again:
+        assert not Lease(record, "run-1", "s", 60, locks=locks).taken
+    ended(die)
+    assert not Lease(record, "run-1", "s", 60, locks=locks).taken
+    assert len(list(locks.iterdir())) == 1
+
+
+def test_the_lease_of_a_stopped_process_or_of_another_host_is_not_free(record: Record, tmp_path: Path) -> None:
+    def hold() -> None:
+        with Lease(record, "run-1", "s", 60, locks=tmp_path / "a"):
+            time.sleep(60)
+
+    child = Process(target=hold)
+    child.start()
+    try:
+        while not record.is_leased("run-1", "s"):
+            time.sleep(0.01)
+        assert child.pid
+        os.kill(child.pid, signal.SIGSTOP)
+        for host in "ab":
+            assert not Lease(record, "run-1", "s", 60, locks=tmp_path / host).taken
+    finally:
+        child.kill()
+        child.join()
+    assert not Lease(record, "run-1", "s", 60, locks=tmp_path / "b").taken
+    assert Lease(record, "run-1", "s", 60, locks=tmp_path / "a").taken
+
+
+def ended(work: Callable[[], None]) -> None:
+    child = Process(target=work)
+    child.start()
+    child.join()
+
+
+def test_who_wakes_up_after_the_step_was_done_finds_its_lease_lost(record: Record, locks: Path) -> None:
+    with Lease(record, "run-1", "s", 0.2, locks=locks) as held:
+        record.settle("run-1", "s", outcome())
+        time.sleep(0.3)
+        with pytest.raises(LeaseLost):
+            held.check()
+
+
+def test_who_was_stopped_for_longer_than_the_lease_finds_it_lost(
+    record: Record, locks: Path, client: redis.Redis
+) -> None:
+    with Lease(record, "run-1", "s", 0.4, locks=locks) as held:
         client.delete("geometra:lease:run-1:s")
         assert record.take("run-1", "s", "another", 5) == 1
         time.sleep(0.4)
@@ -179,8 +243,8 @@ def test_who_was_stopped_for_longer_than_the_lease_finds_it_lost(record: Record,
     assert not record.renew("run-1", "s", "not the holder", 5)
 
 
-def test_a_lease_that_the_broker_forgot_is_taken_again(record: Record, client: redis.Redis) -> None:
-    with Lease(record, "run-1", "s", 0.4) as held:
+def test_a_lease_that_the_broker_forgot_is_taken_again(record: Record, locks: Path, client: redis.Redis) -> None:
+    with Lease(record, "run-1", "s", 0.4, locks=locks) as held:
         client.flushall()
         time.sleep(0.3)
         assert record.is_leased("run-1", "s")
