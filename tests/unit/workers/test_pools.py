@@ -6,7 +6,8 @@ import pytest
 from celery import Celery
 
 import tasks.plan
-import tasks.restore  # noqa: F401 - both for the tasks that they make
+import tasks.restore
+import tasks.tend  # noqa: F401 - for the tasks that they make
 from tasks.sources import SOURCES
 from workers.pools import POOLS, pool_of, queues, route
 
