@@ -7,8 +7,9 @@ from typing import Any
 
 from celery import Task, shared_task
 
-from tasks.errors import NotFound, Refused, SettingsError, Unavailable
-from tasks.installation import Installation
+from tasks.asked import QUEUE, RunId, checked, is_asked
+from tasks.errors import BackupError, NotFound, Refused, SettingsError, Unavailable
+from tasks.installation import Installation, current
 from tasks.outcome import Outcome
 from tasks.progress import Progress, unheard
 from tasks.record import Run
@@ -100,12 +101,19 @@ def _in_words(path: str, what: str, why: str) -> str:
 def task_of(kind: str) -> Task[Any, Any]:
     """The task that captures sources of one kind."""
 
-    @shared_task(name=f"backup.{kind}", bind=True, max_retries=None)
-    def backup(self: Task[Any, Any], *, source: str, run: str) -> dict[str, Any]:
+    @shared_task(name=f"backup.{kind}", bind=True, max_retries=None, throws=(BackupError,))
+    @checked
+    def backup(self: Task[Any, Any], *, source: str, run: RunId = "") -> dict[str, Any]:
+        """Asked for by another application, it begins a run of that source alone; within a run it captures."""
+        if is_asked(self):
+            _check_kind(current(), source, kind)
+            raise self.replace(self.app.signature("plan.start", kwargs={"sources": [source], "run": run}, queue=QUEUE))
+
         def work(installation: Installation, progress: Progress) -> Outcome:
             _check_kind(installation, source, kind)
-            now = datetime.now(UTC)
-            about = installation.record.run(run) or installation.record.begin(Run(run, "", "", now, ()))
+            about = installation.record.run(run)
+            if about is None:
+                raise NotFound(f"there is no run `{run}` in the record: send `backup.{kind}` to the queue `{QUEUE}`")
             return capture(installation, source, about, progress=progress)
 
         return run_step(self, Outcome("backup", source, run=run), None, work)

@@ -80,6 +80,10 @@ class NotFound(BackupError):
     exit_code = 66
 
 
+class BadRequest(BackupError):
+    """Another application asked for something that can't be understood: an unknown argument, a wrong type."""
+
+
 class SettingsError(BackupError):
     """backup.toml, or a file or variable it refers to, is not as it must be."""
 

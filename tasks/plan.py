@@ -8,7 +8,7 @@ from __future__ import annotations
 import secrets
 from collections.abc import Sequence
 from datetime import UTC, datetime, time, timedelta
-from typing import Any
+from typing import Any, Literal
 from zoneinfo import ZoneInfo
 
 import structlog
@@ -16,8 +16,9 @@ from celery import Task, chain, group, shared_task
 from celery.canvas import Signature
 
 from tasks import clock, cron
+from tasks.asked import RunId, checked
 from tasks.backup import BACKUPS
-from tasks.errors import BackupError, NotFound, Unavailable
+from tasks.errors import BackupError, NotFound, Refused, Unavailable
 from tasks.installation import Installation, current
 from tasks.prune import prune_task
 from tasks.record import Run, step_name
@@ -39,10 +40,12 @@ def begin(
     *,
     sources: Sequence[str] = (),
     slot: str = "",
+    name: str = "",
     now: datetime | None = None,
 ) -> Run:
     """Record a run of a plan, or of some sources of it (without a plan: of any, or of all), unless the plan has one
-    for that slot, and send its messages unless they are sent. Raises `NotFound` for unknown names."""
+    for that slot or it has that `name`, its id, already; and send its messages unless they are sent. Raises `NotFound`
+    for unknown names, `Refused` where the run of that name is another."""
     now = now or datetime.now(UTC)
     settings = installation.settings
     chosen = _sources(settings, plan, sources)
@@ -51,9 +54,15 @@ def begin(
         if due is None:
             raise NotFound(f"the plan `{plan}` was never due: it has no schedule")
         slot = f"{due:%Y%m%dT%H%MZ}"
-    name = f"{now:%Y%m%dT%H%M%SZ}-{secrets.token_hex(4)}"
     steps = [step for source in chosen for step in _steps(source, installation.destinations_of(source))]
-    run = installation.record.begin(Run(name, plan, slot, now, tuple(steps)))
+    own = f"{now:%Y%m%dT%H%M%SZ}-{secrets.token_hex(4)}"
+    run = installation.record.begin(Run(name or own, plan, slot, now, tuple(steps)))
+    if name and (run.plan, _captured(run.steps)) != (plan, _captured(steps)):
+        of = f"the plan `{run.plan}`" if run.plan else "sources by name"
+        raise Refused(
+            f"the run `{name}` was begun {run.started:%Y-%m-%d %H:%M} UTC, of {of}: {', '.join(_captured(run.steps))};"
+            " choose another id for this one"
+        )
     if not installation.record.is_sent(run.id):
         send(installation, run)
         installation.record.mark_sent(run.id)
@@ -97,6 +106,10 @@ def _sources(settings: Settings, plan: str, sources: Sequence[str]) -> tuple[str
 def _steps(source: str, destinations: Sequence[str]) -> list[str]:
     after = [step_name(verb, source, to) for to in destinations for verb in ("upload", "verify", "prune")]
     return [step_name("backup", source), *after]
+
+
+def _captured(steps: Sequence[str]) -> list[str]:
+    return sorted({step.split("/")[1] for step in steps})
 
 
 def step_before(step: str) -> str:
@@ -159,11 +172,20 @@ def _branch(
 
 
 @shared_task(name="plan.start", bind=True, max_retries=20, throws=(BackupError,))
-def start(self: Task[Any, Any], *, plan: str = "", slot: str = "", sources: Sequence[str] = ()) -> dict[str, Any]:
-    """Start a run: `slot` is any text that makes it unique for its plan, such as the caller's own id."""
+@checked
+def start(
+    self: Task[Any, Any],
+    *,
+    plan: str = "",
+    sources: tuple[str, ...] = (),
+    run: RunId = "",
+    slot: Literal["", "due"] = "",
+) -> dict[str, Any]:
+    """Start a run, once: of the id `run`, or else for this message, however often it is delivered. `slot` is beat's."""
     try:
-        run = begin(current(), plan, sources=sources, slot=slot or str(self.request.id))
+        slot_or_message = slot or ("" if run else str(self.request.id))
+        begun = begin(current(), plan, sources=sources, slot=slot_or_message, name=run)
     except Unavailable as error:
         raise self.retry(countdown=5, exc=error) from error
-    _log.info("run started", run=run.id, plan=run.plan, slot=run.slot, steps=len(run.steps))
-    return run.to_json()
+    _log.info("run started", run=begun.id, plan=begun.plan, slot=begun.slot, steps=len(begun.steps))
+    return begun.to_json()

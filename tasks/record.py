@@ -27,6 +27,7 @@ _RUN = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,99}")
 _BEGIN = """
 local known = redis.call('get', KEYS[1])
 if ARGV[1] ~= '' and known then return known end
+if redis.call('hexists', KEYS[2], 'about') == 1 then return ARGV[2] end
 if ARGV[1] ~= '' then redis.call('set', KEYS[1], ARGV[2], 'EX', ARGV[5]) end
 redis.call('hset', KEYS[2], 'about', ARGV[3], 'alive', ARGV[4])
 redis.call('expire', KEYS[2], ARGV[5])
@@ -58,9 +59,14 @@ def step_name(verb: str, source: str = "", destination: str = "") -> str:
     return "/".join(part for part in (verb, source, destination) if part)
 
 
+def is_run(run: str) -> bool:
+    """Whether it can be a run's id, which names folders and keys."""
+    return bool(_RUN.fullmatch(run))
+
+
 def check_run(run: str) -> str:
-    """The run id itself if it can be one; it names folders and keys. Raises `NotFound`."""
-    if not _RUN.fullmatch(run):
+    """The run id itself if it can be one. Raises `NotFound`."""
+    if not is_run(run):
         raise NotFound(f"`{run[:60]!r}` is no run's id")
     return run
 
@@ -104,7 +110,7 @@ class Record:
     # Runs
 
     def begin(self, run: Run) -> Run:
-        """Record a run; if its plan has one for that slot already, return that one instead."""
+        """Record a run; if its plan has one for that slot already, or there is one of that id, return that instead."""
         about = json.dumps(run.to_json())
         keys = [self._key("slot", run.plan, run.slot), self._key("run", check_run(run.id)), self._key("runs")]
         limits = (int(KEPT.total_seconds()), LISTED)

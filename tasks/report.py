@@ -111,7 +111,7 @@ def write(folder: Path, composed: Mapping[str, Any]) -> Path:
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         draft.write_text(json.dumps(composed, indent=1), encoding="utf-8")
         os.replace(draft, path)
-        for old in sorted(folder.glob("*.json"))[:-KEPT]:
+        for old in _oldest_first(folder)[:-KEPT]:
             with suppress(FileNotFoundError):
                 old.unlink()
     except OSError as error:
@@ -119,10 +119,24 @@ def write(folder: Path, composed: Mapping[str, Any]) -> Path:
     return path
 
 
+def _oldest_first(folder: Path) -> list[Path]:
+    """By when they were written: a run may have an id of its caller's choice."""
+    found = []
+    for path in folder.glob("*.json"):
+        with suppress(FileNotFoundError):  # removed meanwhile
+            found.append((path.stat().st_mtime_ns, path))
+    return [path for _, path in sorted(found)]
+
+
+def in_short(composed: Mapping[str, Any]) -> dict[str, Any]:
+    """What crosses the broker of a report: all but its steps."""
+    return {name: value for name, value in composed.items() if name != "steps"}
+
+
 def read_reports(folder: Path, limit: int = 20) -> list[dict[str, Any]]:
     """The last reports that were written on this host, newest first; without a broker."""
     reports = []
-    for path in sorted(folder.glob("*.json"), reverse=True)[:limit]:
+    for path in reversed(_oldest_first(folder)[-limit:]):
         try:
             reports.append(dict(json.loads(path.read_bytes())))
         except (OSError, ValueError):
@@ -148,4 +162,4 @@ def report_task(self: Task[Any, Any], *, run: str) -> dict[str, Any]:
     except Unavailable as error:
         raise self.retry(countdown=5, exc=error) from error
     _log.info("run ended", run=run, plan=composed["plan"], state=composed["state"], seconds=composed["seconds"])
-    return {name: composed[name] for name in ("run", "plan", "state", "seconds", "failures", "recovery_point")}
+    return in_short(composed)

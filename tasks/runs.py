@@ -11,11 +11,12 @@ from typing import Any
 
 from celery import Task, shared_task
 
-from tasks.errors import Unavailable
+from tasks.asked import RunId, checked
+from tasks.errors import BackupError, NotFound, Unavailable
 from tasks.installation import current
 from tasks.outcome import Failure, Outcome
-from tasks.record import Record
-from tasks.report import report_task
+from tasks.record import KEPT, Record
+from tasks.report import in_short, report_task
 
 
 def join(record: Record, run: str) -> bool:
@@ -49,6 +50,41 @@ def close(record: Record, run: str, steps: Sequence[str], message: str) -> None:
 
 def _failure(message: str, note: str) -> Failure:
     return Failure("Lost", f"{message}; {note}" if note else message)
+
+
+def state(record: Record, run: str) -> dict[str, Any]:
+    """How far a run is, as JSON. `state` is *running*, or its report's; each step's is *waiting*, *running*, or its
+    outcome's; `progress` and `notes`, why one waits, are of the steps without an outcome. Raises `NotFound`."""
+    about = record.run(run)
+    if about is None:
+        raise NotFound(f"there is no run `{run}` in the record: it was never begun, or over {KEPT.days} days ago")
+    report, outcomes = record.report(run), record.outcomes(run)
+    steps = {step: _state(record, run, step, outcomes.get(step)) for step in about.steps}
+    return {
+        "run": run,
+        "plan": about.plan,
+        "started": about.started.isoformat(),
+        "state": report["state"] if report else "running",
+        "steps": steps,
+        "progress": {step: told for step, told in record.progress(run).items() if steps.get(step) == "running"},
+        "notes": {step: note for step, note in record.notes(run).items() if step in steps and step not in outcomes},
+        "report": in_short(report) if report else None,
+    }
+
+
+def _state(record: Record, run: str, step: str, outcome: dict[str, Any] | None) -> str:
+    if outcome is not None:
+        return str(outcome["state"])
+    return "running" if record.is_leased(run, step) else "waiting"
+
+
+@shared_task(name="runs.state", bind=True, max_retries=20, throws=(BackupError,))
+@checked
+def state_task(self: Task[Any, Any], *, run: RunId) -> dict[str, Any]:
+    try:
+        return state(current().record, run)
+    except Unavailable as error:
+        raise self.retry(countdown=5, exc=error) from error
 
 
 @shared_task(name="runs.join", bind=True, max_retries=20)

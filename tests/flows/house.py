@@ -24,6 +24,7 @@ from tasks.record import Record
 from tests.flows import kinds
 from tests.redis_process import RedisProcess
 from tests.repositories import PASSPHRASE, keys
+from workers.pools import route
 
 ROOT = Path(__file__).parents[2]
 Tables = Mapping[str, Mapping[str, Any]]
@@ -105,7 +106,7 @@ class House:
     @contextmanager
     def configured(self) -> Iterator[Celery]:
         """The real app in this process, for functions that send messages; for one house at a time."""
-        settings = {"broker_url": self.broker.url, "task_default_queue": "control"}
+        settings = {"broker_url": self.broker.url, "task_default_queue": "control", "task_routes": (route,)}
         with (
             mock.patch.dict(os.environ, self.environment),
             kinds.registered(),

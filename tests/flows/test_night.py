@@ -191,36 +191,14 @@ def test_a_destination_that_stays_away_fails_alone_and_the_next_night_heals_it(h
     assert_restores(house, originals_of(house, "docs"), "offsite")
 
 
-def test_one_slot_of_a_plan_makes_one_run_and_one_report(house: House) -> None:
+def test_one_id_makes_one_run_and_one_report(house: House) -> None:
     house.configure({"docs": tree(house, "docs", "docs")}, {"here": local(house)}, {"nightly": {}})
     house.worker()
-    runs = {house.start("nightly", slot="20261123") for _ in range(5)}
+    runs = {house.start("nightly", run="20261123") for _ in range(5)}
     assert len(runs) == 1
     assert house.report(runs.pop())["state"] == "done"
     assert len(house.record.runs()) == 1
     assert len(house.installation.repository("docs", "here").snapshots()) == 1
-
-
-def test_unknown_names_are_refused_at_once_with_a_clear_word(house: House) -> None:
-    house.configure({"docs": tree(house, "docs", "docs")}, {"here": local(house)}, {"nightly": {}})
-    house.worker()
-    with pytest.raises(Exception, match="there is no plan `nigthly`; known: nightly"):
-        house.start("nigthly")
-    with pytest.raises(Exception, match="there is no source `dcos`"):
-        house.start("nightly", sources=["dcos"])
-    assert house.record.runs() == []
-
-
-def test_a_single_source_is_backed_up_by_name_from_another_application(house: House) -> None:
-    house.configure({"docs": tree(house, "docs", "docs")}, {"here": local(house)})
-    house.worker()
-    with house.app() as app:
-        arguments = {"source": "docs", "run": "from-elsewhere"}
-        outcome = app.send_task("backup.docs", kwargs=arguments, queue="files").get(timeout=60)
-        assert (outcome["state"], outcome["source"]) == ("done", "docs")
-        wrong = app.send_task("backup.logs", kwargs={"source": "docs", "run": "wrong"}, queue="files").get(timeout=60)
-    assert wrong["state"] == "failed"
-    assert "backup.docs" in wrong["failure"]["message"]
 
 
 def test_logs_hold_names_and_no_secret(house: House) -> None:

@@ -8,6 +8,7 @@ from celery import Celery
 import tasks.plan
 import tasks.restore
 import tasks.tend  # noqa: F401 - for the tasks that they make
+from tasks.asked import QUEUE
 from tasks.sources import SOURCES
 from workers.pools import POOLS, pool_of, queues, route
 
@@ -68,3 +69,8 @@ def test_the_queues_of_all_pools_hold_every_queue_that_is_routed_to() -> None:
     assert queues("gpu-1", ["transfer"]) == ("transfer", "transfer.gpu-1")
     with pytest.raises(ValueError, match="there is no pool `transfers`"):
         queues("gpu-1", ["transfers"])
+
+
+def test_what_other_applications_ask_for_is_answered_where_no_key_is_held() -> None:
+    pools = [pool_of(name) for name in ("plan.start", "runs.state")]
+    assert [(pool.name, pool.keys) for pool in pools if pool] == [(QUEUE, "none")] * 2
