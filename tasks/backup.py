@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 from celery import Task, shared_task
 
+from tasks.ahead import Ahead
 from tasks.asked import QUEUE, RunId, checked, is_asked
+from tasks.destinations import Destination
 from tasks.errors import BackupError, NotFound, Refused, SettingsError, Unavailable
 from tasks.installation import Installation, current
 from tasks.outcome import Outcome
@@ -55,11 +59,24 @@ def capture(
         roots=made.roots() if isinstance(made, Rooted) else {},
     )
     with spool.attempt(source, run.id) as attempt:
-        into = installation.spool_destination(source, attempt)
         scratch = installation.spool.scratch(attempt)
-        snapshot = repository.save(made.capture(), about, into, scratch=scratch, progress=progress)
-        sealed = spool.seal(attempt, snapshot.id, reference, _outcome(snapshot).to_json())
+        with sending_ahead(installation, source, attempt, reference) as into:
+            snapshot = repository.save(made.capture(), about, into, scratch=scratch, progress=progress)
+        outcome = _outcome(snapshot)
+        outcome = replace(outcome, figures=outcome.figures | into.figures())
+        sealed = spool.seal(attempt, snapshot.id, reference, outcome.to_json())
     return Outcome.from_json(sealed.outcome)
+
+
+def sending_ahead(installation: Installation, source: str, attempt: Path, reference: str) -> Ahead:
+    """The destination for a capture's packs: its attempt's folder, which sends them on when the spool fills."""
+    others = [name for name in installation.destinations_of(source) if name != reference]
+
+    def opened(name: str) -> Destination:
+        return installation.repository(source, name, create=True).destination
+
+    into = installation.spool_destination(source, attempt)
+    return Ahead(into, installation.spool, installation.settings.spool_quota, [reference, *others], open=opened)
 
 
 def _reference(installation: Installation, source: str) -> tuple[str, Repository]:

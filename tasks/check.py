@@ -120,17 +120,18 @@ def _source(installation: Installation, name: str) -> list[Problem]:
 
 
 def _room(installation: Installation, size: int) -> list[Problem]:
-    """Whether a first capture of so many bytes fits into the spool; later ones bring only what is new."""
-    folder = installation.spool.folder
+    """Whether a first capture of so many bytes fits into the spool, whose quota is all it ever takes; later ones bring
+    only what is new."""
+    folder, quota = installation.spool.folder, installation.settings.spool_quota
     try:
         free = shutil.disk_usage(next(path for path in (folder, *folder.parents) if path.exists())).free
     except OSError:
         return []  # the spool's own check says what is wrong with it
-    if free >= size:
+    if free >= min(size, quota):
         return []
-    advice = "free some space there, or point `state` to a larger disk"
+    advice = "free some space there, point `state` to a larger disk, or lower `spool_quota`"
     what = f"it holds {size / 1e9:.1f} GB, and only {free / 1e9:.1f} GB are free for the spool at `{folder}`"
-    return [Problem(what, advice, fatal=free < size / _SHRINKS)]
+    return [Problem(what, advice, fatal=free < min(size / _SHRINKS, quota))]
 
 
 def _destination(installation: Installation, name: str) -> str:

@@ -19,6 +19,7 @@ from pydantic import (
     BeforeValidator,
     Field,
     PlainSerializer,
+    PlainValidator,
     SerializeAsAny,
     WithJsonSchema,
 )
@@ -28,6 +29,7 @@ from tasks.model import Model
 from tasks.secret import Address, SecretReference
 
 _DURATION = r"^\s*([0-9]{1,5})\s*([smhdw])\s*$"
+_SIZE = r"^\s*([0-9]{1,9})\s*([kMGT])B\s*$"
 
 
 def _duration(value: Any) -> Any:
@@ -38,6 +40,25 @@ def _duration(value: Any) -> Any:
         raise ValueError("use a number and a unit in quotes: s, m, h, d or w, such as `36h`")
     unit = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days", "w": "weeks"}[match[2]]
     return timedelta(**{unit: int(match[1])})
+
+
+class ByteCount(int):
+    """So many bytes, shown as backup.toml writes them: in the greatest unit that is exact, such as `8GB`."""
+
+    def __str__(self) -> str:
+        for power, unit in ((4, "TB"), (3, "GB"), (2, "MB")):
+            if self % 1000**power == 0:
+                return f"{self // 1000**power}{unit}"
+        return f"{-(-self // 1000)}kB"
+
+
+def _byte_count(value: Any) -> Any:
+    if isinstance(value, ByteCount):
+        return value
+    match = re.fullmatch(_SIZE, value) if isinstance(value, str) else None
+    if not match:
+        raise ValueError("use a whole number and a unit in quotes: kB, MB, GB or TB, such as `8GB`")
+    return ByteCount(int(match[1]) * 1000 ** " kMGT".index(match[2]))
 
 
 def in_short(span: timedelta) -> str:
@@ -84,6 +105,26 @@ Duration = Annotated[
     PlainSerializer(in_short, return_type=str, when_used="json"),
     WithJsonSchema({"type": "string", "pattern": _DURATION, "format": "span"}),
 ]
+Size = Annotated[
+    ByteCount,
+    PlainValidator(_byte_count),
+    PlainSerializer(str, return_type=str, when_used="json"),
+    WithJsonSchema({"type": "string", "pattern": _SIZE, "format": "size"}),
+]
+
+
+def at_least(size: str) -> AfterValidator:
+    """For a `Size` that makes no sense below."""
+    least = _byte_count(size)
+
+    def check(value: ByteCount) -> ByteCount:
+        if value < least:
+            raise ValueError(f"must be at least `{least}`")
+        return value
+
+    return AfterValidator(check)
+
+
 TimeZone = Annotated[str, AfterValidator(_timezone), WithJsonSchema({"type": "string", "format": "time-zone"})]
 Schedule = Annotated[str, AfterValidator(_schedule), WithJsonSchema({"type": "string", "format": "schedule"})]
 Name = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_-]{0,63}$")]
@@ -193,6 +234,10 @@ class Settings(Model):
 
     grace: Duration = Field(default=timedelta(days=3), gt=timedelta(0))
     """How long a prune waits between condemning stored data and deleting it: longer than your longest run."""
+
+    spool_quota: Annotated[Size, at_least("200MB")] = ByteCount(8_000_000_000)
+    """About how much the spool of one host may hold. A capture that fills it sends on what it has packed while it goes
+    on, and waits for that, so the largest source needs no more room than this."""
 
     keys: KeysSettings = KeysSettings()
     """The keys that seal the backups."""

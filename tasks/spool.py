@@ -153,6 +153,23 @@ class Spool:
         except OSError as error:
             raise _translated(error, folder) from error
 
+    def used(self) -> int:
+        """Bytes in the spool, of whatever."""
+        return _bytes_below(self.folder)
+
+    def drop_stored(self) -> int:
+        """Remove the packs of sealed captures that the destination they rely on has: others that do not take them can
+        get them from there. Returns bytes."""
+        dropped = 0
+        for folder in self._all_runs():
+            sealed = self.sealed(folder.parent.name, folder.name)
+            if sealed and (folder / f"settled-{sealed.reference}").exists():
+                for pack in (sealed.folder / sealed.source / "packs").glob("*/*"):
+                    with suppress(FileNotFoundError):
+                        dropped += pack.stat().st_size
+                        pack.unlink()
+        return dropped
+
     def discard(self, folder: Path) -> None:
         """Remove a run's folder or an attempt: at once out of sight, then for good."""
         trash = self.folder / f"{_TRASH}{secrets.token_hex(6)}"
@@ -186,6 +203,18 @@ class Spool:
 
     def _run(self, source: str, run: str) -> Path:
         return self.folder / source / check_run(run)
+
+
+def _bytes_below(folder: Path | str) -> int:
+    found = 0
+    with suppress(FileNotFoundError, NotADirectoryError), os.scandir(folder) as entries:
+        for entry in entries:
+            if entry.is_dir(follow_symlinks=False):
+                found += _bytes_below(entry.path)
+            else:
+                with suppress(FileNotFoundError):  # what another process has just removed
+                    found += entry.stat(follow_symlinks=False).st_size
+    return found
 
 
 def _make(folder: Path) -> None:

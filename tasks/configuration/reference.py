@@ -14,7 +14,15 @@ from pydantic import BaseModel
 
 from tasks.configuration.kinds import destination_kinds, source_kinds
 from tasks.model import Model
-from tasks.settings import DestinationSettings, KeysSettings, PlanSettings, Settings, SourceSettings, in_short
+from tasks.settings import (
+    ByteCount,
+    DestinationSettings,
+    KeysSettings,
+    PlanSettings,
+    Settings,
+    SourceSettings,
+    in_short,
+)
 
 WIDTH = 110
 
@@ -23,6 +31,7 @@ _FORMATS = {
     "secret": "`env:NAME` or `file:PATH`",
     "address": "a URL without a password in it, or `env:NAME` or `file:PATH`",
     "span": "a duration such as `36h`",
+    "size": "a size such as `8GB`",
     "schedule": "five fields such as `30 1 * * *`",
     "time-zone": "a time zone such as `Europe/Berlin`",
 }
@@ -61,6 +70,8 @@ def toml(value: Any) -> str | None:
         return None
     if isinstance(value, bool):
         return "true" if value else "false"
+    if isinstance(value, ByteCount):
+        return toml(str(value))
     if isinstance(value, (int, float)):
         return str(value)
     if isinstance(value, timedelta):

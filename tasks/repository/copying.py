@@ -47,8 +47,11 @@ def copy(
     objects = _index_objects(here, {index.pack(pack).origin for pack in wanted})
     total = sum(index.pack(pack).size for pack in wanted)
     sent = 0
+    sizes = to.listed_packs()
     for pack in sorted(wanted):
-        _put_pack(index.pack(pack), here, to)
+        # What is listed was sent ahead of its index, perhaps by a capture that needed the room.
+        if sizes.get(pack) != index.pack(pack).size:
+            _put_pack(index.pack(pack), here, to)
         sent += index.pack(pack).size
         if progress:
             progress({"done_bytes": sent, "total_bytes": total, "items": 0})

@@ -84,10 +84,14 @@ class Repository(Inventory):
             # A second index for looking up only: blocks are read from here, not from `into`.
             known = index.copy()
             waiting = Repository(into, self.source, self.writer)
-            for origin in waiting.index_names():
+            origins = waiting.index_names()
+            # Some may have been sent on already.
+            there = waiting.listed_packs() | self.listed_packs() if origins else {}
+            for origin in origins:
                 for pack in waiting.index_object(origin):
-                    known.add(pack, origin)
-                    made.append(pack.name)
+                    if there.get(pack.name) == pack.size:
+                        known.add(pack, origin)
+                        made.append(pack.name)
         last = max(self.readable_snapshots(), key=lambda snapshot: snapshot.started, default=None)
         blocks = Blocks(self.destination, index, self.keys)
         previous = Items(blocks, last.level, bytes.fromhex(last.content)) if last else Items(blocks, 0, b"")

@@ -81,10 +81,13 @@ class House:
         self._client: redis.Redis = connect(broker.url)
         self.record = Record(self._client)
 
-    def configure(self, sources: Tables, destinations: Tables, plans: Tables | None = None) -> None:
+    def configure(
+        self, sources: Tables, destinations: Tables, plans: Tables | None = None, *, quota: str = "8GB"
+    ) -> None:
         """Write backup.toml and the keys, and make the folders of its destinations."""
         tables: dict[str, Tables] = {"sources": sources, "destinations": destinations, "plans": plans or {}}
-        text = 'state = "state"\n[keys]\nfolder = "keys"\npassphrase = "file:keys/passphrase"\n'
+        text = f'state = "state"\nspool_quota = "{quota}"\n'
+        text += '[keys]\nfolder = "keys"\npassphrase = "file:keys/passphrase"\n'
         for noun, named in tables.items():
             for name, options in named.items():
                 text += f"[{noun}.{name}]\n" + "".join(f"{key} = {_toml(value)}\n" for key, value in options.items())

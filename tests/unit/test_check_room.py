@@ -1,4 +1,4 @@
-"""Whether a first capture fits into the spool is said before the night."""
+"""Whether a first capture, or the spool's quota of it, fits into the spool is said before the night."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from tasks.sources.source import Problem
 
 
 class Large:
-    """A source of 80 GB."""
+    """A source of 20 GB."""
 
     kind: ClassVar[str] = "large"
     Settings: ClassVar[type[SourceSettings]] = SourceSettings
@@ -29,7 +29,7 @@ class Large:
         return []
 
     def measure(self) -> int:
-        return 80_000_000_000
+        return 20_000_000_000
 
 
 class Usage(NamedTuple):
@@ -38,7 +38,7 @@ class Usage(NamedTuple):
     free: int
 
 
-@pytest.mark.parametrize(("free", "state"), [(81, "good"), (79, "weak"), (11, "weak"), (9, "bad")])
+@pytest.mark.parametrize(("free", "state"), [(9, "good"), (7, "weak"), (3, "weak"), (2, "bad")])
 def test_a_spool_that_is_too_small_for_a_source_is_found(
     free: int, state: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -49,5 +49,5 @@ def test_a_spool_that_is_too_small_for_a_source_is_found(
         (found,) = [finding for finding in check(installation) if finding.what == "source big"]
     assert found.state == state
     if state != "good":
-        assert f"it holds 80.0 GB, and only {free}.0 GB are free" in found.says
+        assert f"it holds 20.0 GB, and only {free}.0 GB are free" in found.says
         assert "`state`" in found.advice

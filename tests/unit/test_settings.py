@@ -206,3 +206,17 @@ def test_an_address_holds_no_password_and_is_a_url(url: object) -> None:
     with pytest.raises(ValidationError) as raised:
         Server.model_validate({"url": url})
     assert "hunter2" not in str(raised.value)
+
+
+@pytest.mark.parametrize(("text", "count"), [("500MB", 500_000_000), (" 8 GB ", 8_000_000_000), ("1TB", 10**12)])
+def test_a_size_is_a_number_and_a_unit_and_is_shown_so(text: str, count: int) -> None:
+    settings = Settings(destinations={}, sources={}, spool_quota=text)  # type: ignore[arg-type]  # as TOML has it
+    assert settings.spool_quota == count
+    assert str(settings.spool_quota) == text.replace(" ", "")
+    assert f'"spool_quota":"{text.replace(" ", "")}"' in settings.model_dump_json()
+
+
+@pytest.mark.parametrize(("text", "why"), [("8", "such as `8GB`"), (8, "such as `8GB`"), ("9MB", "at least `200MB`")])
+def test_a_size_that_is_none_or_is_too_small_is_refused(text: object, why: str) -> None:
+    with pytest.raises(ValidationError, match=why):
+        Settings(destinations={}, sources={}, spool_quota=text)  # type: ignore[arg-type]
