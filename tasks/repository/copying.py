@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import mmap
 import os
-from collections.abc import Callable, Iterable
+from collections import Counter
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 
 from blake3 import blake3
 
-from tasks.destinations.destination import Data, whole
+from tasks.destinations.destination import Data, Destination, OnDisk, whole
 from tasks.destinations.file_errors import explained
 from tasks.errors import Condemned, Damaged, Exists, Missing, Refused, Unavailable
 from tasks.repository.blocks import Blocks
 from tasks.repository.condemned import doomed_packs, doubts, lift
+from tasks.repository.flights import fly
 from tasks.repository.index import Index, IndexedPack
 from tasks.repository.inventory import Inventory
 from tasks.repository.numbers import numpy
@@ -22,55 +24,94 @@ from tasks.repository.pack import NAME, SealedPack, footer_of, object_name
 from tasks.repository.packing import put_index
 from tasks.repository.references import References
 
+Progress = Callable[[dict[str, float]], None]
 
-def copy(
-    here: Inventory,
-    snapshot_id: str,
-    to: Inventory,
-    progress: Callable[[dict[str, float]], None] | None = None,
-) -> dict[str, float]:
-    """Idempotent: what is there is not sent again. Returns `packs`, `sent_bytes`. What a verify found damaged over
-    there is replaced as far as it is whole here. Raises `Condemned` where chunks are only in packs that a prune may
-    delete soon: the source must be captured again. Raises `Damaged`, `Unavailable`."""
-    name = f"snapshots/{snapshot_id}"
+
+class Copying:
+    """From one repository to another: what both are known to hold is read once, for any number of snapshots. What a
+    verify found damaged over there is replaced first, as far as it is whole here. Raises `Damaged`, `Unavailable`."""
+
+    def __init__(self, here: Inventory, to: Inventory, progress: Progress | None = None) -> None:
+        self._here, self._to, self._progress = here, to, progress
+        self._index = here.sound_index()
+        self._blocks = Blocks(here.destination, self._index, here.keys)
+        heal(here, to, self._index)
+        self._doomed, self._left_before = doomed_packs(to.destination, to.keys, to.clock())
+        self._there = to.sound_index(without=self._doomed)
+        self._sizes = to.listed_packs()
+
+    def bring(self, snapshot_id: str) -> dict[str, float]:
+        """Packs, several at once; then the index that names them; then the snapshot. Idempotent: what is there is not
+        sent again. Returns `packs`, `sent_bytes`. Raises `Condemned` where chunks are only in packs that a prune may
+        delete soon: the source must be captured again."""
+        here, to = self._here, self._to
+        references = References(self._blocks).follow([here.snapshot(snapshot_id)])
+        if references.findings:
+            raise Condemned(f"snapshot `{snapshot_id}` relies on chunks that were lost meanwhile; back up again")
+        wanted, relied = _sort_out(self._index, self._there, references)
+        sent = self._send(wanted)
+        # The last look: whoever condemns a pack from now on, or comes to delete one that was condemned lately, will see
+        # this snapshot.
+        doomed, orphans = doomed_packs(to.destination, to.keys, to.clock())
+        if doomed & (relied | wanted):
+            raise Condemned(
+                f"a prune condemned packs that snapshot `{snapshot_id}` relies on; prune, and back up again"
+            )
+        if (orphans | self._left_before) & wanted or not to.listed_packs().keys() >= relied | wanted:
+            # They have an index now, so that a prune that begins from now on leaves them alone.
+            raise Unavailable(f"a prune may be deleting what an earlier copy of `{snapshot_id}` had left; try again")
+        name = f"snapshots/{snapshot_id}"
+        _put_same(to, name, here.destination.get(name))
+        return {"packs": len(wanted), "sent_bytes": sent}
+
+    def _send(self, wanted: set[bytes]) -> int:
+        """Each index object follows as soon as all that is wanted of its packs is there, so that a long copy that is
+        cut off goes on from there. Returns bytes."""
+        index, done, sent = self._index, 0, 0
+        packs = sorted((index.pack(pack) for pack in wanted), key=lambda pack: (pack.origin, pack.name))
+        # All of them first: one that can't be read must not be noticed after hours of sending.
+        objects = {origin: self._here.index_object(origin) for origin in {pack.origin for pack in packs}}
+        total, left = sum(pack.size for pack in packs), Counter(pack.origin for pack in packs)
+
+        def send(pack: IndexedPack) -> bool:
+            # What is listed was sent before: by a copy that was cut off, or by a capture that needed the room.
+            if self._sizes.get(pack.name) == pack.size and _is_durable(self._to.destination, object_name(pack.name)):
+                return False
+            _put_pack(pack, self._here, self._to)
+            return True
+
+        def landed(pack: IndexedPack, was_sent: bool) -> None:
+            nonlocal done, sent
+            done += pack.size
+            sent += pack.size * was_sent
+            left[pack.origin] -= 1
+            if not left[pack.origin]:
+                self._name_there(pack.origin, objects.pop(pack.origin), wanted)
+
+        def look() -> None:
+            if self._progress:
+                self._progress({"done_bytes": done, "total_bytes": total, "items": 0})
+
+        fly(send, packs, landed, look)
+        return sent
+
+    def _name_there(self, origin: str, packs: list[SealedPack], wanted: set[bytes]) -> None:
+        # Of a pack that two index objects name, only one of them says that it is there now.
+        chosen = [pack for pack in packs if pack.name in wanted and self._index.pack(pack.name).origin == origin]
+        if len(chosen) == len(packs):
+            _put_same(self._to, origin, self._here.destination.get(origin))
+            name = origin
+        else:
+            name = put_index(self._to.destination, self._to.keys, chosen)
+        for pack in chosen:
+            self._there.add(pack, name)
+
+
+def copy(here: Inventory, snapshot_id: str, to: Inventory, progress: Progress | None = None) -> dict[str, float]:
+    """One snapshot, as `Copying.bring` does; where it is listed already, nothing is read or sent."""
     if snapshot_id in to.snapshot_ids():
         return {"packs": 0, "sent_bytes": 0}
-    snapshot = here.snapshot(snapshot_id)
-    index = here.sound_index()
-    references = References(Blocks(here.destination, index, here.keys)).follow([snapshot])
-    if references.findings:
-        raise Condemned(f"snapshot `{snapshot_id}` relies on chunks that were lost meanwhile; back up again")
-    heal(here, to, index)
-    doomed, left_before = doomed_packs(to.destination, to.keys, to.clock())
-    there = to.sound_index(without=doomed)
-    wanted, relied = _sort_out(index, there, references)
-    objects = _index_objects(here, {index.pack(pack).origin for pack in wanted})
-    total = sum(index.pack(pack).size for pack in wanted)
-    sent = 0
-    sizes = to.listed_packs()
-    for pack in sorted(wanted):
-        # What is listed was sent ahead of its index, perhaps by a capture that needed the room.
-        if sizes.get(pack) != index.pack(pack).size:
-            _put_pack(index.pack(pack), here, to)
-        sent += index.pack(pack).size
-        if progress:
-            progress({"done_bytes": sent, "total_bytes": total, "items": 0})
-    for origin, packs in objects.items():
-        chosen = [pack for pack in packs if pack.name in wanted]
-        if len(chosen) == len(packs):
-            _put_same(to, origin, here.destination.get(origin))
-        else:
-            put_index(to.destination, to.keys, chosen)
-    # The last look: whoever condemns a pack from now on, or comes to delete one that was condemned lately, will see
-    # this snapshot.
-    doomed, orphans = doomed_packs(to.destination, to.keys, to.clock())
-    if doomed & (relied | wanted):
-        raise Condemned(f"a prune condemned packs that snapshot `{snapshot_id}` relies on; prune, and back up again")
-    if (orphans | left_before) & wanted or not to.listed_packs().keys() >= relied | wanted:
-        # They have an index now, so that a prune that begins from now on leaves them alone.
-        raise Unavailable(f"a prune may be deleting what an earlier copy of `{snapshot_id}` had left; try again")
-    _put_same(to, name, here.destination.get(name))
-    return {"packs": len(wanted), "sent_bytes": sent}
+    return Copying(here, to, progress).bring(snapshot_id)
 
 
 def _sort_out(index: Index, there: Index, references: References) -> tuple[set[bytes], set[bytes]]:
@@ -82,35 +123,59 @@ def _sort_out(index: Index, there: Index, references: References) -> tuple[set[b
     return missing, relied
 
 
-def _index_objects(here: Inventory, origins: Iterable[str]) -> dict[str, list[SealedPack]]:
-    return {origin: here.index_object(origin) for origin in origins}
-
-
 def heal(here: Inventory, to: Inventory, index: Index) -> int:
     """Replace packs that a verify found damaged at `to` by those that `index` names here, and also those of a wrong
     size. Returns how many."""
-    healed = set()
+    healed = set[bytes]()
     sizes = to.listed_packs()
     resized = {pack.name for pack in index.packs if sizes.get(pack.name, pack.size) != pack.size}
-    for pack in doubts(to.destination, to.keys).damaged | resized:
-        if pack not in index:
-            continue
-        try:
-            data = _whole_pack(index.pack(pack), here)
-        except (Damaged, Missing):
-            continue
-        try:
-            with suppress(Missing):
-                to.destination.delete(object_name(pack))
-        except Refused:
-            # A writer that may not delete: what was damaged is stored again under other names instead.
-            break
-        with suppress(Exists):
-            to.destination.put(object_name(pack), data)
-        healed.add(pack)
+    wrong = sorted(pack for pack in doubts(to.destination, to.keys).damaged | resized if pack in index)
+
+    def landed(pack: bytes, whole: bool) -> None:
+        if whole:
+            healed.add(pack)
+
+    # A writer that may not delete: what was damaged is stored again under other names instead.
+    with suppress(_MayNotDelete):
+        fly(lambda pack: _replace_pack(index.pack(pack), here, to), wrong, landed)
     if healed:
         lift(to.destination, to.keys, healed)
     return len(healed)
+
+
+class _MayNotDelete(Exception):
+    """What is there can't be replaced."""
+
+
+def _replace_pack(pack: IndexedPack, here: Inventory, to: Inventory) -> bool:
+    """False where it is not whole here either. Raises `_MayNotDelete`."""
+    name = object_name(pack.name)
+    try:
+        data = _whole_pack(pack, here)
+    except (Damaged, Missing):
+        return False
+    try:
+        with suppress(Missing):
+            to.destination.delete(name)
+    except Refused as error:
+        raise _MayNotDelete from error
+    with suppress(Exists):
+        to.destination.put(name, data)
+    return True
+
+
+def _is_durable(destination: Destination, name: str) -> bool:
+    """Of an object that was listed. A file may be seen in a folder before that would survive a loss of power: putting
+    it by its own name sees to that, and finds it there."""
+    path = destination.path_of(name) if isinstance(destination, OnDisk) else None
+    try:
+        if path:
+            destination.put(name, path)
+    except Missing:
+        return False
+    except Exists:
+        pass
+    return True
 
 
 def _put_pack(pack: IndexedPack, here: Inventory, to: Inventory) -> None:

@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
+import threading
+import time
+from collections.abc import Iterator
 from datetime import timedelta
 from pathlib import Path
 
 import pytest
 
-from tasks.errors import Condemned
-from tests.repositories import START, packs, restored, save
+from tasks.destinations import Data, Destination, Listed
+from tasks.errors import Condemned, Unavailable
+from tasks.repository import Repository, pack, packing
+from tasks.repository.copying import Copying
+from tasks.repository.flights import AT_ONCE
+from tests.repositories import START, keys, packs, restored, save
 from tests.unit.repository.house import FIRST, GRACE, MIB, SECOND, House, assert_holds, day, noise, opened
 
 
@@ -142,3 +149,98 @@ def test_save_into_a_destination_directly_and_into_a_spool_agree(house: House) -
     spooled = house.night(FIRST, 0, house.second, reference=house.second)
     assert direct.content == spooled.content
     assert restored(house.first, direct) == restored(house.second, spooled)
+
+
+@pytest.fixture
+def small_packs(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(pack, "TARGET", MIB)
+    monkeypatch.setattr(packing, "_PACKS_AN_INDEX", 3)
+
+
+@pytest.mark.usefixtures("small_packs")
+def test_packs_go_up_four_at_once_and_nothing_names_one_that_is_not_there(house: House) -> None:
+    files = {b"%02d" % at: noise(at, MIB) for at in range(12)}
+    spooled, snapshot = house.capture(files, 0)
+    watched = Crowded(house.second.destination)
+    told: list[dict[str, float]] = []
+    sent = spooled.copy(snapshot.id, Repository.open(watched, keys().writer), told.append)
+    assert sent["packs"] == len(packs(house.second)) >= 8
+    assert watched.most == AT_ONCE
+    assert watched.too_early == [], "an index came before a pack that it names"
+    assert watched.order[-1] == "snapshots"
+    done = [figures["done_bytes"] for figures in told]
+    assert done == sorted(done)
+    assert done[-1] == told[-1]["total_bytes"] == sent["sent_bytes"] == sum(house.second.listed_packs().values())
+    assert_holds(house.second, snapshot, files)
+
+
+@pytest.mark.usefixtures("small_packs")
+def test_a_long_copy_that_is_cut_off_has_named_what_it_brought(house: House) -> None:
+    """Each 64 packs have an index of their own: what came of the earlier ones is not even read again."""
+    files = {b"%02d" % at: noise(at, MIB) for at in range(20)}
+    snapshot = house.night(files, 0, house.first)
+    first, *more = house.first.index_names()
+    assert more
+    brought = len(house.first.index_object(first)) + AT_ONCE
+    cut = Crowded(house.second.destination, most_packs=brought)
+    with pytest.raises(Unavailable):
+        house.first.copy(snapshot.id, Repository.open(cut, keys().writer))
+    named = len(house.second.sound_index().packs)
+    assert len(house.first.index_object(first)) <= named <= len(packs(house.second)) <= brought
+    assert house.second.check("items").good
+    assert house.second.snapshot_ids() == []
+    again = house.first.copy(snapshot.id, house.second)
+    assert again["packs"] == len(packs(house.first)) - named
+    assert_holds(house.second, snapshot, files)
+
+
+def test_the_history_goes_over_with_one_look_at_either_side(house: House) -> None:
+    files, nights = dict(FIRST), []
+    for night in range(4):
+        files[b"new-%d" % night] = noise(night + 10, 100_000)
+        nights.append((house.night(files, night, house.first), dict(files)))
+    copying = Copying(house.first, house.second)
+    for snapshot, _ in nights:
+        copying.bring(snapshot.id)
+    for snapshot, held in nights:
+        assert_holds(house.second, snapshot, held)
+    assert packs(house.first) == packs(house.second)
+    assert house.first.index_names() == house.second.index_names(), "nothing was named twice"
+
+
+class Crowded:
+    """Notes how many packs are put at once, and in which order what came to be there. After `most_packs` no more."""
+
+    def __init__(self, inner: Destination, most_packs: int = 1000) -> None:
+        self._inner, self._most_packs = inner, most_packs
+        self._lock = threading.Lock()
+        self._now = self._begun = 0
+        self.most, self.order, self.too_early = 0, list[str](), list[str]()
+
+    def put(self, name: str, data: Data) -> None:
+        pack = name.startswith("packs/")
+        with self._lock:
+            self._now += pack
+            self._begun += pack
+            self.most = max(self.most, self._now)
+            if pack and self._begun > self._most_packs:
+                raise Unavailable("the network is gone")
+        if pack:
+            time.sleep(0.05)
+        self._inner.put(name, data)
+        if name.startswith("index/"):
+            seen = Repository.open(self._inner, keys().writer)
+            there = seen.listed_packs()
+            self.too_early += [each.name.hex() for each in seen.index_object(name) if each.name not in there]
+        with self._lock:
+            self._now -= pack
+            self.order.append(name.partition("/")[0])
+
+    def get(self, name: str, offset: int = 0, length: int | None = None) -> bytes:
+        return self._inner.get(name, offset, length)
+
+    def list(self, prefix: str = "") -> Iterator[Listed]:
+        return self._inner.list(prefix)
+
+    def delete(self, name: str) -> None:
+        self._inner.delete(name)

@@ -1,0 +1,82 @@
+"""Several packs at once: never more than may be held, and nothing is begun once something has failed."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Iterator
+
+import pytest
+
+from tasks.errors import Unavailable
+from tasks.repository.flights import AT_ONCE, fly
+
+
+def test_as_many_fly_as_may_and_no_more_are_even_taken_from_the_list() -> None:
+    lock, flying, most, taken = threading.Lock(), 0, 0, 0
+    landed: list[tuple[int, int]] = []
+
+    def packs() -> Iterator[int]:
+        nonlocal taken
+        for number in range(40):
+            taken += 1
+            yield number
+
+    def work(number: int) -> int:
+        nonlocal flying, most
+        with lock:
+            flying += 1
+            most = max(most, flying)
+            assert taken <= len(landed) + 2 * AT_ONCE
+        time.sleep(0.01)
+        with lock:
+            flying -= 1
+        return number * 2
+
+    fly(work, packs(), lambda number, result: landed.append((number, result)))
+    assert sorted(landed) == [(number, number * 2) for number in range(40)]
+    assert most == AT_ONCE
+
+
+def test_the_first_error_is_raised_after_those_under_way_have_ended_and_none_was_begun() -> None:
+    begun, ended, landed = list[int](), list[int](), list[int]()
+    slow = threading.Event()
+
+    def work(number: int) -> None:
+        begun.append(number)
+        if number == 2:
+            threading.Timer(0.1, slow.set).start()
+            raise Unavailable("the network is gone")
+        slow.wait(5)
+        ended.append(number)
+
+    with pytest.raises(Unavailable, match="the network is gone"):
+        fly(work, range(100), lambda number, _: landed.append(number))
+    assert sorted(begun) == list(range(AT_ONCE))
+    assert sorted(ended) == [number for number in begun if number != 2]
+    assert landed == []
+
+
+def test_whoever_watches_may_stop_it_also_while_nothing_lands(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A step whose lease was lost must not go on until its next pack is through."""
+    monkeypatch.setattr("tasks.repository.flights._LOOK_SECONDS", 0.02)
+    release, begun = threading.Event(), list[int]()
+
+    def work(number: int) -> None:
+        begun.append(number)
+        release.wait(5)
+
+    class Stop(Exception):
+        pass
+
+    def look() -> None:
+        release.set()
+        raise Stop
+
+    with pytest.raises(Stop):
+        fly(work, range(100), lambda number, _: None, look)
+    assert len(begun) == AT_ONCE
+
+
+def test_nothing_to_do_is_done_at_once() -> None:
+    fly(lambda number: number, [], lambda number, _: pytest.fail("nothing was there"))
