@@ -165,7 +165,9 @@ class Azure:
             return Refused(f"{self._where} does not let these credentials {verb} `{name}` ({code or status})")
         if status == 507 or code == "AccountLimitExceeded":
             return NoSpace(f"no room to {verb} `{name}` in {self._where} ({code or status}): raise the quota")
-        if status in (408, 409, 429) or status >= 500 or code in ("Md5Mismatch", "Crc64Mismatch"):
+        # Azurite has another code for it.
+        wrong = code in ("Md5Mismatch", "Crc64Mismatch") or "contentMD5" in str(error.message)
+        if status in (408, 409, 429) or status >= 500 or wrong:
             return Unavailable(f"{what} now ({code or status})")
         return Refused(f"{what} ({code or status})")
 

@@ -10,14 +10,16 @@ from typing import Any, ClassVar, Literal
 
 from pydantic import Field, model_validator
 
-from tasks.destinations.body import body_of, digest
+from tasks.destinations.body import Body, body_of, digest
 from tasks.destinations.destination import Data, Listed, check_name, check_prefix, check_range
+from tasks.destinations.gcs_session import Sessions
 from tasks.destinations.pace import Pace
 from tasks.destinations.per_process import PerProcess
 from tasks.destinations.remote import DIGEST, MIB, Endpoint, RemoteSettings, bounds, checked, total_of
 from tasks.errors import BackupError, Damaged, Exists, Missing, NoStore, Refused, SettingsError, Unavailable
 
-_PART_BYTES = 8 * MIB
+_SESSION_BYTES = 8 * MIB
+"""What is larger goes up in a session: it costs one request more."""
 _RIGHTS = {
     "store": "storage.objects.create",
     "read": "storage.objects.get",
@@ -56,8 +58,8 @@ class GcsSettings(RemoteSettings):
 
 class Gcs:
     """Create-only by `ifGenerationMatch=0`. The service checks each upload by its CRC32C; whole reads are checked by
-    it, and by a digest kept beside the object. What is larger than 8 MiB goes up in parts, which nobody sees before the
-    last one and which the service drops after a week."""
+    it, and by a digest kept beside the object. What is larger than 8 MiB, as packs are, goes on where the connection
+    broke; nobody sees any of it before all is there, and the service drops after a week what never came to its end."""
 
     Settings: ClassVar[type[GcsSettings]] = GcsSettings
 
@@ -65,25 +67,49 @@ class Gcs:
         self._settings = settings
         self._bucket = PerProcess(self._connect)
         self._where = f"GCS bucket `{settings.bucket}`" + (f" at {settings.endpoint}" if settings.endpoint else "")
+        self._sessions = PerProcess(Sessions)
         self._times = (settings.connect_timeout.total_seconds(), settings.read_timeout.total_seconds())
 
     def put(self, name: str, data: Data) -> None:
         check_name(name)
         with body_of(data) as body, self._explained("store", name):
-            blob = self._bucket().blob(name, chunk_size=_PART_BYTES)
+            checksum = _crc32c(body.view)
+            blob = self._bucket().blob(name)
             blob.metadata = {DIGEST: body.digest}
-            blob.crc32c = _crc32c(body.view)
-            blob.upload_from_file(
-                body,
-                size=len(body),
+            blob.crc32c = checksum
+            stored = self._send_in_a_session if len(body) > _SESSION_BYTES else self._send_at_once
+            if stored(blob, body) != checksum:
+                raise Unavailable(f"`{name}` arrived damaged at {self._where}")
+
+    def _send_at_once(self, blob: Any, body: Body) -> str:
+        """The checksum that the service made of it."""
+        blob.upload_from_file(
+            body,
+            size=len(body),
+            content_type="application/octet-stream",
+            if_generation_match=0,
+            checksum="crc32c",
+            timeout=self._times,
+            retry=None,
+        )
+        return str(blob.crc32c)
+
+    def _send_in_a_session(self, blob: Any, body: Body) -> str:
+        def begin() -> str:
+            url: str = blob.create_resumable_upload_session(
                 content_type="application/octet-stream",
+                size=len(body),
                 if_generation_match=0,
-                checksum="crc32c",
+                checksum=None,
                 timeout=self._times,
                 retry=None,
             )
-            if blob.crc32c != _crc32c(body.view):
-                raise Unavailable(f"`{name}` arrived damaged at {self._where}")
+            return url
+
+        answer = self._sessions().send(self._session(), blob.name, body, begin, timeout=self._times)
+        if answer.status_code not in (200, 201):
+            raise self._answered(answer.status_code, answer.text, "store", blob.name)
+        return str(answer.json().get("crc32c"))
 
     def get(self, name: str, offset: int = 0, length: int | None = None) -> bytes:
         check_name(name)

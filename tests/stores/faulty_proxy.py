@@ -28,23 +28,40 @@ FAULTS = [
 ]
 
 
+LARGE = 1 << 20
+
+
 class FaultyProxy:
-    """Each request meets a fault with `rate`, but no more than `patience` in a row do."""
+    """Each request meets a fault with `rate`, but no more than `patience` in a row do. Those in `coming` come first, to
+    large bodies only, at the place in them, from 0 to 1, that stands beside each. `received` counts the bytes of all
+    bodies that came from clients."""
 
     def __init__(self, upstream: str, stall_seconds: float) -> None:
         parts = urlsplit(upstream)
         self.upstream = (str(parts.hostname), int(parts.port or 80))
         self.stall_seconds = stall_seconds
         self.happened: list[str] = []
+        self.received = 0
+        self.coming: list[tuple[str, float]] = []
         self._lock = threading.Lock()
         self.schedule(0, 0)
+
+    def count(self, body: bytes) -> bytes:
+        with self._lock:
+            self.received += len(body)
+        return body
 
     def schedule(self, seed: int, rate: float, patience: int = 3) -> None:
         self._chance, self._rate, self._patience, self._in_a_row = random.Random(seed), rate, patience, 0
 
-    def draw(self) -> tuple[str, float]:
-        """A fault, "" for none, and where in the body it strikes."""
+    def draw(self, length: int) -> tuple[str, float]:
+        """A fault, "" for none, and where it strikes in a body of so many bytes."""
         with self._lock:
+            if self.coming:
+                if length < LARGE:
+                    return "", 0
+                self.happened.append(self.coming[0][0])
+                return self.coming.pop(0)
             place = self._chance.random()
             if self._chance.random() >= self._rate or self._in_a_row >= self._patience:
                 self._in_a_row = 0
@@ -64,15 +81,15 @@ class _Handler(BaseHTTPRequestHandler):
         """Nobody reads it."""
 
     def _do(self) -> None:
-        fault, place = self.proxy.draw()
         length = int(self.headers.get("Content-Length") or 0)
+        fault, place = self.proxy.draw(length)
         if self.headers.get("Expect", "").lower() == "100-continue":
             self.close_connection = True
         if fault == "reset in the request":
-            self.rfile.read(int(length * place))
+            self._forward_start(self.proxy.count(self.rfile.read(int(length * place))))
             self._reset()
             return
-        body = self.rfile.read(length)
+        body = self.proxy.count(self.rfile.read(length))
         if fault in ("500", "503", "429"):
             self._answer(int(fault), [("Content-Length", "0")], b"")
             return
@@ -98,14 +115,25 @@ class _Handler(BaseHTTPRequestHandler):
 
     do_GET = do_POST = do_PUT = do_DELETE = do_HEAD = _do  # noqa: N815 - the names that http.server looks for
 
+    def _forward_start(self, start: bytes) -> None:
+        """The server sees what came until then, and then nobody any more."""
+        connection = http.client.HTTPConnection(*self.proxy.upstream, timeout=30)
+        try:
+            self._request(connection, start)
+        finally:
+            connection.close()
+
+    def _request(self, connection: http.client.HTTPConnection, body: bytes) -> None:
+        connection.putrequest(self.command, self.path, skip_host=True, skip_accept_encoding=True)
+        for name, value in self.headers.items():
+            if name.lower() not in ("connection", "expect"):
+                connection.putheader(name, value)
+        connection.endheaders(body)
+
     def _forward(self, body: bytes) -> tuple[int, list[tuple[str, str]], bytes]:
         connection = http.client.HTTPConnection(*self.proxy.upstream, timeout=30)
         try:
-            connection.putrequest(self.command, self.path, skip_host=True, skip_accept_encoding=True)
-            for name, value in self.headers.items():
-                if name.lower() not in ("connection", "expect"):
-                    connection.putheader(name, value)
-            connection.endheaders(body)
+            self._request(connection, body)
             answer = connection.getresponse()
             content = answer.read()
             left_out = ("connection", "transfer-encoding", "keep-alive")

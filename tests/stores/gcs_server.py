@@ -16,6 +16,8 @@ from urllib.parse import parse_qs, unquote, urlsplit
 import google_crc32c
 
 PAGE = 500
+STEP = 256 << 10
+"""What came of a part that breaks off is kept in steps of so many bytes."""
 
 
 @dataclass
@@ -38,6 +40,9 @@ class Upload:
     resource: dict[str, Any]
     create_only: bool
     content: bytearray = field(default_factory=bytearray)
+    request: int = 0
+    """The latest: what an older one still sends is ignored."""
+    stored: Stored | None = None
 
 
 class Refusal(Exception):
@@ -108,13 +113,16 @@ class Handler(BaseHTTPRequestHandler):
 
     def _do(self) -> None:
         length = int(self.headers.get("Content-Length") or 0)
-        body = self.rfile.read(length) if length else b""
-        if len(body) < length:
-            self.close_connection = True
-            return
         url = urlsplit(self.path)
         query = {name: values[0] for name, values in parse_qs(url.query, keep_blank_values=True).items()}
         try:
+            if self.command == "PUT" and "upload_id" in query:
+                self._part(query["upload_id"], length)
+                return
+            body = self.rfile.read(length) if length else b""
+            if len(body) < length:
+                self.close_connection = True
+                return
             self._route(url.path, query, body)
         except Refusal as refusal:
             told = {"error": {"code": refusal.status, "message": str(refusal)}}
@@ -129,10 +137,7 @@ class Handler(BaseHTTPRequestHandler):
             STORE.buckets.setdefault(json.loads(body)["name"], {})
             self._json(json.loads(body))
         elif match := re.fullmatch(r"/upload/storage/v1/b/([^/]+)/o", path):
-            if "upload_id" in query:
-                self._part(query["upload_id"], body)
-            else:
-                self._upload(unquote(match[1]), query, body)
+            self._upload(unquote(match[1]), query, body)
         elif match := re.fullmatch(r"/storage/v1/b/([^/]+)/o", path):
             self._list(unquote(match[1]), query)
         elif match := re.fullmatch(r"(?:/download)?/storage/v1/b/([^/]+)/o/([^/]+)", path):
@@ -168,26 +173,48 @@ class Handler(BaseHTTPRequestHandler):
         if create_only and upload.name in STORE.bucket(bucket):
             raise Refusal(412, "At least one of the pre-conditions you specified did not hold.")
         with STORE.lock:
-            key = f"upload-{len(STORE.uploads)}"
+            STORE.generation += 1
+            key = f"upload-{STORE.generation}"
             STORE.uploads[key] = upload
         host = self.headers["Host"]
         place = f"http://{host}/upload/storage/v1/b/{bucket}/o?uploadType=resumable&upload_id={key}"
         self._answer(200, b"", {"Location": place})
 
-    def _part(self, key: str, body: bytes) -> None:
+    def _part(self, key: str, length: int) -> None:
+        """The rest of an object or some of it, taken in while it comes; or, without a body, the question how much of
+        it is there."""
         upload = STORE.uploads.get(key)
         if upload is None:
+            self.close_connection = True
             raise Refusal(404, "no such upload")
         span = re.fullmatch(r"bytes (?:(\d+)-(\d+)|\*)/(\d+|\*)", self.headers.get("Content-Range", ""))
-        if span and span[1]:
-            if int(span[1]) != len(upload.content):
+        with STORE.lock:
+            upload.request += 1
+            own = upload.request
+            if span and span[1] and int(span[1]) != len(upload.content):
+                self.close_connection = True
                 raise Refusal(503, "the part does not follow what was received")
-            upload.content += body
-        elif not span:
-            upload.content += body
-        if not span or (span[3] != "*" and len(upload.content) == int(span[3])):
-            stored = STORE.create(upload)
-            self._json(described(upload.bucket, upload.name, stored))
+        while length:
+            piece = self.rfile.read(min(STEP, length))
+            last = len(piece) == length
+            if not last and len(piece) < STEP:
+                self.close_connection = True
+                return
+            length -= len(piece)
+            with STORE.lock:
+                if upload.request != own:
+                    self.close_connection = True
+                    return
+                upload.content += piece
+        if upload.stored is None and (not span or (span[3] != "*" and len(upload.content) == int(span[3]))):
+            try:
+                upload.stored = STORE.create(upload)
+            except Refusal:
+                STORE.uploads.pop(key, None)
+                raise
+            upload.content = bytearray()
+        if upload.stored is not None:
+            self._json(described(upload.bucket, upload.name, upload.stored))
             return
         received = {"Range": f"bytes=0-{len(upload.content) - 1}"} if upload.content else {}
         self._answer(308, b"", received)
