@@ -8,6 +8,7 @@ from pathlib import Path
 from celery import Celery
 
 # Imported for the tasks and the signal handlers that they register.
+import tasks.mirror
 import tasks.plan
 import tasks.restore
 import tasks.tend

@@ -29,6 +29,7 @@ COMMANDS = {
     "diff": ("diff", "What changed between two snapshots."),
     "restore": ("restore", "Put a snapshot back: all of it, or only some paths."),
     "verify": ("verify", "Read back what is stored, and keep the proof beside it."),
+    "mirror": ("mirror", "Bring a destination level with another: all of the history."),
     "prune": ("prune", "Let go what no rule keeps and something newer makes dispensable."),
     "metrics": ("metrics", "Age, size, duration and proof of every source, for Prometheus."),
     "options": ("options", "Every option of backup.toml, for each kind."),

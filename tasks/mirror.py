@@ -1,0 +1,60 @@
+"""Bring one destination level with another: all of a source's history, oldest first; what is there is skipped."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import replace
+from typing import Any
+
+from celery import Task, shared_task
+
+from tasks.errors import BackupError, NotFound, Unavailable
+from tasks.installation import Installation
+from tasks.outcome import Outcome
+from tasks.progress import Progress, unheard
+from tasks.repository.copying import Copying
+from tasks.step import run_step
+
+
+def mirror(
+    installation: Installation, source: str, origin: str, destination: str, *, progress: Progress = unheard
+) -> Outcome:
+    """Make `destination` hold every snapshot of a source that `origin` holds; either may be any configured destination.
+    Needs no passphrase. A snapshot that can't be brought, for it is damaged at `origin`, makes the outcome *incomplete*
+    and is named; the others are brought. What was let go over there comes back, until the next prune.
+
+    `figures`: `snapshots` that were brought, `skipped` that were there, `packs`, `sent_bytes`. Raises `NotARepository`
+    where `origin` has none of that source, `NotFound`, `Refused`, `Unavailable`.
+    """
+    if origin == destination:
+        raise NotFound(f"`{origin}` can't be brought level with itself: name two destinations")
+    installation.source(source)
+    here = installation.repository(source, origin)
+    to = installation.repository(source, destination, create=True)
+    known, there = here.snapshot_ids(), set(to.snapshot_ids())
+    wanted = [name for name in known if name not in there]
+    figures, missed = Counter[str](snapshots=0, packs=0, sent_bytes=0), list[str]()
+    figures["skipped"] = len(known) - len(wanted)
+    copying: Copying | None = None
+    for name in wanted:
+        try:
+            copying = copying or Copying(here, to, progress)
+            figures.update({figure: int(value) for figure, value in copying.bring(name).items()})
+            figures["snapshots"] += 1
+        except Unavailable:
+            raise
+        except BackupError as error:
+            missed.append(f"{name} was not brought: {error}")
+            copying = None  # what it knew may have changed: a prune at either side moves what is stored
+    made = Outcome("mirror", source, destination, figures=dict(figures), flaws=tuple(missed))
+    return replace(made, state="incomplete") if missed else made
+
+
+@shared_task(name="mirror", bind=True, max_retries=None)
+def mirror_task(self: Task[Any, Any], *, source: str, origin: str, destination: str, run: str) -> dict[str, Any]:
+    """`run` is any new id, which makes a second delivery harmless."""
+
+    def work(installation: Installation, progress: Progress) -> Outcome:
+        return replace(mirror(installation, source, origin, destination, progress=progress), run=run)
+
+    return run_step(self, Outcome("mirror", source, destination, run), None, work)

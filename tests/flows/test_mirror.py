@@ -1,0 +1,156 @@
+"""One destination brought level with another by hand: all of the history, by who may not read any of it."""
+
+from __future__ import annotations
+
+import secrets
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tasks.backup import capture
+from tasks.configuration import parse
+from tasks.errors import NotARepository, NotFound, SettingsError, Unavailable
+from tasks.installation import Installation
+from tasks.mirror import mirror
+from tasks.outcome import Outcome
+from tasks.record import Run
+from tasks.restore import Wanted, restore
+from tasks.upload import upload
+from tasks.verify import verify
+from tests.flows.house import House
+from tests.flows.terminal import Terminal
+from tests.flows.trees import grow, state_of
+from tests.repositories import PASSPHRASE, keys
+
+NOW = datetime.now(UTC).replace(microsecond=0)
+TEXT = """
+[keys]
+passphrase = "env:NOBODY_HAS_IT"
+[sources.docs]
+kind = "docs"
+paths = ["originals/docs"]
+destinations = ["here"]
+[destinations.here]
+kind = "local"
+path = "here"
+[destinations.disk]
+kind = "local"
+path = "disk"
+"""
+
+
+@pytest.fixture
+def writer(tmp_path: Path) -> Installation:
+    """One whose passphrase is not there: with the writer's key alone."""
+    for name in ("keys", "here", "disk"):
+        (tmp_path / name).mkdir()
+    (tmp_path / "keys/keyring.json").write_bytes(keys().document)
+    (tmp_path / "keys/writer.key").write_text(keys().writer.to_text())
+    return Installation(parse(TEXT, tmp_path / "backup.toml"))
+
+
+def nights(writer: Installation, folder: Path, count: int) -> dict[str, Any]:
+    """The originals as they were at each snapshot."""
+    grow(folder / "originals/docs")
+    taken = {}
+    for days in reversed(range(count)):
+        (folder / f"originals/docs/of-{days}").write_bytes(secrets.token_bytes(300_000))
+        started = NOW - timedelta(days=days)
+        captured = capture(writer, "docs", Run(f"run-{days}", "", "", started, ()), now=started)
+        upload(writer, "docs", "here", captured.snapshot)
+        taken[captured.snapshot] = state_of(folder / "originals")
+    return taken
+
+
+def test_a_new_destination_gets_the_whole_history_and_restores_each_night(writer: Installation, tmp_path: Path) -> None:
+    taken = nights(writer, tmp_path, 3)
+    told: list[dict[str, float]] = []
+    done = mirror(writer, "docs", "here", "disk", progress=told.append)
+    assert (done.state, done.figures["snapshots"], done.figures["skipped"]) == ("done", 3, 0)
+    assert told[-1]["done_bytes"] == told[-1]["total_bytes"] > 0
+    with pytest.raises(SettingsError, match="NOBODY_HAS_IT"):
+        verify(writer, "docs", "disk")
+    reader = Installation(writer.settings, passphrase=PASSPHRASE)
+    for snapshot, state in taken.items():
+        into = tmp_path / "restored" / snapshot
+        restore(reader, "docs", "disk", Wanted(into), snapshot=snapshot)
+        assert state_of(into) == state
+    assert verify(reader, "docs", "disk", everything=True).state == "done"
+
+    again = mirror(writer, "docs", "here", "disk")
+    assert (again.figures["snapshots"], again.figures["skipped"], again.figures["sent_bytes"]) == (0, 3, 0)
+
+
+def test_a_damaged_night_is_named_and_the_others_come(writer: Installation, tmp_path: Path) -> None:
+    first, second, third = nights(writer, tmp_path, 3)
+    (pack,) = {*writer.repository("docs", "here").snapshot(second).packs} & {
+        path.name for path in (tmp_path / "here/docs/packs").glob("*/*") if path.stat().st_size > 250_000
+    }
+    damaged = tmp_path / "here/docs/packs" / pack[:2] / pack
+    content = damaged.read_bytes()
+    damaged.chmod(0o600)
+    damaged.write_bytes(content[:-50] + bytes(50))
+    done = mirror(writer, "docs", "here", "disk")
+    # The third night holds what the second added.
+    assert done.state == "incomplete"
+    assert [flaw.split()[0] for flaw in done.flaws] == [second, third]
+    assert all(pack in flaw for flaw in done.flaws)
+    assert writer.repository("docs", "disk").snapshot_ids() == [first]
+    damaged.write_bytes(content)
+    assert mirror(writer, "docs", "here", "disk").figures["snapshots"] == 2
+
+
+def test_it_only_goes_between_two_that_are_there(writer: Installation, tmp_path: Path) -> None:
+    with pytest.raises(NotARepository):
+        mirror(writer, "docs", "here", "disk")
+    nights(writer, tmp_path, 1)
+    with pytest.raises(NotFound, match="itself"):
+        mirror(writer, "docs", "here", "here")
+    with pytest.raises(NotFound, match="no destination `nowhere`; known: here, disk"):
+        mirror(writer, "docs", "here", "nowhere")
+    with pytest.raises(NotFound, match="no source"):
+        mirror(writer, "nothing", "here", "disk")
+    (tmp_path / "disk").rmdir()
+    with pytest.raises(Unavailable, match="mount its disk"):
+        mirror(writer, "docs", "here", "disk")
+
+
+def test_the_command_says_what_it_brought_and_what_is_wrong(copied: Terminal) -> None:
+    with (copied.folder / "backup.toml").open("a") as file:
+        file.write('\n[destinations.disk]\nkind = "local"\npath = "disk"\n')
+    copied.edit("[sources.docs]", '[sources.new]\nkind = "docs"\npaths = ["docs"]\n\n[sources.docs]')
+    said = copied.run("mirror", "local", "disk", "docs", code=75).stdout
+    assert "mount its disk" in said
+    (copied.folder / "disk").mkdir()
+    made = copied.json("mirror", "local", "disk")
+    assert [(each["source"], each["state"], each["figures"]["snapshots"]) for each in made] == [
+        ("config", "done", 1),
+        ("docs", "done", 1),
+    ]
+    assert "0 snapshots brought, 1 were there" in copied.run("mirror", "local", "disk", "docs").stdout
+    assert "same" in copied.run("mirror", "disk", "disk", code=2).stderr
+    assert copied.json("mirror", "local", "elsewhere", code=66)[0]["failure"]["kind"] == "NotFound"
+
+
+def test_a_worker_of_the_transfer_pool_does_it_once(house: House) -> None:
+    original = grow(house.folder / "alone/originals")
+    house.configure(
+        {"docs": {"kind": "docs", "paths": [original], "destinations": ["here"]}},
+        {
+            "here": {"kind": "local", "path": house.folder / "store"},
+            "disk": {"kind": "local", "path": house.folder / "disk"},
+        },
+        {"nightly": {"timezone": "UTC"}},
+    )
+    house.worker()
+    assert house.night("nightly")["state"] == "done"
+    with house.app() as app:
+        asked = {"source": "docs", "origin": "here", "destination": "disk", "run": "by-hand"}
+        made = [app.send_task("mirror", kwargs=asked, queue="transfer").get(timeout=60) for _ in range(2)]
+    assert made[0] == made[1]
+    assert Outcome.from_json(made[0]).figures["snapshots"] == 1
+    into = house.folder / "restored"
+    restore(house.installation, "docs", "disk", Wanted(into))
+    assert state_of(into) == state_of(original.parent)
