@@ -35,45 +35,32 @@ _COLUMNS = 1
 
 _TEXT = "surrogateescape"
 _pack = msgpack.Packer(autoreset=True, unicode_errors=_TEXT).pack
+_new = tuple.__new__
 
 
 def encode(item: Stored) -> bytes:
     """One record."""
-    entry = item.entry
+    entry, level, content, columns = item
+    path, kind, mode, uid, gid, user, group, mtime, size, version, link, device, xattrs, extents, cut, digest = entry
     rare: dict[str, Any] | None = None
-    if entry.link or entry.device or entry.xattrs or entry.extents is not None or entry.digest or item.columns:
+    if link or device or xattrs or extents is not None or columns:
         rare = {
             key: value
             for key, value in (
-                ("l", entry.link),
-                ("d", entry.device),
-                ("x", entry.xattrs),
-                ("e", entry.extents),
-                ("h", entry.digest),
-                ("T", (_COLUMNS, *item.columns) if item.columns else ()),
+                ("l", link),
+                ("d", device),
+                ("x", xattrs),
+                ("e", extents),
+                ("h", digest),
+                ("T", (_COLUMNS, *columns) if columns else ()),
             )
             if value or (key == "e" and value is not None)
         }
+    elif digest:
+        rare = {"h": digest}
+    first, second = version
     return bytes(
-        _pack(
-            (
-                entry.path,
-                entry.type,
-                entry.mode,
-                entry.uid,
-                entry.gid,
-                entry.user,
-                entry.group,
-                entry.mtime_ns,
-                entry.size,
-                entry.version[0],
-                entry.version[1],
-                entry.cut,
-                item.level,
-                item.content,
-                rare,
-            )
-        )
+        _pack((path, kind, mode, uid, gid, user, group, mtime, size, first, second, cut, level, content, rare))
     )
 
 
@@ -83,16 +70,19 @@ def decode(group: bytes | memoryview) -> Iterator[Stored]:
     unpacker.feed(group)
     try:
         for path, kind, mode, uid, gid, user, owner, mtime, size, first, second, cut, level, content, rare in unpacker:
-            version = first, second
+            digest, link, device, xattrs, extents = b"", b"", 0, (), None
+            columns: tuple[int, ...] = ()
             if rare:
-                get = rare.get
-                link, device, xattrs = get("l", b""), get("d", 0), get("x", ())
-                more = link, device, xattrs, get("e"), cut, get("h", b"")
-                entry = Entry(path, kind, mode, uid, gid, user, owner, mtime, size, version, *more)
-                yield Stored(entry, level, content, _columns(path, rare))
-            else:
-                entry = Entry(path, kind, mode, uid, gid, user, owner, mtime, size, version, cut=cut)
-                yield Stored(entry, level, content)
+                digest = rare.get("h", b"")
+                if not digest or len(rare) > 1:
+                    get = rare.get
+                    link, device, xattrs, extents = get("l", b""), get("d", 0), get("x", ()), get("e")
+                    columns = _columns(path, rare)
+            version = first, second
+            more = version, link, device, xattrs, extents, cut, digest
+            # A million times: what a named tuple's own constructor does, without its sixteen arguments.
+            entry = _new(Entry, (path, kind, mode, uid, gid, user, owner, mtime, size, *more))
+            yield _new(Stored, (entry, level, content, columns))
     except (TypeError, AttributeError, msgpack.exceptions.UnpackException) as error:
         raise ValueError("no records") from error
 

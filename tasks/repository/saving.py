@@ -209,6 +209,8 @@ class Saving:
 
     def _all_known(self, level: int, content: bytes) -> bool:
         """Whether every chunk is there still: what was lost is stored again, by reading the item again."""
+        if len(content) == NAME and not level:
+            return self._known.knows(content)
         if len(content) <= 4 * NAME:
             if not all(self._known.knows(name) for name in names_in(content)):
                 return False

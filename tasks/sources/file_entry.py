@@ -28,6 +28,7 @@ _TYPES = {
     stat.S_IFBLK: BLOCK_DEVICE,
 }
 _LIMIT = (1 << 63) - 1
+_new = tuple.__new__
 
 
 class OwnerNames:
@@ -68,17 +69,28 @@ def _in_range(nanoseconds: int) -> int:
 def file_entry(path: bytes, status: os.stat_result, owners: OwnerNames) -> Entry:
     """The entry of a regular file."""
     user, group = status.st_uid, status.st_gid
-    return Entry(
-        path,
-        FILE,
-        status.st_mode & 0o7777,
-        user,
-        group,
-        owners.user(user),
-        owners.group(group),
-        _in_range(status.st_mtime_ns),
-        status.st_size,
-        (status.st_ctime_ns, status.st_ino),
+    version = status.st_ctime_ns, status.st_ino
+    named = owners.user(user), owners.group(group)
+    # As `Entry(...)`: this is done for every file of every night.
+    return _new(
+        Entry,
+        (
+            path,
+            FILE,
+            status.st_mode & 0o7777,
+            user,
+            group,
+            *named,
+            _in_range(status.st_mtime_ns),
+            status.st_size,
+            version,
+            b"",
+            0,
+            (),
+            None,
+            "",
+            b"",
+        ),
     )
 
 

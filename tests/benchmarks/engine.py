@@ -29,6 +29,7 @@ def main(verb: str, place: Path, kind: str, folder: Path) -> None:
     """`place` holds the keys, the cache and the repository; `folder` is what to save, or where to restore to."""
     if verb == "create":
         create(place / "keys")
+        (place / "repository").mkdir()
     elif verb == "save":
         _save(place, kind, folder)
     elif verb == "restore":
