@@ -160,8 +160,10 @@ class Ahead:
                 if self._over:
                     raise Unavailable("the capture was broken off")
                 self._state.wait(_LOOK_SECONDS)
-            first = self._ways[0]
+            first, *others = self._ways
             still = time.monotonic() - since > PATIENCE and (first.silent() > PATIENCE or not first.lacks)
+            # Those that may be left behind first; that makes room.
+            still = still and not any(way.lacks for way in others) and self._spool.used() == before
             if still and not self._spool.drop_stored():
                 self._give_up()
 

@@ -103,7 +103,7 @@ def test_a_source_four_times_the_quota_never_fills_the_spool(house: House) -> No
 def test_a_destination_that_is_away_is_left_behind_and_gets_what_it_lacks_from_the_other(house: House) -> None:
     house.configure({"models": models(house, 60)}, {"here": local(house), "offsite": local(house, "offsite")})
     (house.folder / "offsite").rename(house.folder / "unmounted")
-    with small(house, patience=0.5) as night:
+    with small(house, patience=2) as night:
         outcome = night.capture()
         night.upload("here", outcome)
         with pytest.raises(Unavailable, match="offsite"):
@@ -116,14 +116,14 @@ def test_a_destination_that_is_away_is_left_behind_and_gets_what_it_lacks_from_t
 def test_a_capture_waits_for_the_destination_it_relies_on_and_goes_on_when_it_is_back(house: House) -> None:
     gate, store = house.folder / "gate", house.folder / "store"
     house.configure({"models": models(house, 60)}, {"here": {"kind": "gated", "path": store, "gate": gate}})
-    with small(house, patience=0.5) as night:
+    with small(house, patience=2) as night:
         gate.touch()
 
         def goes_away() -> None:
             store.rename(house.folder / "unmounted")
             gate.unlink()
 
-        timer = threading.Timer(0.7, goes_away)
+        timer = threading.Timer(0.5, goes_away)
         timer.start()
         with pytest.raises(Unavailable, match="which takes nothing"):
             night.capture()
@@ -137,7 +137,7 @@ def test_a_capture_waits_for_the_destination_it_relies_on_and_goes_on_when_it_is
 def test_what_waits_for_a_destination_that_stays_away_makes_room_for_the_next_capture(house: House) -> None:
     house.configure({"models": models(house, 10)}, {"here": local(house), "offsite": local(house, "offsite")})
     (house.folder / "offsite").rename(house.folder / "unmounted")
-    with small(house, patience=0.5) as night:
+    with small(house, patience=2) as night:
         night.upload("here", night.capture())
         models(house, 40, seed=1)
         second = night.capture(RUNS[1])
