@@ -32,6 +32,10 @@ class Refused(BackupError):
     exit_code = 77
 
 
+class Locked(Refused):
+    """Nobody may delete it yet: its store keeps it until a date. Later it can be deleted."""
+
+
 class Missing(BackupError):
     """A named object is not there."""
 

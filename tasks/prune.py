@@ -10,7 +10,7 @@ from zoneinfo import ZoneInfo
 
 from celery import Task, shared_task
 
-from tasks.errors import NotFound, Refused
+from tasks.errors import Locked, NotFound, Refused
 from tasks.installation import Installation
 from tasks.outcome import Outcome
 from tasks.progress import Progress, unheard
@@ -53,7 +53,19 @@ def plan_pruning(
 def prune(installation: Installation, source: str, destination: str, *, progress: Progress = unheard) -> Outcome:
     """Decide and act: forget snapshots, condemn what only they needed, delete what was condemned long enough ago."""
     plan = plan_pruning(installation, source, destination, datetime.now(UTC)).plan
-    return Outcome("prune", source, destination, figures=dict(plan.apply(progress=progress)))
+    return Outcome("prune", source, destination, figures=act(plan, destination, progress))
+
+
+def act(plan: PrunePlan, destination: str, progress: Progress) -> dict[str, float]:
+    """Raises `Refused` where that takes other credentials than these."""
+    try:
+        return dict(plan.apply(progress=progress))
+    except Locked:
+        raise
+    except Refused as error:
+        raise Refused(
+            f"{error}; what prunes has rights of its own: `geometra-backup policy {destination} --role pruner`"
+        ) from error
 
 
 def rules_of(settings: Settings, source: str) -> list[tuple[Keep, ZoneInfo]]:

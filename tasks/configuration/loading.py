@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import re
 from collections.abc import Iterator, Mapping
+from datetime import timedelta
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -14,10 +16,11 @@ from pydantic import ValidationError
 from tasks.configuration.complaint import complaints, kind_of, meant
 from tasks.configuration.document import Document, Fault, Key
 from tasks.configuration.kinds import destination_kinds, source_kinds
+from tasks.destinations.immutable import LEFT
 from tasks.errors import SettingsError
 from tasks.model import Model
 from tasks.secret import Secret
-from tasks.settings import DestinationSettings, Settings, SourceSettings
+from tasks.settings import DestinationSettings, Settings, SourceSettings, in_short
 
 VARIABLE = "GEOMETRA_BACKUP_CONFIG"
 FILE = "backup.toml"
@@ -114,7 +117,12 @@ class _Reading:
         except ValidationError as error:
             for key, what in complaints(error, Settings, (), values):
                 self._fault(key, what)
-        return self._anchored(settings, folder, ()) if settings else None
+        if settings is None:
+            return None
+        for name, destination in settings.destinations.items():
+            self._check_term(name, getattr(destination, "immutable_days", None), settings.grace)
+        anchored: Settings = self._anchored(settings, folder, ())
+        return anchored
 
     def _fault(self, key: Key, what: str) -> None:
         if isinstance(key[-1], int) and any(fault.key == key for fault in self.faults):
@@ -161,6 +169,17 @@ class _Reading:
                     self._fault(key, f"there is no {used.removesuffix('s')} `{name}`{meant(name, known)}")
                 elif isinstance(names, list) and name in names[:place]:
                     self._fault(key, f"`{name}` is named twice; once is enough")
+
+    def _check_term(self, name: str, days: int | None, grace: timedelta) -> None:
+        """What a prune condemned may still be relied on until `grace` is over: until then its lock has to last, of
+        which three quarters are always left."""
+        least = math.ceil((grace + timedelta(days=1)) / timedelta(days=1) / LEFT)
+        if days is not None and days < least:
+            self._fault(
+                ("destinations", name, "immutable_days"),
+                f"must be at least {least}: a lock has to outlast `grace` ({in_short(grace)}) by a day, when a quarter"
+                " of it is over",
+            )
 
     def _anchored(self, value: Any, folder: Path, key: Key) -> Any:
         """The same with every path in it absolute, wherever a kind has one, and `~` resolved."""

@@ -4,25 +4,39 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from pydantic import Field, model_validator
 
 from tasks.destinations.body import body_of, digest
 from tasks.destinations.destination import Data, Listed, check_name, check_prefix, check_range
+from tasks.destinations.immutable import Terms, in_seconds
 from tasks.destinations.pace import Pace
 from tasks.destinations.per_process import PerProcess
 from tasks.destinations.remote import DIGEST, MIB, WHOLE_BYTES, Endpoint, RemoteSettings, checked, total_of
-from tasks.errors import BackupError, Damaged, Exists, Missing, NoSpace, NoStore, Refused, Unavailable
+from tasks.errors import BackupError, Damaged, Exists, Locked, Missing, NoSpace, NoStore, Refused, Unavailable
 from tasks.secret import SecretReference
 
 if TYPE_CHECKING:
-    from azure.storage.blob import BlobClient, ContainerClient
+    from azure.storage.blob import BlobClient, ContainerClient, ImmutabilityPolicy
 
 _PART_BYTES = 16 * MIB
 _PARTS_AT_ONCE = 4
 _CHECKED_RANGE_BYTES = 4 * MIB
 """The service gives the MD5 of a range up to here."""
+
+_RIGHTS = {
+    "store": "`c` (create)",
+    "store and lock": "`c` (create) and `i` (set immutability policies)",
+    "lock": "`i` (set immutability policies)",
+    "read": "`r` (read)",
+    "look for a lock on": "`r` (read)",
+    "list": "`l` (list)",
+    "delete": "`d` (delete)",
+    "delete a version of": "`x` (delete versions), `l` (list)",
+}
+"""What a shared access signature must permit."""
 
 _KEYS = {
     "AuthenticationFailed": "does not accept the credentials: check them, and this machine's clock",
@@ -30,6 +44,17 @@ _KEYS = {
     "AccountIsDisabled": "says that the account is disabled",
     "BlobArchived": "keeps it in the archive tier: bring it back there first",
 }
+
+
+def set_up(account: str, container: str) -> str:
+    """What to type so that a container can lock, in one line."""
+    return (
+        f"`az storage account blob-service-properties update --account-name {account} --enable-versioning true`, then"
+        f" `az storage container-rm create --storage-account {account} --name {container} --enable-vlw` for a new"
+        " container; for one that is there: `az storage container immutability-policy create --account-name"
+        f" {account} --container-name {container} --period 1` and `az storage container-rm migrate-vlw"
+        f" --storage-account {account} --name {container}`"
+    )
 
 
 class AzureSettings(RemoteSettings):
@@ -66,11 +91,14 @@ class Azure:
     def __init__(self, settings: AzureSettings) -> None:
         self._settings = settings
         self._container = PerProcess(self._connect)
+        self._terms = Terms(settings)
         self._where = f"Azure container `{settings.container}` at {settings.url}"
 
     def put(self, name: str, data: Data) -> None:
         blob = self._blob(name)
-        with body_of(data) as body, self._explained("store", name):
+        until = self._terms.until(name)
+        locking: Any = {"immutability_policy": self._policy(until)} if until else {}
+        with body_of(data) as body, self._explained("store and lock" if until else "store", name):
             blob.upload_blob(
                 body,
                 length=len(body),
@@ -78,6 +106,7 @@ class Azure:
                 validate_content=True,
                 metadata={DIGEST: body.digest},
                 max_concurrency=_PARTS_AT_ONCE,
+                **locking,
             )
 
     def get(self, name: str, offset: int = 0, length: int | None = None) -> bytes:
@@ -113,8 +142,51 @@ class Azure:
 
     def delete(self, name: str) -> None:
         blob = self._blob(name)
+        if self.term:
+            # Deleting what has versions would only hide it, also where it is locked.
+            until = self.locked_until(name)
+            if until and until > datetime.now(UTC):
+                raise self._locked(name, until)
         with self._explained("delete", name):
             blob.delete_blob()
+        if self.term:
+            self._delete_versions(name)
+
+    @property
+    def term(self) -> timedelta | None:
+        return self._terms.term
+
+    def lock(self, name: str, until: datetime) -> None:
+        until = in_seconds(until)
+        try:
+            with self._explained("lock", name):
+                self._blob(name).set_immutability_policy(self._policy(until))
+        except (Refused, Unavailable):
+            # So it is answered too where it would shorten the policy that is there.
+            found = self.locked_until(name)
+            if found is None or found < until:
+                raise
+
+    def locked_until(self, name: str) -> datetime | None:
+        with self._explained("look for a lock on", name):
+            policy = self._blob(name).get_blob_properties().immutability_policy
+        until: datetime | None = policy.expiry_time if policy else None
+        return until.astimezone(UTC) if until else None
+
+    def _policy(self, until: datetime) -> ImmutabilityPolicy:
+        from azure.storage.blob import ImmutabilityPolicy
+
+        return ImmutabilityPolicy(expiry_time=until, policy_mode="Unlocked" if self._terms.trial else "Locked")
+
+    def _locked(self, name: str, until: datetime | None = None) -> Locked:
+        when = f"locked until {until:%Y-%m-%d %H:%M} UTC" if until else "still locked"
+        return Locked(f"`{name}` in {self._where} is {when}, and is deleted later")
+
+    def _delete_versions(self, name: str) -> None:
+        with self._explained("delete a version of", name):
+            for each in list(self._container().list_blobs(name_starts_with=name, include=["versions"])):
+                if each.name == name and each.version_id:
+                    self._blob(name).delete_blob(version_id=each.version_id)
 
     def _list(self, prefix: str) -> Iterator[Listed]:
         with self._explained("list", prefix):
@@ -149,20 +221,32 @@ class Azure:
 
     def _answered(self, error: Any, verb: str, name: str) -> BackupError:
         status = error.status_code
-        code = str(getattr(error.error_code, "value", error.error_code or ""))
+        code = getattr(error, "error_code", None) or ""
+        code = str(getattr(code, "value", code))
         what = f"can't {verb} `{name}` in {self._where}"
         if code in ("ContainerNotFound", "ContainerBeingDeleted", "ContainerDisabled"):
             return NoStore(f"there is no {self._where}: make it, or correct `container`")
-        if verb == "store" and (code in ("BlobAlreadyExists", "BlobImmutableDueToPolicy") or status == 412):
+        if verb.startswith("store") and (code in ("BlobAlreadyExists", "BlobImmutableDueToPolicy") or status == 412):
             return Exists(f"`{name}` is in {self._where} already, and was left as it is")
         if status == 404:
             return Missing(f"`{name}` is not in {self._where}")
         if code in _KEYS:
             return Refused(f"{self._where} {_KEYS[code]}")
-        if code == "BlobImmutableDueToPolicy" or code.startswith("LeaseId"):
-            return Refused(f"{what}: it is kept by an immutability policy or a lease")
+        if code == "BlobImmutableDueToPolicy":
+            return self._locked(name)
+        if code.startswith("LeaseId"):
+            return Refused(f"{what}: it is kept by a lease")
+        if verb in ("store and lock", "lock") and (status == 400 or "mmutab" in code or "ersion" in code):
+            account = self._settings.url.partition("://")[2].partition(".")[0]
+            return Refused(
+                f"{self._where} is not made to lock what it stores, as `immutable_days` asks for ({code or status}):"
+                f" {set_up(account, self._settings.container)}"
+            )
         if status in (401, 403):
-            return Refused(f"{self._where} does not let these credentials {verb} `{name}` ({code or status})")
+            right = f": they need {_RIGHTS[verb]}" if verb in _RIGHTS else ""
+            return Refused(f"{self._where} does not let these credentials {verb} `{name}` ({code or status}){right}")
+        if status == 501:
+            return Refused(f"{what}: this service does not know how")
         if status == 507 or code == "AccountLimitExceeded":
             return NoSpace(f"no room to {verb} `{name}` in {self._where} ({code or status}): raise the quota")
         # Azurite has another code for it.

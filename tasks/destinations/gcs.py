@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 
@@ -13,10 +14,11 @@ from pydantic import Field, model_validator
 from tasks.destinations.body import Body, body_of, digest
 from tasks.destinations.destination import Data, Listed, check_name, check_prefix, check_range
 from tasks.destinations.gcs_session import Sessions
+from tasks.destinations.immutable import Terms, in_seconds
 from tasks.destinations.pace import Pace
 from tasks.destinations.per_process import PerProcess
 from tasks.destinations.remote import DIGEST, MIB, Endpoint, RemoteSettings, bounds, checked, total_of
-from tasks.errors import BackupError, Damaged, Exists, Missing, NoStore, Refused, SettingsError, Unavailable
+from tasks.errors import BackupError, Damaged, Exists, Locked, Missing, NoStore, Refused, SettingsError, Unavailable
 
 _SESSION_BYTES = 8 * MIB
 """What is larger goes up in a session: it costs one request more."""
@@ -25,7 +27,18 @@ _RIGHTS = {
     "read": "storage.objects.get",
     "list": "storage.objects.list",
     "delete": "storage.objects.delete",
+    "store and lock": "storage.objects.create and storage.objects.setRetention",
+    "lock": "storage.objects.update and storage.objects.setRetention",
+    "look for a lock on": "storage.objects.get",
 }
+
+
+def set_up(bucket: str) -> str:
+    """What to do so that a bucket can lock, in one line."""
+    return (
+        f"`gcloud storage buckets create gs://NAME --enable-per-object-retention` makes one that does; for `{bucket}`"
+        " itself: Cloud console, its tab *Protection*, *Object retention*"
+    )
 
 
 class GcsSettings(RemoteSettings):
@@ -66,17 +79,21 @@ class Gcs:
     def __init__(self, settings: GcsSettings) -> None:
         self._settings = settings
         self._bucket = PerProcess(self._connect)
+        self._terms = Terms(settings)
         self._where = f"GCS bucket `{settings.bucket}`" + (f" at {settings.endpoint}" if settings.endpoint else "")
         self._sessions = PerProcess(Sessions)
         self._times = (settings.connect_timeout.total_seconds(), settings.read_timeout.total_seconds())
 
     def put(self, name: str, data: Data) -> None:
         check_name(name)
-        with body_of(data) as body, self._explained("store", name):
+        until = self._terms.until(name)
+        with body_of(data) as body, self._explained("store and lock" if until else "store", name):
             checksum = _crc32c(body.view)
             blob = self._bucket().blob(name)
             blob.metadata = {DIGEST: body.digest}
             blob.crc32c = checksum
+            if until:
+                self._retain(blob, until)
             stored = self._send_in_a_session if len(body) > _SESSION_BYTES else self._send_at_once
             if stored(blob, body) != checksum:
                 raise Unavailable(f"`{name}` arrived damaged at {self._where}")
@@ -154,6 +171,34 @@ class Gcs:
         with self._explained("delete", name):
             self._bucket().blob(name).delete(timeout=self._times, retry=None)
 
+    @property
+    def term(self) -> timedelta | None:
+        return self._terms.term
+
+    def lock(self, name: str, until: datetime) -> None:
+        until = in_seconds(until)
+        try:
+            with self._explained("lock", name):
+                blob = self._bucket().blob(check_name(name))
+                self._retain(blob, until)
+                blob.patch(timeout=self._times, retry=None)
+        except Refused:
+            # So it is answered too where it would shorten the retention that is there.
+            found = self.locked_until(name)
+            if found is None or found < until:
+                raise
+
+    def locked_until(self, name: str) -> datetime | None:
+        with self._explained("look for a lock on", name):
+            blob = self._bucket().blob(check_name(name))
+            blob.reload(timeout=self._times, retry=None)
+            ends = (blob.retention.retain_until_time, blob.retention_expiration_time)
+        return max((end.astimezone(UTC) for end in ends if end), default=None)
+
+    def _retain(self, blob: Any, until: datetime) -> None:
+        blob.retention.mode = "Unlocked" if self._terms.trial else "Locked"
+        blob.retention.retain_until_time = until
+
     def _list(self, prefix: str) -> Iterator[Listed]:
         with self._explained("list", prefix):
             fields = "items(name,size),nextPageToken"
@@ -211,16 +256,23 @@ class Gcs:
         what = f"can't {verb} `{name}` in {self._where}"
         if status == 404 and (verb == "list" or "bucket does not exist" in said):
             return NoStore(f"there is no {self._where}: make it, or correct `bucket`")
-        if status == 404 and verb != "store":
+        if status == 404 and not verb.startswith("store"):
             return Missing(f"`{name}` is not in {self._where}")
         if status == 412:
             return Exists(f"`{name}` is in {self._where} already, and was left as it is")
         if status == 401:
             return Refused(f"{self._where} does not accept the credentials: check them, and this machine's clock")
         if status == 403:
-            held = "retention" in said.lower() or "hold" in said.lower()
-            why = "it is kept by a retention policy" if held else f"they need {_RIGHTS.get(verb, 'more rights')}"
+            held = verb == "delete" and ("retention" in said.lower() or "hold" in said.lower())
+            if held:
+                return Locked(f"`{name}` in {self._where} is still locked, and is deleted later")
+            why = f"they need {_RIGHTS.get(verb, 'more rights')}"
             return Refused(f"{self._where} does not let these credentials {verb} `{name}`: {why}")
+        if status == 400 and verb in ("store and lock", "lock") and "retention" in said.lower():
+            return Refused(
+                f"{self._where} is not made to lock what it stores, as `immutable_days` asks for:"
+                f" {set_up(self._settings.bucket)}"
+            )
         if status in (0, 408, 409, 410, 429) or status >= 500 or status < 400 or (status == 400 and "hash" in said):
             return Unavailable(f"{what} now (status {status})")
         return Refused(f"{what} (status {status})")

@@ -10,9 +10,9 @@ import time
 from collections.abc import Iterable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
-from typing import ClassVar, Literal
+from typing import Any, ClassVar, Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from tasks.destinations.destination import Data, Listed, check_name, check_prefix, check_range, is_name
 from tasks.destinations.file_errors import explained
@@ -28,6 +28,15 @@ _PIECE_BYTES = 1 << 20
 _READ = os.O_RDONLY | os.O_NONBLOCK
 
 
+def _no_locks(data: Any) -> Any:
+    if isinstance(data, dict) and {"immutable_days", "immutable_trial"} & data.keys():
+        raise ValueError(
+            "`immutable_days` is for `s3`, `azure` and `gcs`: no folder refuses its owner; `geometra-backup policy`"
+            " says what a folder can do, and a second destination in a cloud can be locked"
+        )
+    return data
+
+
 class LocalSettings(DestinationSettings):
     """A folder: on a disk of this machine, an external one, or a share."""
 
@@ -40,6 +49,8 @@ class LocalSettings(DestinationSettings):
     mounted: Path | None = Field(default=None, examples=["/mnt/disk"])
     """A mount point, such as `/mnt/disk`, that `path` lies on. While nothing is mounted there the destination counts as
     unavailable. Set it wherever `path` is a mount point itself, for that folder is there without its disk too."""
+
+    _checked = model_validator(mode="before")(_no_locks)
 
 
 class Local:

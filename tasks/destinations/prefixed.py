@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from datetime import datetime, timedelta
 from pathlib import Path
 
 from tasks.destinations.destination import Data, Destination, Listed, OnDisk, check_name, check_prefix
+from tasks.destinations.immutable import immutable, term_of
 
 
 class Prefixed:
@@ -25,6 +27,16 @@ class Prefixed:
     def path_of(self, name: str) -> Path | None:
         inner = self._destination
         return inner.path_of(self._prefix + check_name(name)) if isinstance(inner, OnDisk) else None
+
+    @property
+    def term(self) -> timedelta | None:
+        return term_of(self._destination)
+
+    def lock(self, name: str, until: datetime) -> None:
+        immutable(self._destination).lock(self._prefix + check_name(name), until)
+
+    def locked_until(self, name: str) -> datetime | None:
+        return immutable(self._destination).locked_until(self._prefix + check_name(name))
 
     def list(self, prefix: str = "") -> Iterator[Listed]:
         listed = self._destination.list(self._prefix + check_prefix(prefix))

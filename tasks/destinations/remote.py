@@ -48,6 +48,16 @@ class RemoteSettings(DestinationSettings):
     prefix: Annotated[str, AfterValidator(_folder)] = ""
     """The folder in it that the backups lie below. Empty: at the top. Nothing outside of it is read or written."""
 
+    immutable_days: int | None = Field(default=None, ge=1, le=3650, strict=True, examples=[30])
+    """For so many days after it was stored, nobody can delete what a restore needs, whatever rights he has: by object
+    lock (S3), version-level immutability (Azure) or object retention (GCS). Prune locks what is still kept anew, so
+    that three quarters of it are always left, and deletes what it let go when its lock is over. `check` says whether
+    the bucket is made for it, and what to do."""
+
+    immutable_trial: bool = False
+    """Lock so that an administrator with special rights can still undo it (GOVERNANCE, or unlocked policies), to try
+    it out. Without it nobody can, the account's owner included."""
+
     connections: int = Field(default=16, ge=1, le=256, strict=True)
     """At most so many requests at once, for each worker process."""
 

@@ -5,12 +5,14 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import suppress
+from datetime import datetime, timedelta
 from typing import TypeVar
 
 import tenacity
 
 from tasks.destinations.body import body_of
 from tasks.destinations.destination import Data, Destination, Listed
+from tasks.destinations.immutable import immutable, term_of
 from tasks.destinations.per_process import PerProcess
 from tasks.destinations.remote import RemoteSettings
 from tasks.errors import Damaged, Exists, Missing, NoStore, Unavailable
@@ -84,6 +86,16 @@ class Retrying:
                     raise
 
         self._patiently(attempt)
+
+    @property
+    def term(self) -> timedelta | None:
+        return term_of(self._inner)
+
+    def lock(self, name: str, until: datetime) -> None:
+        self._patiently(lambda: immutable(self._inner).lock(name, until))
+
+    def locked_until(self, name: str) -> datetime | None:
+        return self._patiently(lambda: immutable(self._inner).locked_until(name))
 
     def _list(self, prefix: str, listing: Iterator[Listed]) -> Iterator[Listed]:
         """After a failure from the start again, passing over what was listed; the deadline is that of the next name."""

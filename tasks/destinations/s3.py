@@ -5,16 +5,19 @@ from __future__ import annotations
 import base64
 from collections.abc import Iterator
 from contextlib import suppress
+from datetime import datetime, timedelta
 from typing import IO, TYPE_CHECKING, Annotated, Any, ClassVar, Literal, cast
 
 from pydantic import AfterValidator, Field, model_validator
 
 from tasks.destinations.body import Body, body_of, digest
 from tasks.destinations.destination import Data, Listed, check_name, check_prefix, check_range
+from tasks.destinations.immutable import Terms
 from tasks.destinations.pace import PIECE, Pace
 from tasks.destinations.per_process import PerProcess
 from tasks.destinations.remote import DIGEST, Endpoint, RemoteSettings, bounds, checked, total_of
 from tasks.destinations.s3_errors import explained
+from tasks.destinations.s3_lock import S3Lock
 from tasks.errors import BackupError, Damaged, Unavailable
 from tasks.secret import SecretReference
 
@@ -99,6 +102,7 @@ class S3:
         self._bucket = settings.bucket
         self._client = PerProcess(self._connect)
         self._pace = PerProcess(lambda: Pace(settings.bytes_a_second))
+        self._lock = S3Lock(settings.bucket, self._where, Terms(settings), self._explained)
         self._tags_are_md5 = True
 
     def put(self, name: str, data: Data) -> None:
@@ -106,7 +110,8 @@ class S3:
         with body_of(data) as body:
             md5 = body.md5
             extra: Any = {"StorageClass": self._settings.storage_class} if self._settings.storage_class else {}
-            with self._explained("store", name):
+            locking = self._lock.headers(name)
+            with self._lock.told(), self._explained("store and lock" if locking else "store", name):
                 stored = self._client().put_object(
                     Bucket=self._bucket,
                     Key=name,
@@ -117,6 +122,7 @@ class S3:
                     IfNoneMatch="*",
                     Metadata={DIGEST: body.digest},
                     **extra,
+                    **locking,
                 )
             if not _is_encrypted(stored) and stored.get("ETag", "").strip('"') != md5.hex() and self._tags_are_md5:
                 self._look_again(name, body)
@@ -155,9 +161,23 @@ class S3:
         return checked(self._list(check_prefix(prefix)), self._where)
 
     def delete(self, name: str) -> None:
-        self._size(check_name(name))
+        check_name(name)
+        if self.term:
+            self._lock.delete(self._client(), name)
+            return
+        self._size(name)
         with self._explained("delete", name):
             self._client().delete_object(Bucket=self._bucket, Key=name)
+
+    @property
+    def term(self) -> timedelta | None:
+        return self._lock.terms.term
+
+    def lock(self, name: str, until: datetime) -> None:
+        self._lock.lock(self._client(), check_name(name), until)
+
+    def locked_until(self, name: str) -> datetime | None:
+        return self._lock.locked_until(self._client(), check_name(name))
 
     def _list(self, prefix: str) -> Iterator[Listed]:
         after: Any = {}

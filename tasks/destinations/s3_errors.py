@@ -8,7 +8,17 @@ from typing import Any
 
 from tasks.errors import BackupError, Exists, Missing, NoSpace, NoStore, Refused, Unavailable
 
-_RIGHTS = {"store": "s3:PutObject", "read": "s3:GetObject", "list": "s3:ListBucket", "delete": "s3:DeleteObject"}
+_RIGHTS = {
+    "store": "s3:PutObject",
+    "read": "s3:GetObject",
+    "list": "s3:ListBucket",
+    "list versions of": "s3:ListBucketVersions",
+    "delete": "s3:DeleteObject",
+    "delete a version of": "s3:DeleteObjectVersion",
+    "store and lock": "s3:PutObject and s3:PutObjectRetention",
+    "lock": "s3:PutObjectRetention",
+    "look for a lock on": "s3:GetObject and s3:GetObjectRetention",
+}
 _MISSING = {"NoSuchKey", "404", "NoSuchVersion"}
 _TAKEN = {"PreconditionFailed", "412"}
 _FULL = {"QuotaExceeded", "XMinioStorageFull", "InsufficientStorage", "507"}
@@ -88,7 +98,7 @@ def _answered(error: Any, verb: str, name: str, where: str) -> BackupError:
         return Missing(f"`{name}` is not in {where}")
     if code == "NoSuchBucket":
         return NoStore(f"there is no {where}: make it, or correct `bucket`")
-    if code in _TAKEN or (status == 412 and verb == "store"):
+    if code in _TAKEN or (status == 412 and verb.startswith("store")):
         return Exists(f"`{name}` is in {where} already, and was left as it is")
     if code in _KEYS:
         return Refused(f"{where} {_KEYS[code]}")

@@ -19,6 +19,7 @@ from tasks.repository.condemned import Doubts, doubts, sentence, sentence_names
 from tasks.repository.cores import cores
 from tasks.repository.index import Index
 from tasks.repository.inventory import Inventory
+from tasks.repository.locks import needed_indexes
 from tasks.repository.naming import Naming
 from tasks.repository.pack import LISTS, NAME, BlockList, PackCipher, SealedPack, footer_of, object_name
 from tasks.repository.references import References
@@ -110,6 +111,13 @@ def check(
     known = _check_condemned(repository, report)
     packs = _check_index(repository, report)
     sizes = repository.listed_packs()
+    if repository.locks():
+        # An index object that is locked outlives the packs that it names, once others have taken its place.
+        objects: dict[str, list[SealedPack]] = {}
+        for pack, origin in packs:
+            objects.setdefault(origin, []).append(pack)
+        needed = needed_indexes(objects, sizes)
+        packs = [(pack, origin) for pack, origin in packs if origin in needed or pack.name in sizes]
 
     def rank(at: int) -> int:
         pack, _ = packs[at]

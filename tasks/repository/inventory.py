@@ -29,6 +29,7 @@ from tasks.repository import index as indexes
 from tasks.repository.condemned import doubts
 from tasks.repository.index import Index
 from tasks.repository.keys import FORMAT, RepositoryKeys, WriterKey, check_document, keyring_of
+from tasks.repository.locks import Locks
 from tasks.repository.pack import SealedPack, pack_named
 from tasks.repository.sealing import unseal
 from tasks.repository.snapshot import Snapshot
@@ -206,6 +207,10 @@ class Inventory:
             if strict:
                 raise
             return []
+
+    def locks(self) -> Locks:
+        """Of what is stored here, as far as it is locked at all."""
+        return Locks(self.destination, self._cache / self.keys.identity.hex() if self._cache else None)
 
     def index_names(self) -> list[str]:
         return [listed.name for listed in self.destination.list("index/")]

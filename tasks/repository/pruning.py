@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
-from tasks.errors import Damaged, Missing
+from tasks.errors import Damaged, Locked, Missing
 from tasks.repository.block import TARGET, Draft, Profile
 from tasks.repository.blocks import Blocks
 from tasks.repository.buffers import Buffers
@@ -14,6 +15,7 @@ from tasks.repository.compression import STRONG
 from tasks.repository.condemned import Sentence, lift, put_sentence, sentences
 from tasks.repository.index import Index
 from tasks.repository.inventory import Inventory
+from tasks.repository.locks import Locks, needed_indexes
 from tasks.repository.pack import CONTENT, LISTS, SealedPack, object_name
 from tasks.repository.packing import Packing, put_index, scratch_folder
 from tasks.repository.proof import delete_proofs
@@ -27,8 +29,9 @@ _MOST_INDEXES = 48
 
 @dataclass(frozen=True, slots=True)
 class PrunePlan:
-    """What a prune would do. `figures`: `forget` (snapshots), `condemn`, `delete`, `pardon`, `repack` (packs) and
-    `condemned_bytes`, `freed_bytes` (as stored)."""
+    """What a prune would do. `figures`: `forget` (snapshots), `condemn`, `delete`, `pardon`, `repack` (packs),
+    `condemned_bytes`, `freed_bytes` (as stored); where objects are locked, `locked` (snapshots and packs that would go
+    and can't yet: a later prune deletes them) and `renew` (objects whose lock is renewed)."""
 
     repository: Inventory
     references: References = field(repr=False)
@@ -42,11 +45,17 @@ class PrunePlan:
     pardon: frozenset[bytes]
     gone: frozenset[bytes]
     repack: tuple[bytes, ...]
+    locks: Locks = field(repr=False)
+    renew: tuple[str, ...] = ()
+    replaced: frozenset[str] = frozenset()
+    """Index objects that others have taken the place of, and that are still there, as they are locked."""
     figures: dict[str, float] = field(default_factory=dict)
 
     def apply(self, progress: Callable[[dict[str, float]], None] | None = None) -> dict[str, float]:
         """Do it. Killed anywhere, it leaves a whole repository, and the next prune goes on. Returns `figures`."""
         repository = self.repository
+        # First: another prune at the same time may find other index objects dispensable than this one.
+        self.locks.renew(self.renew, self.now)
         for snapshot in self.forget:
             _delete(repository, f"snapshots/{snapshot}")
             delete_proofs(repository.destination, snapshot)
@@ -57,7 +66,7 @@ class PrunePlan:
             put_sentence(
                 repository.destination, repository.keys, self.now, self.until, packs=condemn, orphans=self.orphans
             )
-        _rewrite_indexes(repository, self.delete)
+        _rewrite_indexes(self)
         for pack in sorted(self.delete):
             _delete(repository, object_name(pack))
         lift(repository.destination, repository.keys, self.delete | self.pardon | self.gone)
@@ -67,20 +76,28 @@ class PrunePlan:
 def plan_prune(repository: Inventory, forget: Collection[str], now: datetime, grace: timedelta) -> PrunePlan:
     """Look, and change nothing. Raises `Damaged` where a kept snapshot can't be followed: then nothing may go."""
     # In this order: whatever a snapshot that is seen relies on is seen too.
-    kept = [repository.snapshot(name) for name in repository.snapshot_ids() if name not in set(forget)]
+    ids, locks = repository.snapshot_ids(), repository.locks()
+    kept = [repository.snapshot(name) for name in ids if name not in set(forget)]
+    # As long as they are listed, what they need stays as well, but is not locked anew.
+    leaving = {name for name in forget if locks.hold(f"snapshots/{name}", now)}
     terms = sentences(repository.destination, repository.keys)
     index = repository.whole_index(strict=True)
     listed = repository.listed_packs()
     references = References(Blocks(repository.destination, index, repository.keys)).follow(kept)
     for snapshot, findings in references.findings.items():
         raise Damaged(f"nothing is pruned while snapshot `{snapshot}` is damaged ({findings[0]}): run `verify` first")
+    needed = references.used.copy()
+    references.follow(snapshot for snapshot in repository.readable_snapshots() if snapshot.id in leaving)
     damaged = frozenset().union(*(term.damaged for term in terms))
     used, raw = index.used_bytes(references.used), index.raw_bytes()
+    lasting = index.used_bytes(needed) if locks else used
     since = _last_day(terms, grace, orphans=False)
-    condemn, delete, pardon, repack = set(), set(), set(), []
+    condemn, delete, pardon, repack = set(), set(), set(), list[bytes]()
     for number, pack in enumerate(index.packs):
         if used[number] == 0:
             # A former orphan counts anew: since it has an index, captures rely on it.
+            if locks and pack.name not in listed:
+                continue  # gone, and named by an index object that is locked
             if pack.name not in since:
                 condemn.add(pack.name)
             elif now >= since[pack.name]:
@@ -96,14 +113,25 @@ def plan_prune(repository: Inventory, forget: Collection[str], now: datetime, gr
     unnamed = listed.keys() - {pack.name for pack in index.packs}
     since = _last_day(terms, grace, orphans=True)
     delete |= {pack for pack in unnamed if pack in since and now >= since[pack]}
+    locked = {pack for pack in delete if locks.hold(object_name(pack), now)}
+    delete -= locked
+    renew, replaced = _lasting(repository, locks, [snapshot.id for snapshot in kept], listed)
+    renew += [
+        object_name(pack.name)
+        for number, pack in enumerate(index.packs)
+        if locks and lasting[number] and pack.name not in damaged and pack.name not in repack
+    ]
+    due = locks.due(renew, now)
     figures = {
-        "forget": len(set(forget)),
+        "forget": len(set(forget) - leaving),
         "condemn": len(condemn) + len(repack),
         "pardon": len(pardon),
         "repack": len(repack),
         "delete": len(delete),
         "condemned_bytes": sum(listed.get(pack, 0) for pack in condemn),
         "freed_bytes": sum(listed.get(pack, 0) for pack in delete),
+        "locked": len(leaving) + len(locked),
+        "renew": len(due),
     }
     return PrunePlan(
         repository=repository,
@@ -111,15 +139,30 @@ def plan_prune(repository: Inventory, forget: Collection[str], now: datetime, gr
         index=index,
         now=now,
         until=now + grace,
-        forget=tuple(sorted(forget)),
+        forget=tuple(sorted(set(forget) - leaving)),
         condemn=frozenset(condemn),
         orphans=frozenset(unnamed - since.keys()),
         delete=frozenset(delete),
         pardon=frozenset(pardon),
         gone=frozenset(since.keys() - listed.keys() - {pack.name for pack in index.packs}),
         repack=tuple(repack),
+        locks=locks,
+        renew=due,
+        replaced=frozenset(replaced),
         figures={name: float(value) for name, value in figures.items()},
     )
+
+
+def _lasting(
+    repository: Inventory, locks: Locks, kept: list[str], listed: Collection[bytes]
+) -> tuple[list[str], set[str]]:
+    """What must stay locked beside the packs, and the index objects that need not."""
+    if not locks:
+        return [], set()
+    objects = {origin: repository.index_object(origin) for origin in repository.index_names()}
+    needed = needed_indexes(objects, listed)
+    names = ["repository", f"keys/{repository.writer.keyring}", *(f"snapshots/{name}" for name in kept)]
+    return [*names, *sorted(needed)], objects.keys() - needed
 
 
 def _last_day(terms: list[Sentence], grace: timedelta, *, orphans: bool) -> dict[bytes, datetime]:
@@ -161,9 +204,12 @@ def _repack(plan: PrunePlan, progress: Callable[[dict[str, float]], None] | None
             packing.finish()
 
 
-def _rewrite_indexes(repository: Inventory, gone: frozenset[bytes]) -> None:
-    """Drop packs from the index, and merge many small index objects. New ones first, then the old ones go."""
-    objects = {origin: repository.index_object(origin) for origin in repository.index_names()}
+def _rewrite_indexes(plan: PrunePlan) -> None:
+    """Drop packs from the index, and merge many small index objects. New ones first, then the old ones go, unless they
+    are locked: then a later prune finds that they are needed no more."""
+    repository, gone = plan.repository, plan.delete
+    origins = [origin for origin in repository.index_names() if origin not in plan.replaced]
+    objects = {origin: repository.index_object(origin) for origin in origins}
     many = len(objects) > _MOST_INDEXES
     old = [origin for origin, packs in objects.items() if many or any(pack.name in gone for pack in packs)]
     remaining: dict[bytes, SealedPack] = {}
@@ -173,13 +219,12 @@ def _rewrite_indexes(repository: Inventory, gone: frozenset[bytes]) -> None:
     # Some 4,000 packs hold two million small chunks: an index object of some 40 MB.
     for at in range(0, len(packs), 4096):
         put_index(repository.destination, repository.keys, packs[at : at + 4096])
-    for origin in old:
-        _delete(repository, origin)
+    for origin in [*old, *sorted(plan.replaced)]:
+        if not plan.locks.hold(origin, plan.now):
+            _delete(repository, origin)
 
 
 def _delete(repository: Inventory, name: str) -> None:
-    try:
+    # Missing: an earlier prune was killed right after it. Locked: by somebody else meanwhile; it goes later.
+    with suppress(Missing, Locked):
         repository.destination.delete(name)
-    except Missing:
-        # An earlier prune was killed right after it.
-        return

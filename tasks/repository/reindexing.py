@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from tasks.errors import Damaged, Missing, NewerFormat
+from contextlib import suppress
+
+from tasks.errors import Damaged, Locked, Missing, NewerFormat
 from tasks.repository.inventory import Inventory
 from tasks.repository.pack import PackCipher, SealedPack, footer_of, object_name
 from tasks.repository.packing import put_index
@@ -30,7 +32,8 @@ def rebuild_index(repository: Inventory) -> int:
     for at in range(0, len(found), _PACKS_AN_INDEX):
         put_index(repository.destination, repository.keys, found[at : at + _PACKS_AN_INDEX])
     for origin in broken:
-        repository.destination.delete(origin)
+        with suppress(Locked):
+            repository.destination.delete(origin)
     return len(found)
 
 

@@ -2,6 +2,6 @@
 
 from __future__ import annotations
 
-from tests.stores.fixtures import azure, gcs, s3
+from tests.stores.fixtures import azure, gcs, rgw, s3
 
-__all__ = ["azure", "gcs", "s3"]
+__all__ = ["azure", "gcs", "rgw", "s3"]

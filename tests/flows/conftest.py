@@ -13,9 +13,9 @@ from tests.flows.house import House
 from tests.flows.terminal import Terminal
 from tests.flows.trees import grow
 from tests.redis_process import RedisProcess, redis_process
-from tests.stores.fixtures import azure, gcs, s3
+from tests.stores.fixtures import azure, gcs, rgw, s3
 
-__all__ = ["azure", "gcs", "house", "s3", "shared_broker"]
+__all__ = ["azure", "gcs", "house", "rgw", "s3", "shared_broker"]
 
 
 @pytest.fixture(scope="session")

@@ -20,9 +20,9 @@ def free_port() -> int:
 
 @contextmanager
 def child_server(
-    command: Sequence[str], port: int, log: Path, environment: Mapping[str, str] | None = None
+    command: Sequence[str], port: int | None, log: Path, environment: Mapping[str, str] | None = None
 ) -> Iterator[None]:
-    """Runs until left. Raises where it does not listen within a minute."""
+    """Runs until left. Raises where it does not listen on its port, if it has one, within a minute."""
     with log.open("wb") as console:
         child = subprocess.Popen(
             command,
@@ -34,7 +34,7 @@ def child_server(
         )
     try:
         deadline = time.monotonic() + 60
-        while not _listens(port):
+        while port and not _listens(port):
             assert child.poll() is None, f"{command[0]} ended:\n{log.read_text(errors='replace')[-3000:]}"
             assert time.monotonic() < deadline, f"{command[0]} does not listen on {port}"
             time.sleep(0.05)

@@ -8,6 +8,7 @@ import pytest
 
 from tests.stores.azure import AzureServer, azure_server
 from tests.stores.gcs import GcsServer, gcs_server
+from tests.stores.rgw import RgwServer, rgw_server
 from tests.stores.s3 import S3Server, s3_server
 
 
@@ -26,4 +27,10 @@ def azure(tmp_path_factory: pytest.TempPathFactory, require: Callable[[str], str
 @pytest.fixture(scope="session")
 def gcs(tmp_path_factory: pytest.TempPathFactory) -> Iterator[GcsServer]:
     with gcs_server(tmp_path_factory.mktemp("gcs")) as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def rgw(tmp_path_factory: pytest.TempPathFactory, require: Callable[[str], str]) -> Iterator[RgwServer]:
+    with rgw_server(tmp_path_factory.mktemp("rgw"), require) as server:
         yield server

@@ -23,12 +23,13 @@ class GcsServer:
         values: dict[str, Any] = {"bucket": bucket, "endpoint": self.url, "anonymous": True}
         return GcsSettings(**{**values, **other})
 
-    def bucket(self) -> str:
-        """A new, empty one."""
+    def bucket(self, *, retaining: bool = False) -> str:
+        """A new, empty one; `retaining`: one that knows object retention."""
         self._buckets += 1
         name = f"bucket-{self._buckets}"
         body = json.dumps({"name": name}).encode()
-        request = urllib.request.Request(f"{self.url}/storage/v1/b", body, method="POST")  # noqa: S310 - our own
+        query = "?enableObjectRetention=true" if retaining else ""
+        request = urllib.request.Request(f"{self.url}/storage/v1/b{query}", body, method="POST")  # noqa: S310 - our own
         with urllib.request.urlopen(request, timeout=10):  # noqa: S310
             return name
 

@@ -9,6 +9,7 @@ import re
 import sys
 import threading
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 from urllib.parse import parse_qs, unquote, urlsplit
@@ -25,6 +26,7 @@ class Stored:
     content: bytes
     metadata: dict[str, str]
     generation: int
+    retention: dict[str, str] = field(default_factory=dict)
 
     @property
     def crc32c(self) -> str:
@@ -56,7 +58,25 @@ class Store:
         self.lock = threading.Lock()
         self.buckets: dict[str, dict[str, Stored]] = {}
         self.uploads: dict[str, Upload] = {}
+        self.retaining: set[str] = set()
         self.generation = 0
+
+    def retain(self, bucket: str, stored: Stored | None, wanted: dict[str, str]) -> dict[str, str]:
+        """What an object's retention becomes. In mode *Locked* it may only be prolonged."""
+        if not wanted:
+            return stored.retention if stored else {}
+        if bucket not in self.retaining:
+            raise Refusal(400, "Object retention is not enabled for this bucket.")
+        if stored and stored.retention.get("mode") == "Locked":
+            shorter = moment(wanted["retainUntilTime"]) < moment(stored.retention["retainUntilTime"])
+            if shorter or wanted["mode"] != "Locked":
+                raise Refusal(403, "The retention of a locked object can't be reduced or removed.")
+        return wanted
+
+    def check_unretained(self, name: str, stored: Stored) -> None:
+        until = stored.retention.get("retainUntilTime")
+        if until and moment(until) > datetime.now(UTC):
+            raise Refusal(403, f"Object '{name}' is under active Object retention until {until}.")
 
     def bucket(self, name: str) -> dict[str, Stored]:
         if name not in self.buckets:
@@ -80,7 +100,10 @@ class Store:
             if upload.create_only and upload.name in bucket:
                 raise Refusal(412, "At least one of the pre-conditions you specified did not hold.")
             self.generation += 1
-            bucket[upload.name] = Stored(content, upload.resource.get("metadata", {}), self.generation)
+            if upload.name in bucket:
+                self.check_unretained(upload.name, bucket[upload.name])
+            retention = self.retain(upload.bucket, None, upload.resource.get("retention", {}))
+            bucket[upload.name] = Stored(content, upload.resource.get("metadata", {}), self.generation, retention)
             return bucket[upload.name]
 
 
@@ -101,7 +124,12 @@ def described(bucket: str, name: str, stored: Stored) -> dict[str, Any]:
         "metadata": stored.metadata,
         "generation": str(stored.generation),
         "metageneration": "1",
+        **({"retention": stored.retention} if stored.retention else {}),
     }
+
+
+def moment(text: str) -> datetime:
+    return datetime.fromisoformat(text)
 
 
 class Handler(BaseHTTPRequestHandler):
@@ -129,12 +157,14 @@ class Handler(BaseHTTPRequestHandler):
             media = query.get("alt") == "media"
             self._answer(refusal.status, str(refusal).encode() if media else json.dumps(told).encode())
 
-    do_GET = do_POST = do_PUT = do_DELETE = _do  # noqa: N815 - the names that http.server looks for
+    do_GET = do_POST = do_PUT = do_PATCH = do_DELETE = _do  # noqa: N815 - the names that http.server looks for
 
     def _route(self, path: str, query: dict[str, str], body: bytes) -> None:
         verb = self.command
         if verb == "POST" and path == "/storage/v1/b":
             STORE.buckets.setdefault(json.loads(body)["name"], {})
+            if query.get("enableObjectRetention") == "true":
+                STORE.retaining.add(json.loads(body)["name"])
             self._json(json.loads(body))
         elif match := re.fullmatch(r"/upload/storage/v1/b/([^/]+)/o", path):
             self._upload(unquote(match[1]), query, body)
@@ -144,9 +174,14 @@ class Handler(BaseHTTPRequestHandler):
             bucket, name = unquote(match[1]), unquote(match[2])
             if verb == "DELETE":
                 with STORE.lock:
-                    STORE.object(bucket, name)
+                    STORE.check_unretained(name, STORE.object(bucket, name))
                     del STORE.bucket(bucket)[name]
                 self._answer(204, b"")
+            elif verb == "PATCH":
+                with STORE.lock:
+                    stored = STORE.object(bucket, name)
+                    stored.retention = STORE.retain(bucket, stored, json.loads(body).get("retention", {}))
+                self._json(described(bucket, name, stored))
             elif query.get("alt") == "media":
                 self._media(STORE.object(bucket, name))
             else:

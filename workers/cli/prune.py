@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from tasks.prune import Pruning, plan_pruning
+from tasks.prune import Pruning, act, plan_pruning
 from workers.cli import screen
 from workers.cli.following import watching
 from workers.cli.main import subcommand
@@ -30,7 +30,7 @@ def command(
         for place in session.destinations(name, destination):
             with watching(f"pruning {name} at {place}", session.as_json) as progress:
                 pruning = plan_pruning(session.reader, name, place, datetime.now(UTC), named=forget)
-                figures = pruning.plan.figures if dry_run else pruning.plan.apply(progress=progress)
+                figures = pruning.plan.figures if dry_run else act(pruning.plan, place, progress)
             shown.append(_row(name, place, pruning, figures))
             if not session.as_json:
                 _print(shown[-1], dry_run)
@@ -61,3 +61,5 @@ def _print(row: dict[str, Any], dry_run: bool) -> None:
         f" {figures['repack']:.0f} {would}rewritten, {figures['delete']:.0f} {would}deleted:"
         f" {screen.size(figures['freed_bytes'])} freed"
     )
+    if figures["locked"]:
+        screen.console.print(f"{figures['locked']:.0f} snapshots and packs are locked: they go when that is over")

@@ -8,9 +8,9 @@ import pytest
 
 from tasks.destinations import Local
 from tasks.destinations.local import LocalSettings
-from tests.stores.fixtures import s3
+from tests.stores.fixtures import azure, gcs, rgw, s3
 
-__all__ = ["finished", "local", "root", "s3"]
+__all__ = ["azure", "finished", "gcs", "local", "rgw", "root", "s3"]
 
 
 @pytest.fixture
