@@ -74,6 +74,12 @@ class AzureSettings(RemoteSettings):
     sas: SecretReference | None = Field(default=None, examples=["env:AZURE_STORAGE_SAS_TOKEN"])
     """A shared access signature of the container. One that may create, read and list is enough to back up."""
 
+    @property
+    def account(self) -> str:
+        """Its name: the path of an emulator, the first part of the host name of the service itself."""
+        host, _, path = self.url.partition("://")[2].partition("/")
+        return path or host.partition(".")[0]
+
     @model_validator(mode="after")
     def _has_credentials(self) -> AzureSettings:
         if (self.account_key is None) == (self.sas is None):
@@ -237,10 +243,9 @@ class Azure:
         if code.startswith("LeaseId"):
             return Refused(f"{what}: it is kept by a lease")
         if verb in ("store and lock", "lock") and (status == 400 or "mmutab" in code or "ersion" in code):
-            account = self._settings.url.partition("://")[2].partition(".")[0]
             return Refused(
                 f"{self._where} is not made to lock what it stores, as `immutable_days` asks for ({code or status}):"
-                f" {set_up(account, self._settings.container)}"
+                f" {set_up(self._settings.account, self._settings.container)}"
             )
         if status in (401, 403):
             right = f": they need {_RIGHTS[verb]}" if verb in _RIGHTS else ""
@@ -277,8 +282,7 @@ class Azure:
             credential = AzureSasCredential(settings.sas.read().removeprefix("?"))
         else:
             assert settings.account_key is not None  # noqa: S101 - the settings were checked
-            host, _, path = settings.url.partition("://")[2].partition("/")
-            credential = AzureNamedKeyCredential(path or host.partition(".")[0], settings.account_key.read())
+            credential = AzureNamedKeyCredential(settings.account, settings.account_key.read())
         session = requests.Session()
         mount(session, Pace(settings.bytes_a_second), settings.connections)
         times: Any = {

@@ -31,6 +31,7 @@ COMMANDS = {
     "verify": ("verify", "Read back what is stored, and keep the proof beside it."),
     "mirror": ("mirror", "Bring a destination level with another: all of the history."),
     "prune": ("prune", "Let go what no rule keeps and something newer makes dispensable."),
+    "policy": ("policy", "The least rights that a writer, a pruner or a reader needs at a destination."),
     "metrics": ("metrics", "Age, size, duration and proof of every source, for Prometheus."),
     "options": ("options", "Every option of backup.toml, for each kind."),
     "completion": ("completion", "The completion script of a shell."),
