@@ -186,6 +186,13 @@ class TestGcsLock(LockContract):
     def unprepared(self, gcs: GcsServer) -> Destination:
         return open_destination(gcs.settings(gcs.bucket(), immutable_days=DAYS))
 
+    def test_what_goes_up_in_a_session_is_locked_as_well(self, opened: Callable[..., Destination]) -> None:
+        destination, locking = seen(opened(immutable_days=DAYS))
+        destination.put("packs/a", bytes(9 << 20))
+        assert locking.locked_until("packs/a") is not None
+        with pytest.raises(Locked):
+            destination.delete("packs/a")
+
 
 @pytest.fixture
 def sent(monkeypatch: pytest.MonkeyPatch) -> list[requests.PreparedRequest]:

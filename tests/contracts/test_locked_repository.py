@@ -18,24 +18,29 @@ from tests.stores.gcs import GcsServer
 from tests.stores.rgw import RgwServer
 from tests.unit.repository.pruned import FIRST, assert_whole, condemned, noise
 
-TERM, GRACE = 4.0, timedelta(seconds=0.5)
-"""Seconds, in place of days."""
+TERM, GRACE = timedelta(seconds=6), timedelta(seconds=0.5)
+"""In place of days."""
 OTHER = {b"z": noise(4, 50_000)}
-OPTIONS = {"immutable_days": TERM / 86400}
 
 
 on_one = pytest.mark.parametrize("locking", ["gcs"], indirect=True)
 """What is ours alone, and the same wherever it is stored."""
 
 
+@pytest.fixture
+def term() -> timedelta:
+    return TERM
+
+
 @pytest.fixture(params=["rgw", "gcs"])
-def locking(request: pytest.FixtureRequest) -> Destination:
+def locking(request: pytest.FixtureRequest, term: timedelta) -> Destination:
+    options = {"immutable_days": term / timedelta(days=1)}
     server = request.getfixturevalue(request.param)
     if isinstance(server, RgwServer):
-        settings = server.settings(server.locking_bucket()).model_copy(update=OPTIONS)
+        settings = server.settings(server.locking_bucket()).model_copy(update=options)
         return Prefixed(open_destination(settings), SOURCE)
     assert isinstance(server, GcsServer)
-    return Prefixed(open_destination(server.settings(server.bucket(retaining=True)).model_copy(update=OPTIONS)), SOURCE)
+    return Prefixed(open_destination(server.settings(server.bucket(retaining=True)).model_copy(update=options)), SOURCE)
 
 
 @pytest.fixture
@@ -49,14 +54,13 @@ def reopen(locking: Destination, tmp_path: Path) -> Callable[..., Repository]:
     return opened
 
 
-def prune(repository: Repository, *forget: Snapshot) -> dict[str, float]:
-    return repository.plan_prune([snapshot.id for snapshot in forget], datetime.now(UTC), GRACE).apply()
+def prune(repository: Repository, *forget: Snapshot, after: timedelta = timedelta(0)) -> dict[str, float]:
+    return repository.plan_prune([snapshot.id for snapshot in forget], datetime.now(UTC) + after, GRACE).apply()
 
 
-def left(destination: Destination, name: str) -> float:
-    """Seconds."""
+def left(destination: Destination, name: str) -> timedelta:
     until = immutable(destination).locked_until(name)
-    return (until - datetime.now(UTC)).total_seconds() if until else 0.0
+    return until - datetime.now(UTC) if until else timedelta(0)
 
 
 def test_what_is_locked_is_left_told_and_deleted_later(reopen: Callable[..., Repository], locking: Destination) -> None:
@@ -88,8 +92,9 @@ def test_what_is_locked_is_left_told_and_deleted_later(reopen: Callable[..., Rep
     assert_whole(reopen(forgetful=True), {second.id: OTHER})
 
 
+@pytest.mark.parametrize("term", [timedelta(days=8)])
 def test_a_lock_is_renewed_once_a_quarter_of_it_is_over_and_not_before(
-    reopen: Callable[..., Repository], locking: Destination
+    reopen: Callable[..., Repository], locking: Destination, term: timedelta
 ) -> None:
     repository = reopen()
     kept = save(repository, FIRST, 0)
@@ -97,12 +102,14 @@ def test_a_lock_is_renewed_once_a_quarter_of_it_is_over_and_not_before(
     # What this host has not seen locked it locks, whoever stored it, and remembers.
     assert prune(reopen())["renew"] == len(everything)
     assert prune(reopen())["renew"] == 0
-    time.sleep(TERM / 4 + 0.2)
-    assert prune(reopen())["renew"] == len(everything)
+    assert prune(reopen(), after=term / 4 - timedelta(hours=1))["renew"] == 0
+    assert prune(reopen(), after=term / 4 + timedelta(hours=1))["renew"] == len(everything)
     for name in everything:
-        assert left(locking, name) > TERM * 0.8, name
+        assert left(locking, name) > term * 1.2, name
     # Losing what is remembered costs requests, and no lock.
     assert prune(reopen(forgetful=True))["renew"] == len(everything)
+    for name in everything:
+        assert left(locking, name) > term * 1.2, name
     assert_whole(repository, {kept.id: FIRST})
 
 
@@ -116,7 +123,7 @@ def test_a_damaged_snapshot_that_is_let_go_by_name_stops_no_prune_while_it_is_lo
     locking.put(broken, b"rubbish")
     figures = repository.plan_prune(["20261102T020000Z-broken"], datetime.now(UTC), GRACE).apply()
     assert figures["locked"] == 1
-    time.sleep(TERM + 1.2)
+    time.sleep(TERM.total_seconds() + 1.2)
     figures = reopen().plan_prune(["20261102T020000Z-broken"], datetime.now(UTC), GRACE).apply()
     assert figures["forget"] == 1
     assert_whole(repository, {kept.id: FIRST})
@@ -147,7 +154,7 @@ def test_a_pruner_that_may_not_lock_deletes_nothing(reopen: Callable[..., Reposi
     """What is kept comes first: where it can't be locked anew, nothing else is touched."""
     repository = reopen()
     first, second = save(repository, FIRST, 0), save(repository, OTHER, 1)
-    time.sleep(TERM + 1.2)
+    time.sleep(TERM.total_seconds() + 1.2)
     plan = repository.plan_prune([first.id], datetime.now(UTC), GRACE)
     locking.delete(f"snapshots/{second.id}")
     with pytest.raises((Missing, Refused)):

@@ -14,7 +14,7 @@ def local_rights(name: str, settings: LocalSettings, role: Role) -> Rights:
             f"reader: {DOES[role]}",
             (
                 "its files are for their owner alone (0600): the reader is that user, or root, and is given the folder"
-                f" mounted read-only, as `{path}:{path}:ro` in a container; `path` of `{name}` on its host is that mount"
+                f" mounted read-only, as `{path}:{path}:ro` in a container; there `path` of `{name}` is that mount"
             ),
         ]
         return Rights(role, commands, tuple(notes))
@@ -30,8 +30,8 @@ def local_rights(name: str, settings: LocalSettings, role: Role) -> Rights:
         ),
         (
             "so let somebody else keep copies of it: snapshots of its file system that root takes and that user"
-            f" can't delete (`btrfs subvolume snapshot -r {path} ...`, `zfs snapshot ...`), or a second destination in a cloud"
-            " with `immutable_days`"
+            f" can't delete (`btrfs subvolume snapshot -r {path} ...`, `zfs snapshot ...`), or a second destination in"
+            " a cloud with `immutable_days`"
         ),
     ]
     return Rights(role, commands, tuple(notes))
