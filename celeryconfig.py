@@ -62,7 +62,4 @@ task_routes = (_pools.route,)
 timezone = "UTC"
 enable_utc = True
 beat_schedule = _schedule.beat_schedule(_settings, every=_timedelta(seconds=_visibility / 2))
-beat_schedule_filename = str(_settings.state / "beat-schedule")
-# Or a killed beat forgets what it has sent, and sends it again.
-beat_sync_every = 1
-beat_max_loop_interval = 30
+beat_scheduler = "workers.beat:OneBeat"

@@ -6,17 +6,20 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
+from zoneinfo import ZoneInfo
 
 from celery import Task, shared_task
 
+from tasks import cron
 from tasks.ahead import Ahead
 from tasks.asked import QUEUE, RunId, checked, is_asked
 from tasks.destinations import Destination
-from tasks.errors import BackupError, NotFound, Refused, SettingsError, Unavailable
+from tasks.due import is_slot, next_due
+from tasks.errors import BackupError, NotFound, NotYet, Refused, SettingsError, Unavailable, WindowClosed
 from tasks.installation import Installation, current
 from tasks.outcome import Outcome
 from tasks.progress import Progress, unheard
-from tasks.record import Run
+from tasks.record import Run, step_name
 from tasks.repository import About, Repository, Snapshot, snapshot_id
 from tasks.sources import SOURCES
 from tasks.sources.source import Rooted
@@ -131,11 +134,41 @@ def task_of(kind: str) -> Task[Any, Any]:
             about = installation.record.run(run)
             if about is None:
                 raise NotFound(f"there is no run `{run}` in the record: send `backup.{kind}` to the queue `{QUEUE}`")
+            if not installation.spool.sealed(source, run):
+                await_window(installation, source, about, datetime.now(UTC))
             return capture(installation, source, about, progress=progress)
 
         return run_step(self, Outcome("backup", source, run=run), None, work)
 
     return backup
+
+
+def await_window(installation: Installation, source: str, run: Run, now: datetime) -> None:
+    """A source with a window is begun in the one that was open when its run began, or the next: raises `NotYet` before,
+    and `WindowClosed` after, or where the plan is due again before it opens. A run by hand needs no window."""
+    settings = installation.settings
+    window, plan = settings.window_of(source), settings.plans.get(run.plan)
+    if window is None or not is_slot(run.slot):
+        return
+    zone = ZoneInfo(settings.timezone)
+    opens, closes = window.opening(run.started, zone)
+    if plan and plan.schedule:
+        again = next_due(cron.parse(plan.schedule), settings.zone_of(run.plan), run.started)
+        if again <= opens:
+            raise WindowClosed(
+                f"its window {window} opens at {_clock(opens, zone)}, and the plan `{run.plan}` is due again at"
+                f" {_clock(again, zone)}: choose a schedule or a `window` that meet"
+            )
+    if now < opens:
+        raise NotYet(f"its window {window} opens at {_clock(opens, zone)}", (opens - now).total_seconds())
+    if now >= closes:
+        noted = installation.record.notes(run.id).get(step_name("backup", source), "")
+        waited = f"; it waited: {noted}" if noted and str(window) not in noted else ""
+        raise WindowClosed(f"its window {window} had closed before it could be begun{waited}")
+
+
+def _clock(instant: datetime, zone: ZoneInfo) -> str:
+    return f"{instant.astimezone(zone):%Y-%m-%d %H:%M}"
 
 
 def _check_kind(installation: Installation, source: str, kind: str) -> None:

@@ -1,6 +1,6 @@
 """Five-field schedules: whether they can be understood, whether their time ever comes, and when a day has them due.
 
-The meaning is that of Celery's `crontab`, which runs them: a day must fit day-of-month *and* day-of-week.
+The meaning is that of Celery's `crontab`: a day must fit day-of-month *and* day-of-week.
 """
 
 from __future__ import annotations

@@ -78,6 +78,18 @@ class WrongKey(BackupError):
     exit_code = 77
 
 
+class NotYet(BackupError):
+    """A source's window is not open; `seconds` until it is. The step waits, for as long as that takes."""
+
+    def __init__(self, text: str, seconds: float) -> None:
+        super().__init__(text)
+        self.seconds = seconds
+
+
+class WindowClosed(BackupError):
+    """A source's window closed before its capture began, or opens only after its plan is due again."""
+
+
 class NotFound(BackupError):
     """The person asked for a source, snapshot, path or plan that does not exist."""
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Sequence
-from datetime import UTC, datetime, time, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any, Literal
 from zoneinfo import ZoneInfo
 
@@ -15,13 +15,14 @@ import structlog
 from celery import Task, chain, group, shared_task
 from celery.canvas import Signature
 
-from tasks import clock, cron
+from tasks import cron, due
 from tasks.asked import RunId, checked
 from tasks.backup import BACKUPS
+from tasks.due import next_due, slot_of
 from tasks.errors import BackupError, NotFound, Refused, Unavailable
 from tasks.installation import Installation, current
 from tasks.prune import prune_task
-from tasks.record import Run, step_name
+from tasks.record import KEPT, Run, step_name
 from tasks.runs import close, close_task, join, join_task
 from tasks.settings import Settings
 from tasks.upload import upload_task
@@ -30,6 +31,9 @@ from tasks.verify import verify_task
 DUE = "due"
 """As a slot: the last time that the plan was due. So a message that comes twice, or a second beat, makes no second run,
 and a night missed three times is made up for once."""
+
+ON_TIME = timedelta(minutes=10)
+"""What starts so much later than it was to start was not missed: beat or a worker was started anew."""
 
 _log = structlog.get_logger(__name__)
 
@@ -49,11 +53,6 @@ def begin(
     now = now or datetime.now(UTC)
     settings = installation.settings
     chosen = _sources(settings, plan, sources)
-    if slot == DUE:
-        due = last_due(settings, plan, now)
-        if due is None:
-            raise NotFound(f"the plan `{plan}` was never due: it has no schedule")
-        slot = f"{due:%Y%m%dT%H%MZ}"
     steps = [step for source in chosen for step in _steps(source, installation.destinations_of(source))]
     own = f"{now:%Y%m%dT%H%M%SZ}-{secrets.token_hex(4)}"
     run = installation.record.begin(Run(name or own, plan, slot, now, tuple(steps)))
@@ -69,27 +68,41 @@ def begin(
     return run
 
 
+def begin_due(installation: Installation, plan: str, now: datetime | None = None) -> Run | None:
+    """Begin the run of the last time that a plan was due, if none was. None where that time was missed and is not made
+    up for, as the plan is due again soon; a run's record is not kept for ever, so neither is what is older than that.
+    Raises `NotFound`."""
+    now = now or datetime.now(UTC)
+    _sources(installation.settings, plan, ())
+    options, record = installation.settings.plans[plan], installation.record
+    last = last_due(installation.settings, plan, now)
+    if last is None or options.schedule is None:
+        raise NotFound(f"the plan `{plan}` was never due: it has no schedule")
+    slot = slot_of(last)
+    if now - last > ON_TIME + options.jitter and not record.has_slot(plan, slot):
+        again = next_due(cron.parse(options.schedule), installation.settings.zone_of(plan), now)
+        if again - now < options.catch_up or now - last > KEPT:
+            return None
+    return begin(installation, plan, slot=slot, now=now)
+
+
 def last_due(settings: Settings, plan: str, now: datetime) -> datetime | None:
-    """When a plan's schedule last had it run, in UTC; None without a schedule. A time that the clocks skip counts as
-    the moment after, and of one that comes twice the first, as in Celery's own reckoning."""
+    """When a plan's schedule last had it run, in UTC, without its jitter; None without a schedule."""
     text = settings.plans[plan].schedule
-    if text is None:
-        return None
-    schedule, zone = cron.parse(text), settings.zone_of(plan)
-    today = now.astimezone(zone).date()
-    for back in range(-1, 8 * 366):
-        day = today - timedelta(days=back)
-        if schedule.on(day):
-            times = (time(hour, minute) for hour in sorted(schedule.hours) for minute in sorted(schedule.minutes))
-            past = [at for at in (_instant(datetime.combine(day, each), zone) for each in times) if at <= now]
-            if past:
-                return max(past)
+    return due.last_due(cron.parse(text), settings.zone_of(plan), now) if text else None
+
+
+def last_expected(settings: Settings, plan: str, source: str, now: datetime) -> datetime | None:
+    """The last time that a plan was due from which a source must have been begun by `now`: its jitter is over, and its
+    window has opened."""
+    window, zone = settings.window_of(source), ZoneInfo(settings.timezone)
+    found = last_due(settings, plan, now)
+    while found is not None:
+        start = found + settings.plans[plan].jitter
+        if (window.opening(start, zone).opens if window else start) <= now:
+            return found
+        found = last_due(settings, plan, found - timedelta(microseconds=1))
     return None
-
-
-def _instant(local: datetime, zone: ZoneInfo) -> datetime:
-    shown = clock.occurrences(local, zone)
-    return shown[0] if shown else local.replace(tzinfo=zone).astimezone(UTC)
 
 
 def _sources(settings: Settings, plan: str, sources: Sequence[str]) -> tuple[str, ...]:
@@ -183,9 +196,14 @@ def start(
 ) -> dict[str, Any]:
     """Start a run, once: of the id `run`, or else for this message, however often it is delivered. `slot` is beat's."""
     try:
-        slot_or_message = slot or ("" if run else str(self.request.id))
-        begun = begin(current(), plan, sources=sources, slot=slot_or_message, name=run)
+        if slot == DUE:
+            begun = begin_due(current(), plan)
+        else:
+            begun = begin(current(), plan, sources=sources, slot="" if run else str(self.request.id), name=run)
     except Unavailable as error:
         raise self.retry(countdown=5, exc=error) from error
+    if begun is None:
+        _log.warning("missed", plan=plan, advice="it is due again within its `catch_up`, so this is not made up for")
+        return {}
     _log.info("run started", run=begun.id, plan=begun.plan, slot=begun.slot, steps=len(begun.steps))
     return begun.to_json()

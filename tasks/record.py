@@ -114,19 +114,24 @@ class Record:
         about = json.dumps(run.to_json())
         keys = [self._key("slot", run.plan, run.slot), self._key("run", check_run(run.id)), self._key("runs")]
         limits = (int(KEPT.total_seconds()), LISTED)
-        with _reaching():
+        with reaching():
             started = run.started.timestamp()
             known = self._redis.eval(_BEGIN, len(keys), *keys, run.slot, run.id, about, started, *limits)
         return self.run(str(known)) or run
 
+    def has_slot(self, plan: str, slot: str) -> bool:
+        """Whether a plan has a run for that slot."""
+        with reaching():
+            return bool(self._redis.exists(self._key("slot", plan, slot)))
+
     def run(self, run: str) -> Run | None:
-        with _reaching():
+        with reaching():
             about = self._redis.hget(self._key("run", check_run(run)), "about")
         return Run.from_json(json.loads(about)) if about else None
 
     def runs(self, limit: int = 50) -> list[Run]:
         """The newest runs first."""
-        with _reaching():
+        with reaching():
             names = self._redis.zrevrange(self._key("runs"), 0, limit - 1)
         return [run for name in names if (run := self.run(str(name)))]
 
@@ -135,7 +140,7 @@ class Record:
         self._set(run, {"sent": "1"})
 
     def is_sent(self, run: str) -> bool:
-        with _reaching():
+        with reaching():
             return bool(self._redis.hexists(self._key("run", check_run(run)), "sent"))
 
     def touch(self, run: str, now: datetime | None = None, *, step: str = "") -> None:
@@ -154,7 +159,7 @@ class Record:
         )
 
     def count_resumption(self, run: str, source: str = "") -> None:
-        with _reaching():
+        with reaching():
             self._redis.hincrby(self._key("run", check_run(run)), f"resumed {source}".rstrip(), 1)
 
     # Outcomes, as the JSON that crosses the broker
@@ -163,7 +168,7 @@ class Record:
         """Record a step's outcome, unless it has one. Returns the one that is recorded."""
         text = json.dumps(_cut(outcome))
         key = self._key("outcomes", check_run(run))
-        with _reaching(), self._redis.pipeline() as pipe:
+        with reaching(), self._redis.pipeline() as pipe:
             pipe.hsetnx(key, step, text)
             pipe.hget(key, step)
             pipe.expire(key, KEPT)
@@ -172,12 +177,12 @@ class Record:
         return dict(json.loads(recorded))
 
     def outcome(self, run: str, step: str) -> dict[str, Any] | None:
-        with _reaching():
+        with reaching():
             text = self._redis.hget(self._key("outcomes", check_run(run)), step)
         return dict(json.loads(text)) if text else None
 
     def outcomes(self, run: str) -> dict[str, dict[str, Any]]:
-        with _reaching():
+        with reaching():
             texts = self._redis.hgetall(self._key("outcomes", check_run(run)))
         return {str(step): json.loads(text) for step, text in texts.items()}
 
@@ -190,13 +195,13 @@ class Record:
 
     def progress(self, run: str) -> dict[str, dict[str, float]]:
         """The last figures of every step that told any; `at` is when, in seconds since the epoch."""
-        with _reaching():
+        with reaching():
             texts = self._redis.hgetall(self._key("progress", check_run(run)))
         return {str(step): json.loads(text) for step, text in texts.items()}
 
     def tell(self, run: str, step: str, figures: dict[str, float]) -> None:
         key = self._key("progress", check_run(run))
-        with _reaching(), self._redis.pipeline() as pipe:
+        with reaching(), self._redis.pipeline() as pipe:
             pipe.hset(key, step, json.dumps(figures | {"at": datetime.now(UTC).timestamp()}))
             pipe.expire(key, KEPT)
             pipe.execute()
@@ -213,25 +218,25 @@ class Record:
     def keep_report(self, run: str, report: dict[str, Any]) -> dict[str, Any]:
         """Record a run's report, unless it has one. Returns the one that is recorded."""
         key = self._key("report", check_run(run))
-        with _reaching():
+        with reaching():
             self._redis.set(key, json.dumps(report), ex=KEPT, nx=True)
             return dict(json.loads(self._redis.get(key) or "{}"))
 
     def report(self, run: str) -> dict[str, Any] | None:
         """The run's report; None while it is not finished."""
-        with _reaching():
+        with reaching():
             text = self._redis.get(self._key("report", check_run(run)))
         return dict(json.loads(text)) if text else None
 
     def has_report(self, run: str) -> bool:
-        with _reaching():
+        with reaching():
             return bool(self._redis.exists(self._key("report", check_run(run))))
 
     # Leases: who works on a step. tasks/lease.py keeps one alive
 
     def take(self, run: str, step: str, token: str, seconds: float) -> int | None:
         """Take the lease of a step: how often it was taken before and never given back. None: someone holds it."""
-        with _reaching():
+        with reaching():
             if not self._redis.set(self._lease(run, step), token, nx=True, px=int(seconds * 1000)):
                 return None
             lost = self._count(run, step + " lost") - 1
@@ -240,18 +245,18 @@ class Record:
 
     def holder(self, run: str, step: str) -> str | None:
         """The token of who holds the lease of a step."""
-        with _reaching():
+        with reaching():
             token = self._redis.get(self._lease(run, step))
         return str(token) if token else None
 
     def drop(self, run: str, step: str, token: str) -> bool:
         """Take the lease from a holder that is dead. False: it had it no longer."""
-        with _reaching():
+        with reaching():
             return bool(self._redis.eval(_DROP, 1, self._lease(run, step), token))
 
     def losses(self, run: str) -> dict[str, int]:
         """Of each step how often its lease was taken and not given back, the present holder's included."""
-        with _reaching():
+        with reaching():
             counts = self._redis.hgetall(self._key("tries", check_run(run)))
         return {
             str(name).removesuffix(" lost"): int(count) for name, count in counts.items() if str(name).endswith(" lost")
@@ -260,54 +265,54 @@ class Record:
     def renew(self, run: str, step: str, token: str, seconds: float) -> bool:
         """False: the lease ran out meanwhile and is someone else's, or the step has its outcome."""
         keys = [self._lease(run, step), self._key("outcomes", run)]
-        with _reaching():
+        with reaching():
             return bool(self._redis.eval(_RENEW, len(keys), *keys, token, int(seconds * 1000), step))
 
     def release(self, run: str, step: str, token: str) -> None:
         keys = [self._lease(run, step), self._key("tries", run)]
-        with _reaching():
+        with reaching():
             self._redis.eval(_RELEASE, len(keys), *keys, token, step + " lost")
 
     def is_leased(self, run: str, step: str) -> bool:
-        with _reaching():
+        with reaching():
             return bool(self._redis.exists(self._lease(run, step)))
 
     def count_wait(self, run: str, step: str) -> int:
         """How often the step has now been put off because something was unavailable."""
-        with _reaching():
+        with reaching():
             return self._count(run, step + " waited")
 
     def put_off(self, run: str, step: str, until: float) -> None:
         """Nobody is to try the step before `until`, in seconds since the epoch, however many messages there are."""
-        with _reaching():
+        with reaching():
             self._redis.hset(self._key("tries", check_run(run)), step + " until", repr(until))
 
     def put_off_until(self, run: str, step: str) -> float:
-        with _reaching():
+        with reaching():
             return float(self._redis.hget(self._key("tries", check_run(run)), step + " until") or 0)
 
     def first_time(self, run: str, what: str, now: float) -> float:
         """When that was first seen of a run, in seconds since the epoch."""
         key = self._key("tries", check_run(run))
-        with _reaching(), self._redis.pipeline() as pipe:
+        with reaching(), self._redis.pipeline() as pipe:
             pipe.hsetnx(key, what, repr(now))
             pipe.hget(key, what)
             pipe.expire(key, KEPT)
             return float(pipe.execute()[1])
 
     def forget_time(self, run: str, what: str) -> None:
-        with _reaching():
+        with reaching():
             self._redis.hdel(self._key("tries", check_run(run)), what)
 
     def is_turn(self, what: str, seconds: float) -> bool:
         """Whether nobody has had a turn at something for so long."""
-        with _reaching():
+        with reaching():
             return bool(self._redis.set(self._key("turn", what), "1", nx=True, px=int(seconds * 1000)))
 
     def is_first(self, run: str, what: str) -> bool:
         """Whether nobody has asked this of the run before; for what is to be done once."""
         key = self._key("tries", check_run(run))
-        with _reaching(), self._redis.pipeline() as pipe:
+        with reaching(), self._redis.pipeline() as pipe:
             pipe.hsetnx(key, what, "1")
             pipe.expire(key, KEPT)
             return bool(pipe.execute()[0])
@@ -320,14 +325,14 @@ class Record:
             return int(pipe.execute()[0])
 
     def _fields(self, run: str) -> dict[str, str]:
-        with _reaching():
+        with reaching():
             # The client decodes, which its types do not know.
             fields: dict[str, str] = self._redis.hgetall(self._key("run", check_run(run)))  # type: ignore[assignment]
         return fields
 
     def _set(self, run: str, fields: Mapping[str, str]) -> None:
         key = self._key("run", check_run(run))
-        with _reaching(), self._redis.pipeline() as pipe:
+        with reaching(), self._redis.pipeline() as pipe:
             pipe.hset(key, items=[each for pair in fields.items() for each in pair])
             pipe.expire(key, KEPT)
             pipe.execute()
@@ -340,7 +345,8 @@ class Record:
 
 
 @contextmanager
-def _reaching() -> Iterator[None]:
+def reaching() -> Iterator[None]:
+    """What Redis raises becomes `Unavailable`."""
     try:
         yield
     except (redis.ConnectionError, redis.TimeoutError) as error:

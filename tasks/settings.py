@@ -21,10 +21,12 @@ from pydantic import (
     PlainSerializer,
     PlainValidator,
     SerializeAsAny,
+    ValidationInfo,
     WithJsonSchema,
+    field_validator,
 )
 
-from tasks import cron
+from tasks import cron, due
 from tasks.model import Model
 from tasks.secret import Address, SecretReference
 
@@ -99,6 +101,11 @@ def _schedule(value: str) -> str:
     return value
 
 
+def _window(value: str) -> str:
+    due.parse_window(value)
+    return value
+
+
 Duration = Annotated[
     timedelta,
     BeforeValidator(_duration),
@@ -127,6 +134,7 @@ def at_least(size: str) -> AfterValidator:
 
 TimeZone = Annotated[str, AfterValidator(_timezone), WithJsonSchema({"type": "string", "format": "time-zone"})]
 Schedule = Annotated[str, AfterValidator(_schedule), WithJsonSchema({"type": "string", "format": "schedule"})]
+Window = Annotated[str, AfterValidator(_window), WithJsonSchema({"type": "string", "format": "window"})]
 Name = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_-]{0,63}$")]
 Count = Annotated[int, Field(ge=0, strict=True)]
 
@@ -143,6 +151,11 @@ class SourceSettings(Model):
     allow_incomplete: tuple[str, ...] = ()
     """Patterns, as in .gitignore, of paths that may change, vanish or be unreadable while they are captured without
     making the snapshot count as incomplete."""
+
+    window: Window | None = Field(default=None, examples=["22:00-06:00"])
+    """When it may be read by a plan that starts by itself, in the time zone at the top. It waits for its window to
+    open; where that has closed before a worker takes it, it has failed, and the report says so. What has begun is
+    finished, and a run by hand comes at any time."""
 
 
 class TargetSettings(Model):
@@ -195,11 +208,28 @@ class PlanSettings(Model):
     timezone: TimeZone | None = Field(default=None, examples=["Europe/Berlin"])
     """The time zone of the schedule and of the days, weeks and months in `keep`. Without it: the one above."""
 
+    jitter: Duration = timedelta()
+    """It starts later than its schedule by up to so much, always by the same for one plan, host and destinations: many
+    installations that share a store or a network do not all start at once."""
+
+    catch_up: Duration = timedelta(hours=1)
+    """A start that was missed by more than ten minutes, as beat or the workers were away, is made up for, once however
+    many were missed, unless the plan is due again within so long. Longer than the time between two: never made up."""
+
     sources: tuple[Name, ...] = ()
     """The sources it captures, by name. Empty: all."""
 
     keep: Keep = Keep()
     """Retention: how many snapshots stay."""
+
+    @field_validator("jitter")
+    @classmethod
+    def _is_over_before_the_next(cls, jitter: timedelta, info: ValidationInfo) -> timedelta:
+        schedule = info.data.get("schedule")
+        gap = due.shortest_gap(cron.parse(schedule)) if schedule else None
+        if gap is not None and jitter >= gap:
+            raise ValueError(f"must be shorter than the time between two starts, which is {in_short(gap)}")
+        return jitter
 
 
 class KeysSettings(Model):
@@ -258,6 +288,11 @@ class Settings(Model):
 
     def sources_of(self, plan: str) -> tuple[str, ...]:
         return self.plans[plan].sources or tuple(self.sources)
+
+    def window_of(self, source: str) -> due.Window | None:
+        """When a source may be begun by itself, in `timezone`; None for at any time."""
+        window = self.sources[source].window
+        return due.parse_window(window) if window else None
 
     def zone_of(self, plan: str) -> ZoneInfo:
         return ZoneInfo(self.plans[plan].timezone or self.timezone)

@@ -19,7 +19,7 @@ import structlog
 from celery import Task
 from celery.exceptions import OperationalError
 
-from tasks.errors import BackupError, Unavailable
+from tasks.errors import BackupError, NotYet, Unavailable
 from tasks.installation import Installation, current
 from tasks.lease import Lease, LeaseLost
 from tasks.outcome import Failure, Outcome
@@ -34,6 +34,8 @@ WAITS = int(os.environ.get("GEOMETRA_BACKUP_WAITS", "10"))
 FIRST_WAIT = float(os.environ.get("GEOMETRA_BACKUP_WAIT_SECONDS", "4"))
 LONGEST_WAIT = 30 * FIRST_WAIT
 """Seconds; each wait is twice the one before."""
+LONGEST_SLEEP = 30.0
+"""Seconds between two looks whether a source's window is open."""
 LIVES = 3
 """How many workers a step may lose before it is given up as what kills them."""
 
@@ -92,6 +94,10 @@ def _do(task: Task[Any, Any], blank: Outcome, work: Work, lease: Lease) -> Outco
             installation.record.put_off(blank.run, step, time.time() + _SHORTEST * seconds)
             _again(task, seconds)
         outcome = blank.failed(error)
+    except NotYet as error:
+        # However long, and within the time after which a silent run gets its messages again.
+        installation.record.note(blank.run, step, str(error))
+        _again(task, min(error.seconds + 1, LONGEST_SLEEP))
     except BackupError as error:
         outcome = blank.failed(error)
     except LeaseLost:

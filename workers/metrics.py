@@ -19,7 +19,7 @@ from prometheus_client.registry import Collector
 from tasks.broker import is_embedded
 from tasks.errors import BackupError, NotARepository
 from tasks.installation import Installation
-from tasks.plan import last_due
+from tasks.plan import last_expected
 from tasks.report import last_reports
 from workers.pools import POOLS
 from workers.unserved import unserved
@@ -130,7 +130,8 @@ def _place(installation: Installation, pair: Labels, before: Place) -> Place:
 def _due(installation: Installation, source: str, until: datetime) -> float:
     settings = installation.settings
     plans = [plan for plan in settings.plans if source in settings.sources_of(plan)]
-    return max((due.timestamp() for plan in plans if (due := last_due(settings, plan, until))), default=0.0)
+    due = [last_expected(settings, plan, source, until) for plan in plans]
+    return max((moment.timestamp() for moment in due if moment), default=0.0)
 
 
 def _last_runs(reports: Iterable[Mapping[str, Any]], pairs: Iterable[Labels]) -> dict[Labels, LastRun]:

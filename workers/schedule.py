@@ -1,13 +1,14 @@
-"""Plans become beat's schedule: each in its own time zone."""
+"""Plans become beat's schedule: each in its own time zone, later by its jitter."""
 
 from __future__ import annotations
 
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
 from zoneinfo import ZoneInfo
 
-from celery.schedules import crontab
+from celery.schedules import BaseSchedule, schedstate
 
+from tasks import cron, due
 from tasks.plan import DUE
 from tasks.settings import Settings
 
@@ -15,30 +16,40 @@ EXPIRES = timedelta(hours=20)
 """A start that no worker took for so long is dropped: the next one makes up for it."""
 
 
-class LocalCrontab(crontab):
-    """A crontab that is reckoned in a time zone of its own; Celery's are all in the app's. Can be pickled, as the
-    persistent scheduler does."""
+class PlanSchedule(BaseSchedule):
+    """As `tasks.due` reckons, which the worker asks too: so both mean the same slot."""
 
-    def __init__(self, fields: str, zone: str) -> None:
-        minute, hour, day, month, weekday = fields.split()
-        super().__init__(minute, hour, day_of_month=day, month_of_year=month, day_of_week=weekday)
-        self.fields, self.zone = fields, zone
-
-    @property
-    def tz(self) -> ZoneInfo:  # type: ignore[override]
-        return ZoneInfo(self.zone)
+    def __init__(self, fields: str, zone: ZoneInfo, delay: timedelta = timedelta()) -> None:
+        super().__init__()
+        self.fields, self.zone, self.delay = fields, zone, delay
+        self._schedule = cron.parse(fields)
 
     def now(self) -> datetime:
-        return datetime.now(self.tz)
+        return datetime.now(self.zone)
 
-    def __reduce__(self) -> tuple[Any, ...]:
-        return type(self), (self.fields, self.zone)
+    def is_due(self, last_run_at: datetime) -> Any:
+        """Whether it was due since it was last sent, and in how many seconds it is due next."""
+        now = self.now().astimezone(UTC)  # in a zone, a difference is one of clocks on the wall
+        last = due.last_due(self._schedule, self.zone, now - self.delay)
+        coming = due.next_due(self._schedule, self.zone, now - self.delay) + self.delay
+        was_due = last is not None and last + self.delay > last_run_at
+        return schedstate(was_due, (coming - now).total_seconds())
+
+    def remaining_estimate(self, last_run_at: datetime) -> timedelta:
+        state = self.is_due(last_run_at)
+        return timedelta(seconds=0 if state.is_due else state.next)
 
     def __eq__(self, other: object) -> bool:
-        return isinstance(other, LocalCrontab) and (self.fields, self.zone) == (other.fields, other.zone)
+        return isinstance(other, PlanSchedule) and self._told() == other._told()
 
     def __hash__(self) -> int:
-        return hash((self.fields, self.zone))
+        return hash(self._told())
+
+    def __repr__(self) -> str:
+        return f"<plan: {self.fields} in {self.zone.key}, {self.delay} later>"
+
+    def _told(self) -> tuple[str, str, timedelta]:
+        return self.fields, self.zone.key, self.delay
 
 
 def beat_schedule(settings: Settings, every: timedelta) -> dict[str, dict[str, Any]]:
@@ -46,7 +57,7 @@ def beat_schedule(settings: Settings, every: timedelta) -> dict[str, dict[str, A
     entries: dict[str, dict[str, Any]] = {
         f"plan {name}": {
             "task": "plan.start",
-            "schedule": LocalCrontab(plan.schedule, settings.zone_of(name).key),
+            "schedule": PlanSchedule(plan.schedule, settings.zone_of(name), delay_of(settings, name)),
             "kwargs": {"plan": name, "slot": DUE},
             "options": {"expires": EXPIRES.total_seconds()},
         }
@@ -55,3 +66,9 @@ def beat_schedule(settings: Settings, every: timedelta) -> dict[str, dict[str, A
     }
     entries["tend runs"] = {"task": "plan.tend", "schedule": every, "options": {"expires": every.total_seconds()}}
     return entries
+
+
+def delay_of(settings: Settings, plan: str) -> timedelta:
+    """How much later than due a plan starts here: its jitter, as drawn for this host and these destinations."""
+    places = [place.model_dump_json() for place in settings.destinations.values()]
+    return due.delay("\0".join([plan, settings.host, *places]), settings.plans[plan].jitter)

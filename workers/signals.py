@@ -39,9 +39,9 @@ def _serve_host_queues(sender: Any, instance: Any, **_: Any) -> None:
 
 
 @signals.heartbeat_sent.connect
-def _alive(**_: Any) -> None:
+def alive(**_: Any) -> None:
     """For a health check that asks nobody: the file is as old as the worker's last heartbeat, which it sends every two
-    seconds while it has its broker."""
+    seconds while it has its broker, or as beat's last look at who is active."""
     if HEARTBEAT in os.environ:
         Path(os.environ[HEARTBEAT]).touch()
 

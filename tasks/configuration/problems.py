@@ -12,6 +12,7 @@ from zoneinfo import ZoneInfo
 
 from tasks import cron
 from tasks.clock import Change, changes
+from tasks.due import next_due
 from tasks.errors import SettingsError
 from tasks.model import Model
 from tasks.secret import Secret
@@ -28,6 +29,7 @@ def problems(settings: Settings, now: datetime | None = None) -> list[Problem]:
     read; never tells them."""
     return [
         *_schedules(settings, now or datetime.now(UTC)),
+        *_windows(settings, now or datetime.now(UTC)),
         *_unused(settings),
         *_nested(settings),
         *_same_place(settings),
@@ -50,8 +52,40 @@ def _schedules(settings: Settings, now: datetime) -> Iterator[Problem]:
             yield from _skipped(name, schedule, zone, change)
 
 
+def _windows(settings: Settings, now: datetime) -> Iterator[Problem]:
+    """Where a plan and the window of a source do not meet, the next time that it is due."""
+    for name, plan in settings.plans.items():
+        for source in settings.sources_of(name) if plan.schedule else ():
+            window, zone = settings.window_of(source), ZoneInfo(settings.timezone)
+            if window is None or plan.schedule is None:
+                continue
+            schedule = cron.parse(plan.schedule)
+            first = next_due(schedule, settings.zone_of(name), now)
+            opens, closes = window.opening(first, zone)
+            where = f"sources.{source}.window {window}"
+            if opens >= next_due(schedule, settings.zone_of(name), first):
+                yield Problem(
+                    f"{where} opens only after plans.{name} is due again, so that plan never captures it",
+                    "choose a `schedule` or a `window` that meet",
+                    fatal=True,
+                )
+            elif opens > first:
+                hours = (opens - first).total_seconds() / 3600
+                yield Problem(
+                    f"{where} opens {hours:.2g} h after plans.{name} is due, so its runs wait so long",
+                    "a plan of its own, due when the window opens, does not hold up the others' report",
+                    fatal=False,
+                )
+            elif first + plan.jitter >= closes:
+                yield Problem(
+                    f"{where} may have closed when plans.{name} starts, by its jitter",
+                    "choose less `jitter`, or a later end of the window",
+                    fatal=False,
+                )
+
+
 def delays(schedule: cron.Schedule, change: Change) -> tuple[datetime, datetime] | None:
-    """The first local time that a change of the clocks takes from a schedule, and when Celery starts that run instead:
+    """The first local time that a change of the clocks takes from a schedule, and when that run starts instead:
     as much later as the clocks jump. None where nothing is due, or the plan is due at the later time anyway."""
     for minute in range(int(change.skipped.total_seconds()) // 60):
         local = change.before + timedelta(minutes=minute)

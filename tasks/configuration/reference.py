@@ -32,6 +32,7 @@ _FORMATS = {
     "address": "a URL without a password in it, or `env:NAME` or `file:PATH`",
     "span": "a duration such as `36h`",
     "size": "a size such as `8GB`",
+    "window": "two times such as `22:00-06:00`",
     "schedule": "five fields such as `30 1 * * *`",
     "time-zone": "a time zone such as `Europe/Berlin`",
 }

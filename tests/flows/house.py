@@ -78,8 +78,8 @@ class House:
             "CELERY_CONFIG_MODULE": "tests.flows.celeryconfig_with_gates",
         }
         self._workers: list[Worker] = []
-        self._client: redis.Redis = connect(broker.url)
-        self.record = Record(self._client)
+        self.client: redis.Redis = connect(broker.url)
+        self.record = Record(self.client)
 
     def configure(
         self, sources: Tables, destinations: Tables, plans: Tables | None = None, *, quota: str = "8GB"
@@ -125,8 +125,8 @@ class House:
         command += ["--without-gossip", "--without-mingle", *(["--queues", queues] if queues else [])]
         return self._start(command, environment)
 
-    def beat(self, schedule: Path | None = None) -> Worker:
-        return self._start(["beat", "--pidfile", "", *(["--schedule", str(schedule)] if schedule else [])], {})
+    def beat(self, **environment: str) -> Worker:
+        return self._start(["beat", "--pidfile", ""], environment)
 
     def flower(self, port: int, *options: str, **environment: str) -> Worker:
         """On loopback, with the settings that it finds by itself."""
@@ -168,9 +168,9 @@ class House:
 
     def forget_messages(self) -> None:
         """As a broker does that was killed too soon, but keeps the record: what waits and what is held is gone."""
-        for key in self._client.keys("*"):
+        for key in self.client.keys("*"):
             if not str(key).startswith("geometra:") and not str(key).startswith("_kombu.binding"):
-                self._client.delete(key)
+                self.client.delete(key)
 
     def log(self) -> list[dict[str, Any]]:
         """Every line of the dated log files."""
@@ -180,7 +180,7 @@ class House:
     def close(self) -> None:
         for worker in self._workers:
             worker.kill()
-        self._client.close()
+        self.client.close()
 
 
 def _toml(value: Any) -> str:

@@ -1,50 +1,149 @@
-"""Beat with the real schedule: plans start by themselves, and a night that was missed is made up for once."""
+"""Beat with the real schedule: plans start by themselves, one beat is active, what was missed is made up for once."""
 
 from __future__ import annotations
 
-import shelve
-import shutil
+import os
+import signal
 import time
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
+from typing import Any
 
-from tests.flows.house import House
+from tasks.beat_record import BeatRecord
+from tests.flows.house import House, Worker
 from tests.flows.test_night import assert_restores, local, originals_of, tree
 
+LEASE = 1.5
+TAKEN_OVER = LEASE * 4 / 3 + 4
+"""Seconds after a kill: the lease runs out, the others look three times in one; and some for a busy machine."""
 
-def test_a_night_missed_three_times_is_made_up_for_once_also_by_two_beats(house: House) -> None:
-    due = datetime.now(UTC) - timedelta(hours=2)
-    nightly = {"schedule": f"{due.minute} {due.hour} * * *", "timezone": "UTC"}
-    house.configure({"docs": tree(house, "docs", "docs")}, {"here": local(house)}, {"nightly": nightly})
-    schedules = [house.folder / "state/beat-schedule", house.folder / "beat-schedule"]
-    first = house.beat()
-    house.wait_for(lambda: "plan nightly" in entries(schedules[0]), "the schedule's file")
-    first.stop()
-    with shelve.open(str(schedules[0])) as shelf:  # noqa: S301 - our own, made a moment ago
-        kept = shelf["entries"]
-        kept["plan nightly"].last_run_at -= timedelta(days=3)
-        shelf["entries"] = kept
-    for file in schedules[0].parent.glob("beat-schedule*"):  # one or more, as the platform's dbm has it
-        shutil.copy(file, schedules[1].with_name(file.name))
+
+def nightly(hours_ago: float = 2) -> dict[str, Any]:
+    """A plan that was due so long ago."""
+    due = datetime.now(UTC) - timedelta(hours=hours_ago)
+    return {"schedule": f"{due.minute} {due.hour} * * *", "timezone": "UTC"}
+
+
+def beats(house: House) -> BeatRecord:
+    return BeatRecord(house.client)
+
+
+def miss_three_nights(house: House) -> None:
+    beats(house).mark("plan nightly", datetime.now(UTC) - timedelta(days=3))
+
+
+def two_beats(house: House) -> dict[int, Worker]:
+    """By their processes' ids."""
+    started = [house.beat(GEOMETRA_BACKUP_BEAT_LEASE_SECONDS=str(LEASE)) for _ in "ab"]
+    return {beat.child.pid: beat for beat in started}
+
+
+def is_sent(house: House) -> bool:
+    sent = beats(house).sent().get("plan nightly")
+    return sent is not None and datetime.now(UTC) - sent < timedelta(minutes=5)
+
+
+def pid_of_active(house: House) -> int:
+    return int((beats(house).active() or "-0-").split("-")[1])
+
+
+def test_a_night_missed_three_times_is_made_up_for_once_with_several_beats(house: House) -> None:
+    plan = nightly()
+    house.configure({"docs": tree(house, "docs", "docs")}, {"here": local(house)}, {"nightly": plan})
+    miss_three_nights(house)
     house.worker()
-    for schedule in schedules:
-        house.beat(schedule)
-    house.wait_for(lambda: all(is_sent(schedule) for schedule in schedules), "both beats")
+    two_beats(house)
+    house.wait_for(lambda: is_sent(house), "the plan")
     runs = house.wait_for(house.record.runs, "the run")
     assert house.report(runs[0].id)["state"] == "done"
-    time.sleep(1)
-    assert [(run.plan, run.slot) for run in house.record.runs()] == [("nightly", f"{due:%Y%m%dT%H%MZ}")]
+    (run,) = house.record.runs()
+    minute, hour = plan["schedule"].split()[:2]
+    assert (run.plan, run.slot[8:]) == ("nightly", f"T{int(hour):02}{int(minute):02}Z")
+    said = [line["event"] for line in house.log() if line["event"] in ("beat is active", "beat stands by")]
+    assert said.count("beat is active") == 1
     assert_restores(house, originals_of(house, "docs"))
 
 
-def entries(schedule: Path) -> dict[str, object]:
+def test_another_beat_takes_over_soon_after_the_active_one_was_killed_and_goes_on_where_it_was(house: House) -> None:
+    house.configure({"docs": tree(house, "docs", "docs")}, {"here": local(house)}, {"nightly": nightly()})
+    running = {
+        beat.child.pid: beat for beat in (house.beat(GEOMETRA_BACKUP_BEAT_LEASE_SECONDS=str(LEASE)) for _ in "ab")
+    }
+    first = house.wait_for(lambda: pid_of_active(house), "an active beat")
+    house.wait_for(lambda: "plan nightly" in beats(house).sent(), "its first notes")
+    time.sleep(LEASE)  # the other is up, and looks
+    assert pid_of_active(house) == first
+    miss_three_nights(house)  # as if it had been killed before it could send that
+    running[first].kill()
+    house.wait_for(lambda: pid_of_active(house) not in (0, first), "the other beat", TAKEN_OVER)
+    house.wait_for(lambda: is_sent(house), "the plan", 10)
+    house.worker()
+    (run,) = house.wait_for(house.record.runs, "the run")
+    assert house.report(run.id)["state"] == "done"
+    # One that is stopped in good order leaves its place at once.
+    (other,) = (beat for pid, beat in running.items() if pid != first)
+    other.stop()
+    assert beats(house).active() == ""
+
+
+def test_a_beat_that_was_stopped_for_long_and_goes_on_begins_no_slot_again(house: House) -> None:
+    house.configure({"docs": tree(house, "docs", "docs")}, {"here": local(house)}, {"nightly": nightly()})
+    running = {
+        beat.child.pid: beat for beat in (house.beat(GEOMETRA_BACKUP_BEAT_LEASE_SECONDS=str(LEASE)) for _ in "ab")
+    }
+    first = house.wait_for(lambda: pid_of_active(house), "an active beat")
+    house.wait_for(lambda: "plan nightly" in beats(house).sent(), "its first notes")
+    os.kill(first, signal.SIGSTOP)
     try:
-        with shelve.open(str(schedule), flag="r") as file:  # noqa: S301 - our own
-            return dict(file["entries"])
-    except Exception:  # noqa: BLE001 - not written yet, or in use
-        return {}
+        miss_three_nights(house)
+        house.wait_for(lambda: is_sent(house), "the other beat")
+        house.worker()
+        (run,) = house.wait_for(house.record.runs, "the run")
+        miss_three_nights(house)
+        for beat in running.values():
+            if beat.child.pid != first:
+                beat.kill()
+    finally:
+        os.kill(first, signal.SIGCONT)
+    house.wait_for(lambda: is_sent(house), "the first beat, which sends the same once more")
+    assert house.report(run.id)["state"] == "done"
+    started = house.wait_for(
+        lambda: len(found := [line for line in house.log() if line["event"] == "run started"]) >= 2 and found,
+        "both messages",
+    )
+    assert {line["run"] for line in started} == {run.id}
+    assert [each.id for each in house.record.runs()] == [run.id]
+    assert len(house.installation.repository("docs", "here").snapshots()) == 1
 
 
-def is_sent(schedule: Path) -> bool:
-    entry = entries(schedule).get("plan nightly")
-    return entry is not None and datetime.now(UTC) - entry.last_run_at < timedelta(minutes=5)  # type: ignore[attr-defined]
+def hours(*ago: float) -> str:
+    """A window, in UTC, from so many hours ago to so many."""
+    return "-".join(f"{datetime.now(UTC) - timedelta(hours=each):%H:%M}" for each in ago)
+
+
+def test_a_source_is_begun_only_in_its_window_and_the_report_says_where_it_could_not(house: House) -> None:
+    """The plan was due two hours ago and is made up for now: each source has another window."""
+    sources = {
+        "anytime": tree(house, "docs", "anytime"),
+        "open": tree(house, "docs", "open") | {"window": hours(3, -3)},
+        "closed": tree(house, "docs", "closed") | {"window": hours(1.9, 1)},  # opens next after the plan is due again
+        "later": tree(house, "docs", "later") | {"window": hours(-1, -5)},
+    }
+    house.configure(sources, {"here": local(house)}, {"nightly": nightly()})
+    miss_three_nights(house)
+    house.worker()
+    house.beat()
+    (run,) = house.wait_for(house.record.runs, "the run")
+    waiting = {"backup/later", "upload/later/here", "verify/later/here", "prune/later/here"}
+    house.wait_for(lambda: set(house.record.missing(run)) == waiting, "the others")
+    states = {step: outcome["state"] for step, outcome in house.record.outcomes(run.id).items()}
+    assert {states[f"prune/{source}/here"] for source in ("anytime", "open")} == {"done"}
+    assert (states["backup/closed"], states["upload/closed/here"]) == ("failed", "skipped")
+    failure = house.record.outcomes(run.id)["backup/closed"]["failure"]
+    assert failure["kind"] == "WindowClosed"
+    assert f"its window {sources['closed']['window']} opens at" in failure["message"]
+    note = house.wait_for(lambda: house.record.notes(run.id).get("backup/later"), "the note")
+    assert f"its window {sources['later']['window']} opens at" in note
+    # By hand it is read now.
+    by_hand = house.night(sources=["closed", "later"])
+    assert by_hand["state"] == "done", by_hand["failures"]
+    assert_restores(house, originals_of(house, "anytime", "open", "closed", "later"))

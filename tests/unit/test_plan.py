@@ -16,7 +16,7 @@ from celery import Celery
 from tasks.errors import NotFound
 from tasks.installation import Installation
 from tasks.outcome import Outcome
-from tasks.plan import DUE, begin, last_due
+from tasks.plan import begin, begin_due, last_due, last_expected
 from tasks.record import Record, Run
 from tasks.runs import close, join
 from tasks.settings import DestinationSettings, PlanSettings, Settings, SourceSettings
@@ -60,32 +60,10 @@ def installed(server: RedisProcess, client: redis.Redis) -> Iterator[Installatio
         yield Idle(settings(nightly=nightly, by_hand=PlanSettings()))
 
 
-@pytest.mark.parametrize(
-    ("schedule", "zone", "now", "due"),
-    [
-        ("30 2 * * *", "UTC", "2026-11-23T12:00", "2026-11-23T02:30"),
-        ("30 2 * * *", "UTC", "2026-11-23T02:30", "2026-11-23T02:30"),
-        ("30 2 * * *", "UTC", "2026-11-23T02:29", "2026-11-22T02:30"),
-        ("*/15 * * * *", "UTC", "2026-11-23T12:07", "2026-11-23T12:00"),
-        ("30 2 * * *", "Europe/Berlin", "2026-07-01T01:00", "2026-07-01T00:30"),
-        ("30 2 * * *", "Asia/Tokyo", "2026-11-23T12:00", "2026-11-22T17:30"),
-        ("0 0 29 2 *", "UTC", "2026-11-23T12:00", "2024-02-29T00:00"),
-        ("0 4 * * 0", "UTC", "2026-11-23T12:00", "2026-11-22T04:00"),
-        # 02:30 does not exist on that day, and comes twice on the next.
-        ("30 2 * * *", "Europe/Berlin", "2026-03-29T12:00", "2026-03-29T01:30"),
-        ("30 2 * * *", "Europe/Berlin", "2026-10-25T12:00", "2026-10-25T00:30"),
-    ],
-)
-def test_when_a_plan_was_last_due(schedule: str, zone: str, now: str, due: str) -> None:
-    planned = settings(nightly=PlanSettings(schedule=schedule, timezone=zone))
-    moment = datetime.fromisoformat(now).replace(tzinfo=UTC)
-    assert last_due(planned, "nightly", moment) == datetime.fromisoformat(due).replace(tzinfo=UTC)
-
-
 def test_a_plan_without_a_schedule_was_never_due(installed: Installation) -> None:
     assert last_due(installed.settings, "by_hand", NOW) is None
     with pytest.raises(NotFound, match="no schedule"):
-        begin(installed, "by_hand", slot=DUE)
+        begin_due(installed, "by_hand")
 
 
 def test_a_run_expects_every_step_at_every_destination(installed: Installation) -> None:
@@ -114,11 +92,70 @@ def test_unknown_names_are_refused_before_anything_is_recorded_or_sent(
 
 
 def test_the_same_due_time_is_sent_once(installed: Installation, client: redis.Redis) -> None:
-    first = begin(installed, "nightly", slot=DUE, now=NOW)
+    first = begin_due(installed, "nightly", NOW)
     sent = client.llen("waiting")
+    assert first
     assert (first.slot, sent) == ("20261123T0130Z", 1)
-    assert begin(installed, "nightly", slot=DUE, now=NOW.replace(minute=5)) == first
+    assert begin_due(installed, "nightly", NOW.replace(minute=5)) == first
     assert client.llen("waiting") == sent
+
+
+def began(installation: Installation, plan: str, now: str) -> str | None:
+    run = begin_due(installation, plan, datetime.fromisoformat(now).replace(tzinfo=UTC))
+    return run.slot if run else None
+
+
+def test_ten_missed_nights_are_made_up_for_once_and_not_where_the_next_is_near(installed: Installation) -> None:
+    assert began(installed, "nightly", "2026-11-13T01:30") == "20261113T0130Z"
+    assert began(installed, "nightly", "2026-11-23T14:00") == "20261123T0130Z"
+    assert began(installed, "nightly", "2026-11-23T14:02") == "20261123T0130Z"
+    assert [run.slot for run in installed.record.runs()] == ["20261123T0130Z", "20261113T0130Z"]
+    # The plan is due again within its hour: that run will do.
+    assert began(installed, "nightly", "2026-11-25T00:31") is None
+    assert began(installed, "nightly", "2026-11-25T00:30") == "20261124T0130Z"
+    assert began(installed, "nightly", "2026-11-25T00:31") == "20261124T0130Z"  # it has begun, so it was not missed
+    assert began(installed, "nightly", "2026-11-25T01:30") == "20261125T0130Z"
+
+
+def test_what_is_a_little_late_was_not_missed(installed: Installation) -> None:
+    installed.settings.plans["often"] = PlanSettings(schedule="*/30 * * * *", sources=("docs",))
+    assert began(installed, "often", "2026-11-23T12:10") == "20261123T1200Z"
+    assert began(installed, "often", "2026-11-23T12:41") is None
+    jittered = PlanSettings(schedule="*/30 * * * *", sources=("docs",), jitter=timedelta(minutes=15))
+    installed.settings.plans["often"] = jittered
+    assert began(installed, "often", "2026-11-23T12:55") == "20261123T1230Z"
+
+
+def test_what_was_missed_is_made_up_for_up_to_when_the_plan_says(installed: Installation) -> None:
+    for name, catch_up in (("always", timedelta()), ("never", timedelta(days=2))):
+        installed.settings.plans[name] = PlanSettings(
+            schedule="30 1 * * *", timezone="UTC", sources=("docs",), catch_up=catch_up
+        )
+    assert began(installed, "always", "2026-11-24T01:29") == "20261123T0130Z"
+    assert began(installed, "never", "2026-11-23T01:41") is None
+    assert began(installed, "never", "2026-11-23T01:40") == "20261123T0130Z"
+
+
+def test_what_is_older_than_the_record_is_not_made_up_for(installed: Installation) -> None:
+    installed.settings.plans["yearly"] = PlanSettings(schedule="0 0 1 1 *", timezone="UTC", sources=("docs",))
+    assert began(installed, "yearly", "2026-03-31T00:00") == "20260101T0000Z"
+    installed.settings.plans["yearly2"] = PlanSettings(schedule="0 0 1 1 *", timezone="UTC", sources=("docs",))
+    assert began(installed, "yearly2", "2026-04-02T00:00") is None
+
+
+def test_a_source_is_expected_once_its_plans_jitter_is_over_and_its_window_has_opened() -> None:
+    sources = {"docs": SourceSettings(kind="docs"), "db": SourceSettings(kind="redis", window="04:00-05:00")}
+    nightly = PlanSettings(schedule="30 1 * * *", jitter=timedelta(minutes=30))
+    planned = Settings(destinations={}, sources=sources, plans={"nightly": nightly})
+
+    def expected(source: str, clock: str) -> str:
+        found = last_expected(
+            planned, "nightly", source, datetime.fromisoformat(f"2026-11-23T{clock}").replace(tzinfo=UTC)
+        )
+        return f"{found:%d %H:%M}"
+
+    assert [expected("docs", at) for at in ("01:59", "02:00")] == ["22 01:30", "23 01:30"]
+    assert [expected("db", at) for at in ("03:59", "04:00")] == ["22 01:30", "23 01:30"]
 
 
 def test_a_start_that_was_killed_before_its_messages_were_sent_sends_them_when_it_comes_again(

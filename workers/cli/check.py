@@ -6,7 +6,8 @@ from dataclasses import asdict
 
 from rich.text import Text
 
-from tasks.broker import is_embedded
+from tasks.beat_record import BeatRecord
+from tasks.broker import broker_url, connect, is_embedded
 from tasks.check import Finding, check
 from workers.cli import screen
 from workers.cli.main import subcommand
@@ -28,6 +29,8 @@ def command(session: Session) -> int:
         advice = "start a worker: `celery -A workers worker -Q " + ",".join(pools) + "`"
         says = "no worker serves " + ", ".join(pools)
         findings.append(Finding("workers", "bad", says, advice) if pools else Finding("workers", "good", "all pools"))
+        if any(plan.schedule for plan in session.settings.plans.values()):
+            findings.append(_beat(session))
     if session.as_json:
         screen.print_json([asdict(finding) for finding in findings])
     else:
@@ -37,3 +40,11 @@ def command(session: Session) -> int:
         ]
         screen.table(("", "what", "found"), rows)
     return 1 if any(finding.state == "bad" for finding in findings) else 0
+
+
+def _beat(session: Session) -> Finding:
+    active = BeatRecord(connect(broker_url(session.settings))).active()
+    if not active:
+        advice = "start one or more: `celery -A workers beat`"
+        return Finding("beat", "weak", "none is running, so no plan starts by itself", advice)
+    return Finding("beat", "good", f"`{active}` is active")

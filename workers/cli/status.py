@@ -8,7 +8,7 @@ from typing import Any
 from rich.text import Text
 
 from tasks.errors import BackupError, NotARepository
-from tasks.plan import last_due
+from tasks.plan import last_expected
 from tasks.report import read_reports
 from workers.cli import screen
 from workers.cli.list import rows
@@ -53,7 +53,8 @@ def _place(session: Session, source: str, destination: str, now: datetime) -> di
         return place | {"problem": "no snapshot"}
     newest = listed[-1]
     proven = next((row for row in reversed(listed) if row["proven"] and row["complete"]), None)
-    due = [_due(session, plan, now) for plan in session.settings.plans if source in session.settings.sources_of(plan)]
+    plans = [plan for plan in session.settings.plans if source in session.settings.sources_of(plan)]
+    due = [last_expected(session.settings, plan, source, now) for plan in plans]
     since = max((moment for moment in due if moment), default=None)
     problem = _failed(session, source, destination)
     if waiting:
@@ -79,10 +80,6 @@ def _failed(session: Session, source: str, destination: str) -> str:
             failed = [o for o in steps.values() if o["state"] == "failed" and o["destination"] in ("", destination)]
             return f"the last run failed: {failed[0]['failure']['message']}" if failed else ""
     return ""
-
-
-def _due(session: Session, plan: str, now: datetime) -> datetime | None:
-    return last_due(session.settings, plan, now)
 
 
 def _print(places: list[dict[str, Any]], reports: list[dict[str, Any]]) -> None:

@@ -15,9 +15,20 @@ CASES: dict[str, tuple[str, str]] = {
         BASE + "pathz = 3",
         "line 7, sources.models.pathz: unknown key; did you mean `paths`?",
     ),
+    "jitter as long as the time between two starts": (
+        BASE + '[plans.nightly]\nschedule = "*/30 * * * *"\njitter = "30m"',
+        "line 9, plans.nightly.jitter: must be shorter than the time between two starts, which is 30m",
+    ),
+    "no window": (
+        BASE + 'window = "night"\n[plans.nightly]',
+        "line 7, sources.models.window: a window is two times of the day, such as `22:00-06:00`",
+    ),
     "an option that nothing is near to": (
         BASE + '[plans.nightly]\nzzz = "x"',
-        "line 8, plans.nightly.zzz: unknown key; there is `schedule`, `timezone`, `sources`, `keep`",
+        (
+            "line 8, plans.nightly.zzz: unknown key; there is `schedule`, `timezone`, `jitter`, `catch_up`, `sources`,"
+            " `keep`"
+        ),
     ),
     "an option of the whole file below a table": (
         BASE + 'timezone = "UTC"',

@@ -53,6 +53,26 @@ def test_a_schedule_that_no_clock_change_delays_is_no_problem(schedule: str, zon
     assert concerns(BASE + NIGHTLY.format(schedule, zone)) == []
 
 
+def windowed(schedule: str, window: str, jitter: str = "0s") -> str:
+    plan = NIGHTLY.format(schedule, "UTC").replace("[plans.nightly]", f'[plans.nightly]\njitter = "{jitter}"')
+    return f'timezone = "UTC"\n{BASE}window = "{window}"\n{plan}'
+
+
+@pytest.mark.parametrize(
+    ("schedule", "window", "jitter", "told"),
+    [
+        ("30 1 * * *", "01:00-05:00", "1h", ""),
+        ("0 22 * * *", "22:00-06:00", "1h", ""),
+        ("30 1 * * *", "04:00-05:00", "0s", "opens 2.5 h after plans.nightly is due, so its runs wait so long"),
+        ("30 1 * * *", "01:00-02:00", "30m", "may have closed when plans.nightly starts, by its jitter"),
+        ("0 8-20 * * *", "22:00-23:00", "0s", "opens only after plans.nightly is due again"),
+    ],
+)
+def test_a_plan_and_a_window_that_do_not_meet_are_named(schedule: str, window: str, jitter: str, told: str) -> None:
+    found = concerns(windowed(schedule, window, jitter))
+    assert (told in found[0]) if told else found == []
+
+
 def test_a_schedule_of_leap_days_is_named() -> None:
     assert concerns(BASE + NIGHTLY.format("0 12 29 2 *", "UTC")) == [
         "plans.nightly.schedule falls on 29 February only, so it runs once in four years"

@@ -1,0 +1,90 @@
+"""`celery beat`, of which any number may run: one is active, and when it is gone another goes on where it was."""
+
+from __future__ import annotations
+
+import os
+import uuid
+from contextlib import suppress
+from datetime import UTC, datetime
+from functools import cached_property
+from typing import Any
+
+import structlog
+from celery.beat import ScheduleEntry, Scheduler, SchedulingError
+
+from tasks.beat_record import BeatRecord
+from tasks.broker import broker_url, connect
+from tasks.errors import Unavailable
+from tasks.installation import current
+from workers.signals import alive
+
+LEASE_SECONDS = float(os.environ.get("GEOMETRA_BACKUP_BEAT_LEASE_SECONDS", "30"))
+"""How long after the active one was killed another may take over."""
+_LOOK_SECONDS = LEASE_SECONDS / 3
+"""How often each looks: so a standby is active after four thirds of that time at most."""
+
+_log = structlog.get_logger(__name__)
+
+
+class OneBeat(Scheduler):
+    """Sends only while it has the lease. A stopped one that goes on after another took over may send once more: the
+    record has one run for each time that a plan is due, whoever sends it."""
+
+    def __init__(self, *arguments: Any, **options: Any) -> None:
+        self._name = f"{current().settings.host}-{os.getpid()}-{uuid.uuid4().hex[:8]}"
+        self._active = False
+        super().__init__(*arguments, **options)
+
+    @cached_property
+    def _beats(self) -> BeatRecord:
+        return BeatRecord(connect(broker_url(current().settings)))
+
+    def tick(self, *arguments: Any, **options: Any) -> float:
+        """Seconds until the next look."""
+        try:
+            taken = self._beats.take(self._name, LEASE_SECONDS)
+            alive()
+            if not taken:
+                self._become(active=False)
+                return _LOOK_SECONDS
+            if not self._active:
+                self._go_on()
+                self._become(active=True)
+        except Unavailable as error:
+            _log.warning("beat waits", error=str(error))
+            self._active = False
+            return min(_LOOK_SECONDS, 5.0)
+        wait: float = super().tick(*arguments, **options)
+        return min(wait, _LOOK_SECONDS)
+
+    def apply_async(self, entry: ScheduleEntry, producer: Any = None, advance: bool = True, **options: Any) -> Any:
+        """Sent first and noted then: what is sent twice is begun once."""
+        try:
+            sent = super().apply_async(entry, producer=producer, advance=advance, **options)
+            self._beats.mark(str(entry.name), datetime.now(UTC))
+        except (SchedulingError, Unavailable):
+            self._active = False  # the next look begins from what was noted, so it is sent again
+            raise
+        return sent
+
+    def close(self) -> None:
+        """The next one need not wait."""
+        with suppress(Unavailable):
+            self._beats.release(self._name)
+        super().close()
+
+    def _go_on(self) -> None:
+        """Where the last active one has ended; an entry that is new begins now."""
+        noted = self._beats.sent()
+        for name, entry in self.schedule.items():
+            if name in noted:
+                entry.last_run_at = noted[name]
+            else:
+                self._beats.mark(name, entry.last_run_at or datetime.now(UTC))
+        self._beats.keep_only(self.schedule)
+        self._heap = None
+
+    def _become(self, *, active: bool) -> None:
+        if active != self._active:
+            _log.info("beat is active" if active else "beat stands by", beat=self._name)
+        self._active = active
