@@ -10,7 +10,7 @@ import hashlib
 import os
 import re
 from pathlib import Path
-from urllib.parse import parse_qs, urlsplit
+from urllib.parse import parse_qs, urlencode, urlsplit
 
 import redis
 from redis.backoff import NoBackoff
@@ -29,13 +29,39 @@ def is_embedded(settings: Settings) -> bool:
 
 
 def broker_url(settings: Settings) -> str:
-    """The URL of the broker; it may carry a password. Raises `SettingsError` for what is no Redis URL."""
+    """The URL of the broker; it may carry a password. Over TLS (`rediss://`) it has the server's certificate checked.
+    Raises `SettingsError` for what is no Redis URL, or would tell its password or talk to anybody."""
     if is_embedded(settings):
         return f"redis+socket://{socket_path(settings)}?virtual_host=0"
     url = os.environ[VARIABLE] if VARIABLE in os.environ else settings.broker.read() if settings.broker else ""
-    if urlsplit(url).scheme not in ("redis", "rediss", "redis+socket"):
-        origin = VARIABLE if VARIABLE in os.environ else f"the secret `{settings.broker}`"
-        raise SettingsError(f"{origin} must hold a Redis URL, such as `redis://host:6379/0`")
+    origin = VARIABLE if VARIABLE in os.environ else f"the secret `{settings.broker}`"
+    try:
+        return _checked(url)
+    except ValueError as error:
+        raise SettingsError(f"{origin} {error}") from None
+
+
+def _checked(url: str) -> str:
+    parts = urlsplit(url)
+    query = {name: values[-1] for name, values in parse_qs(parts.query).items()}
+    if parts.scheme not in ("redis", "rediss", "redis+socket"):
+        raise ValueError("must hold a Redis URL, such as `redis://host:6379/0`")
+    if parts.scheme == "redis+socket" and "@" in parts.netloc:
+        # Celery takes such a URL for the name of the host, which `inspect stats` and Flower show to whoever asks.
+        raise ValueError(
+            "has a user or a password for a Unix socket, which Celery would show: let the socket's mode decide who may"
+            " connect, or use `redis://:PASSWORD@127.0.0.1:6379/0`"
+        )
+    if {"password", "username"} & query.keys():
+        raise ValueError("has a user or a password behind the `?`: write `redis://USER:PASSWORD@host:6379/0`")
+    if parts.scheme == "rediss":
+        # kombu checks no certificate unless told to.
+        if query.get("ssl_cert_reqs", "required").lower().removeprefix("cert_") != "required":
+            raise ValueError(
+                "turns off the check of the server's certificate: leave out `ssl_cert_reqs`; a CA of your own is"
+                " named by `?ssl_ca_certs=/path/ca.pem`"
+            )
+        url = parts._replace(query=urlencode(query | {"ssl_cert_reqs": "required"}, safe="/")).geturl()
     return url
 
 
@@ -62,5 +88,5 @@ def connect(url: str, *, patient: bool = True) -> redis.Redis:
     parts = urlsplit(url)
     if parts.scheme == "redis+socket":
         database = parse_qs(parts.query).get("virtual_host", ["0"])[0]
-        url = f"unix://{parts.netloc}{parts.path}?db={database}"
+        url = f"unix://{parts.path}?db={database}"
     return redis.Redis.from_url(url, **options)
