@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from pydantic import Field, model_validator
 
-from tasks.destinations.body import body_of, digest
+from tasks.destinations.body import body_of, is_whole
 from tasks.destinations.destination import Data, Listed, check_name, check_prefix, check_range
 from tasks.destinations.immutable import Terms, in_seconds
 from tasks.destinations.pace import Pace
@@ -139,7 +139,7 @@ class Azure:
         expected = check_range(name, self._size(name) if total is None else total, offset, length)
         if len(content) != expected:
             raise Unavailable(f"of `{name}` only {len(content)} of {expected} bytes came from {self._where}")
-        if whole and digest(content) != found.properties.metadata.get(DIGEST, digest(content)):
+        if whole and not is_whole(content, found.properties.metadata.get(DIGEST)):
             raise Damaged(f"`{name}` at {self._where} is not what was stored: run `verify` on its source")
         return content
 
@@ -285,22 +285,23 @@ class Azure:
             credential = AzureNamedKeyCredential(settings.account, settings.account_key.read())
         session = requests.Session()
         mount(session, Pace(settings.bytes_a_second), settings.connections)
-        times: Any = {
+        # To the transport, for the client has no use for these beside a transport that it is given.
+        connection: Any = {
             "connection_timeout": settings.connect_timeout.total_seconds(),
             "read_timeout": settings.read_timeout.total_seconds(),
+            "connection_verify": str(settings.ca_file) if settings.ca_file else True,
+            "connection_data_block_size": MIB,
         }
         with self._explained("open", ""):
             return ContainerClient(
                 settings.url,
                 settings.container,
                 credential=credential,
-                transport=RequestsTransport(session=session, session_owner=False),
-                connection_verify=str(settings.ca_file) if settings.ca_file else True,
+                transport=RequestsTransport(session=session, session_owner=False, **connection),
                 max_single_put_size=WHOLE_BYTES,
                 max_block_size=_PART_BYTES,
                 max_single_get_size=WHOLE_BYTES,
                 max_chunk_get_size=_CHECKED_RANGE_BYTES,
-                **times,
                 # One place tries again, for all destinations: retrying.py.
                 retry_total=0,
                 retry_connect=0,

@@ -9,6 +9,7 @@ import os
 import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -38,9 +39,10 @@ class Body(io.RawIOBase):
         """What the services check an upload by; no secret depends on it."""
         return hashlib.md5(self.view, usedforsecurity=False).digest()
 
-    @property
+    @cached_property
     def digest(self) -> str:
-        return digest(self.view)
+        """Kept beside each object, so that whoever reads all of it can tell that it is what was sent."""
+        return _digest(self.view)
 
     def readable(self) -> bool:
         return True
@@ -69,8 +71,12 @@ class Body(io.RawIOBase):
         return len(piece)
 
 
-def digest(data: bytes | memoryview) -> str:
-    """Kept beside each object, so that whoever reads all of it can tell that it is what was sent."""
+def is_whole(content: bytes, expected: str | None) -> bool:
+    """Whether it has the digest that was kept beside it; so has what something else stored, without any."""
+    return expected is None or _digest(content) == expected
+
+
+def _digest(data: bytes | memoryview) -> str:
     return blake3(data).hexdigest()
 
 

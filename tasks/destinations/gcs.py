@@ -11,7 +11,7 @@ from typing import Any, ClassVar, Literal
 
 from pydantic import Field, model_validator
 
-from tasks.destinations.body import Body, body_of, digest
+from tasks.destinations.body import Body, body_of, is_whole
 from tasks.destinations.destination import Data, Listed, check_name, check_prefix, check_range
 from tasks.destinations.gcs_session import Sessions
 from tasks.destinations.immutable import Terms, in_seconds
@@ -82,6 +82,7 @@ class Gcs:
         self._terms = Terms(settings)
         self._where = f"GCS bucket `{settings.bucket}`" + (f" at {settings.endpoint}" if settings.endpoint else "")
         self._sessions = PerProcess(Sessions)
+        self._pace = PerProcess(lambda: Pace(settings.bytes_a_second))
         self._times = (settings.connect_timeout.total_seconds(), settings.read_timeout.total_seconds())
 
     def put(self, name: str, data: Data) -> None:
@@ -136,20 +137,23 @@ class Gcs:
         first, last = bounds(offset, length)
         whole = first == 0 and last is None
         byte_range = {} if whole else {"Range": f"bytes={first}-{'' if last is None else last}"}
-        with self._explained("read", name):
+        with (
+            self._explained("read", name),
             # The media itself, by the SDK's own session: its downloads tell neither the size nor the metadata of what
-            # they read a part of.
-            answer = self._session().get(
+            # they read a part of. As a stream, for what requests reads by itself is held twice.
+            self._session().get(
                 self._address(name) + "?alt=media",
                 headers={**byte_range, "Accept-Encoding": "identity"},
                 timeout=self._times,
-            )
+                stream=True,
+            ) as answer,
+        ):
+            content = self._pace().read_all(answer.raw.read)
         if answer.status_code == 416:
             check_range(name, self._size(name), offset, length)
             return b""
         if answer.status_code not in (200, 206):
-            raise self._answered(answer.status_code, answer.text, "read", name)
-        content: bytes = answer.content
+            raise self._answered(answer.status_code, content.decode(errors="replace"), "read", name)
         if whole:
             expected = int(answer.headers.get("X-Goog-Stored-Content-Length", answer.headers.get("Content-Length", -1)))
         else:
@@ -211,7 +215,7 @@ class Gcs:
         hashes = headers.get("X-Goog-Hash", "")
         if "crc32c=" in hashes:
             return f"crc32c={_crc32c(content)}" in hashes
-        return digest(content) == headers.get(f"X-Goog-Meta-{DIGEST}", digest(content))
+        return is_whole(content, headers.get(f"X-Goog-Meta-{DIGEST}"))
 
     def _size(self, name: str) -> int:
         with self._explained("read", name):
@@ -236,6 +240,7 @@ class Gcs:
         from google.auth.exceptions import DefaultCredentialsError, GoogleAuthError, RefreshError
         from google.cloud.storage.exceptions import DataCorruption, InvalidResponse
         from requests import RequestException
+        from urllib3.exceptions import HTTPError
 
         try:
             yield
@@ -249,7 +254,7 @@ class Gcs:
             if not error.retryable:
                 raise Refused(f"Google does not accept the credentials for {self._where}: check them") from error
             raise self._unanswered(error, verb, name) from error
-        except (GoogleAuthError, RequestException, DataCorruption, OSError, ValueError) as error:
+        except (GoogleAuthError, RequestException, HTTPError, DataCorruption, OSError, ValueError) as error:
             raise self._unanswered(error, verb, name) from error
 
     def _answered(self, status: int, said: str, verb: str, name: str) -> BackupError:
@@ -305,7 +310,7 @@ class Gcs:
             else:
                 client = storage.Client(client_options=options)
             session = client._http  # noqa: SLF001 - it takes a session of one's own only together with its credentials
-            mount(session, Pace(settings.bytes_a_second), settings.connections)
+            mount(session, self._pace(), settings.connections)
             session.verify = str(settings.ca_file) if settings.ca_file else True
             return client.bucket(settings.bucket)
 

@@ -5,9 +5,11 @@ from __future__ import annotations
 import io
 import threading
 import time
+from collections.abc import Callable
 from typing import IO, Any
 
-PIECE = 1 << 16
+_PIECE = 1 << 16
+_LEAST_PIECE = 1 << 10
 _BURST_SECONDS = 0.25
 
 
@@ -16,6 +18,8 @@ class Pace:
 
     def __init__(self, bytes_a_second: int | None) -> None:
         self.limit = bytes_a_second
+        # A few times a second each, however slow it is and however many they are: a service gives up on who is silent.
+        self.piece = _PIECE if bytes_a_second is None else min(_PIECE, max(_LEAST_PIECE, bytes_a_second // 16))
         self._lock = threading.Lock()
         self._free_at = 0.0
 
@@ -29,6 +33,20 @@ class Pace:
             wait = self._free_at - now
         if wait > 0:
             time.sleep(wait)
+
+    def received(self, read: Callable[..., bytes]) -> Callable[..., bytes]:
+        """The same `read`, which gives out no faster than that."""
+
+        def read_in_time(*arguments: Any, **options: Any) -> bytes:
+            piece = read(*arguments, **options)
+            self.take(len(piece))
+            return piece
+
+        return read_in_time if self.limit else read
+
+    def read_all(self, read: Callable[[int | None], bytes]) -> bytes:
+        """All that `read` gives, asked for in pieces that fit the pace; held once where there is none."""
+        return b"".join(iter(lambda: read(self.piece), b"")) if self.limit else read(None)
 
     def sent(self, body: Any) -> Any:
         """The body of a request, given out no faster than that."""
@@ -44,7 +62,7 @@ class _Paced:
         self._inner, self._pace = inner, pace
 
     def read(self, size: int = -1) -> bytes:
-        piece = self._inner.read(size if 0 <= size < PIECE else PIECE)
+        piece = self._inner.read(size if 0 <= size < self._pace.piece else self._pace.piece)
         self._pace.take(len(piece))
         return piece
 

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 import requests
 from requests.adapters import HTTPAdapter
 
 from tasks.destinations.pace import Pace
+
+_BLOCK_BYTES = 1 << 18
+"""So much of a file is sent at a time."""
 
 
 class PacedAdapter(HTTPAdapter):
@@ -18,20 +20,14 @@ class PacedAdapter(HTTPAdapter):
         self._pace = pace
         super().__init__(pool_connections=connections, pool_maxsize=connections, max_retries=0)
 
+    def init_poolmanager(self, *arguments: Any, **options: Any) -> None:
+        super().init_poolmanager(*arguments, **options, blocksize=_BLOCK_BYTES)
+
     def send(self, request: requests.PreparedRequest, *arguments: Any, **options: Any) -> requests.Response:
         request.body = self._pace.sent(request.body)
         response = super().send(request, *arguments, **options)
-        if self._pace.limit:
-            response.raw.read = self._paced(response.raw.read)
+        response.raw.read = self._pace.received(response.raw.read)
         return response
-
-    def _paced(self, read: Callable[..., bytes]) -> Callable[..., bytes]:
-        def read_in_time(*arguments: Any, **options: Any) -> bytes:
-            piece = read(*arguments, **options)
-            self._pace.take(len(piece))
-            return piece
-
-        return read_in_time
 
 
 def mount(session: requests.Session, pace: Pace, connections: int) -> None:

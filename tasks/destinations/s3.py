@@ -10,10 +10,10 @@ from typing import IO, TYPE_CHECKING, Annotated, Any, ClassVar, Literal, cast
 
 from pydantic import AfterValidator, Field, model_validator
 
-from tasks.destinations.body import Body, body_of, digest
+from tasks.destinations.body import Body, body_of, is_whole
 from tasks.destinations.destination import Data, Listed, check_name, check_prefix, check_range
 from tasks.destinations.immutable import Terms
-from tasks.destinations.pace import PIECE, Pace
+from tasks.destinations.pace import Pace
 from tasks.destinations.per_process import PerProcess
 from tasks.destinations.remote import DIGEST, Endpoint, RemoteSettings, bounds, checked, total_of
 from tasks.destinations.s3_errors import explained
@@ -153,7 +153,7 @@ class S3:
             expected = check_range(name, total, offset, length)
         if len(content) != expected:
             raise Unavailable(f"of `{name}` only {len(content)} of {expected} bytes came from {self._where}")
-        if whole and digest(content) != found.get("Metadata", {}).get(DIGEST, digest(content)):
+        if whole and not is_whole(content, found.get("Metadata", {}).get(DIGEST)):
             raise Damaged(f"`{name}` at {self._where} is not what was stored: run `verify` on its source")
         return content
 
@@ -204,11 +204,8 @@ class S3:
             return total_of(found.get("ContentRange")) or found["ContentLength"]
 
     def _read(self, stream: Any) -> bytes:
-        pace, pieces = self._pace(), []
-        while piece := stream.read(PIECE if pace.limit else None):
-            pace.take(len(piece))
-            pieces.append(piece)
-        return pieces[0] if len(pieces) == 1 else b"".join(pieces)
+        pace = self._pace()
+        return pace.read_all(pace.received(stream.read))
 
     def _look_again(self, name: str, body: Body) -> None:
         """What was stored has another MD5 than what was sent. Either this service gives another kind of tag, or its
