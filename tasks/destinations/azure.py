@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
 _PART_BYTES = 16 * MIB
 _PARTS_AT_ONCE = 4
+_BLOCK_BYTES = 1 << 18
 _CHECKED_RANGE_BYTES = 4 * MIB
 """The service gives the MD5 of a range up to here."""
 
@@ -290,7 +291,7 @@ class Azure:
             "connection_timeout": settings.connect_timeout.total_seconds(),
             "read_timeout": settings.read_timeout.total_seconds(),
             "connection_verify": str(settings.ca_file) if settings.ca_file else True,
-            "connection_data_block_size": MIB,
+            "connection_data_block_size": _BLOCK_BYTES,
         }
         with self._explained("open", ""):
             return ContainerClient(

@@ -11,6 +11,8 @@ from typing import Any
 from tasks.destinations.body import Body
 from tasks.errors import Unavailable
 
+What = tuple[str, int, str]
+"""An object's name, its size and its checksum."""
 _MOST = 64
 _LOST = (404, 410)
 """What the service says of a session that it knows no more."""
@@ -23,14 +25,13 @@ class Sessions:
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._open: OrderedDict[tuple[str, str], str] = OrderedDict()
+        self._open: OrderedDict[What, str] = OrderedDict()
 
-    def send(self, http: Any, name: str, body: Body, begin: Callable[[], str], *, timeout: tuple[float, float]) -> Any:
+    def send(self, http: Any, what: What, body: Body, begin: Callable[[], str], *, timeout: tuple[float, float]) -> Any:
         """The service's last answer: 200 where the object is there now. `begin` opens a session and returns its URL.
         After an answer that may pass, and where there was none, another call goes on. Raises `Unavailable` and what
         `http`, a session of `requests`, does."""
-        key = (name, body.digest)
-        url, done = self._taken(key), 0
+        url, done = self._taken(what), 0
         try:
             if url:
                 answer = http.put(url, headers={"Content-Range": f"bytes */{len(body)}"}, timeout=timeout)
@@ -51,19 +52,19 @@ class Sessions:
                     return answer
                 before, done = done, _received(answer)
                 if done <= before:
-                    raise Unavailable(f"of `{name}` nothing more was taken after {done} of {len(body)} bytes")
+                    raise Unavailable(f"of `{what[0]}` nothing more was taken after {done} of {len(body)} bytes")
         finally:
             if url:
-                self._keep(key, url)
+                self._keep(what, url)
 
-    def _taken(self, key: tuple[str, str]) -> str | None:
+    def _taken(self, what: What) -> str | None:
         """Not for two at once: whoever sends the same thing at the same time has a session of its own."""
         with self._lock:
-            return self._open.pop(key, None)
+            return self._open.pop(what, None)
 
-    def _keep(self, key: tuple[str, str], url: str) -> None:
+    def _keep(self, what: What, url: str) -> None:
         with self._lock:
-            self._open[key] = url
+            self._open[what] = url
             while len(self._open) > _MOST:
                 self._open.popitem(last=False)
 
