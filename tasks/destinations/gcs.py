@@ -72,9 +72,9 @@ class GcsSettings(RemoteSettings):
 
 
 class Gcs:
-    """Create-only by `ifGenerationMatch=0`. The service checks each upload by its CRC32C, and whole reads are checked by
-    it. What is larger than 8 MiB, as packs are, goes on where the connection broke; nobody sees any of it before all
-    is there, and the service drops after a week what never came to its end."""
+    """Create-only by `ifGenerationMatch=0`. The service checks each upload by its CRC32C, and whole reads are checked
+    by it. What is larger than 8 MiB, as packs are, goes on where the connection broke; nobody sees any of it before
+    all is there, and the service drops after a week what never came to its end."""
 
     Settings: ClassVar[type[GcsSettings]] = GcsSettings
 
