@@ -100,12 +100,19 @@ def dump(client: Any) -> dict[str, Any]:
 
 
 def answers(client: Any) -> dict[str, Any]:
-    """What the indexes say: the nearest of a few stored vectors."""
+    """What the indexes say: the nearest of a few stored vectors, and who has some words, some text or some number."""
     said: dict[str, Any] = {}
     for collection in client.list_collections():
         got = collection.get(limit=3, include=["embeddings"])
         if got["ids"]:
-            said[collection.name] = collection.query(query_embeddings=got["embeddings"], n_results=4)["ids"]
+            wanted: list[dict[str, Any]] = [
+                {"where_document": {"$contains": "th text, ün"}},
+                {"where_document": {"$not_contains": "replaced"}},
+                {"where": {"text": "t12"}},
+                {"where": {"number": {"$lt": 0}}},
+            ]
+            found = [sorted(collection.get(**each, include=[])["ids"]) for each in wanted]
+            said[collection.name] = [collection.query(query_embeddings=got["embeddings"], n_results=4)["ids"], found]
     return said
 
 

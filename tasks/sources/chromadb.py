@@ -11,6 +11,7 @@ from typing import Any, ClassVar
 from tasks.errors import SourceError
 from tasks.item import Facts, Stored, StoredItems
 from tasks.settings import SourceSettings, TargetSettings
+from tasks.sources.chroma.completed_items import CompletedItems
 from tasks.sources.chroma.export_capture import ExportCapture
 from tasks.sources.chroma.exported import exported_facts
 from tasks.sources.chroma.folder_capture import FolderCapture, folder_facts
@@ -53,12 +54,14 @@ class Chroma:
     def capture(self) -> Capture:
         settings = self.settings
         if settings.path is not None:
-            return FolderCapture(_label(settings.path), settings.path, self._scratch)
+            return FolderCapture(
+                _label(settings.path), settings.path, self._scratch, leave_out=settings.indexes == "rebuild"
+            )
         return ExportCapture(self._access, settings.tenants, self._scratch)
 
     def restore(self, items: StoredItems, chosen: Iterable[Stored], into: Path, how: Restoring) -> list[str]:
         """A folder as it was, for a Chroma of the same or a newer version to open; an export as its files."""
-        return restore_files(items, chosen, into, how)
+        return restore_files(CompletedItems(items, self._scratch), chosen, into, how)
 
     def examine(self, scratch: Path) -> Facts:
         if self.settings.path is None:

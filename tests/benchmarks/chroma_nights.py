@@ -24,6 +24,7 @@ from statistics import median
 
 from tasks.sources.chroma.settings import ChromaSettings
 from tasks.sources.chromadb import Chroma
+from tasks.sources.source import Restoring
 from tests.chroma_process import chroma
 from tests.repositories import about, create, local
 
@@ -45,6 +46,10 @@ class Night:
     second_cpu: float
     second_bytes: float
     content_bytes: float
+    old_restore_seconds: float
+    old_restore_cpu: float
+    restore_seconds: float
+    restore_cpu: float
 
     @property
     def time_ratio(self) -> float:
@@ -68,14 +73,21 @@ def run(store: Path, scratch: Path, size: tuple[int, int], number: int) -> Night
     """All ways, of one state; then a day, and our second night."""
     packed = scratch / "old.tar.gz"
     old = [sys.executable, "-m", "tests.benchmarks.old_design", "save", str(packed), str(store)]
-    old_seconds, old_cpu, old_figures = _measured(lambda: _packed(old, packed))
+    old_seconds, old_cpu, old_figures = _measured(lambda: _packed(old, packed, keep=True))
+    back = scratch / "back"
+    unpack = [sys.executable, "-m", "tests.benchmarks.old_design", "restore", str(packed), str(back)]
+    old_restore_seconds, old_restore_cpu, _ = _measured(lambda: _ran(unpack))
+    shutil.rmtree(back)
+    packed.unlink()
     tar = ["tar", "czf", str(packed), "-C", str(store.parent), store.name]
     tar_seconds, tar_cpu, tar_figures = _measured(lambda: _packed(tar, packed))
     repository = create(local(scratch / "repository"))
     settings = ChromaSettings.model_validate({"kind": "chroma", "path": store, "scratch": scratch})
 
+    source = Chroma("benchmark", settings)
+
     def save(night: int) -> dict[str, float]:
-        snapshot = repository.save(Chroma("benchmark", settings).capture(), about(night), repository.destination)
+        snapshot = repository.save(source.capture(), about(night), repository.destination)
         facts = snapshot.facts["collection default_tenant/default_database/texts"]
         if not snapshot.complete or facts["records"] != size[0] or len(facts["nearest"]) < 5:
             raise AssertionError(f"a capture that is not whole is none: {snapshot.flaws}")
@@ -84,6 +96,16 @@ def run(store: Path, scratch: Path, size: tuple[int, int], number: int) -> Night
     first_seconds, first_cpu, first = _measured(lambda: save(0))
     chroma("age", store, *map(str, size), str(number + 1), seconds=600)
     second_seconds, second_cpu, second = _measured(lambda: save(1))
+
+    def restore() -> dict[str, float]:
+        """The second night's, to an open and proven folder."""
+        items = repository.read(repository.readable_snapshots()[-1])
+        if source.restore(items, items, back, Restoring()):
+            raise AssertionError("something could not be given back")
+        return {}
+
+    restore_seconds, restore_cpu, _ = _measured(restore)
+    shutil.rmtree(back)
     shutil.rmtree(scratch / "repository")
     return Night(
         old_seconds,
@@ -99,6 +121,10 @@ def run(store: Path, scratch: Path, size: tuple[int, int], number: int) -> Night
         second_cpu,
         second["stored_bytes"],
         first["content_bytes"],
+        old_restore_seconds,
+        old_restore_cpu,
+        restore_seconds,
+        restore_cpu,
     )
 
 
@@ -114,6 +140,9 @@ def table(nights: list[Night]) -> str:
         ratio = median(figures(night)[0] / night.old_seconds for night in nights)
         seconds, cpu, size = (median(figures(night)[at] for night in nights) for at in range(3))
         lines.append(f"| {name} | {seconds:.1f} | {cpu:.1f} | {ratio:.2f} | {size / 1e6:.1f} |")
+    for name, restore in (("`tarfile`, restore", "old_restore"), ("ours, restore of the second night", "restore")):
+        taken = (median(getattr(night, f"{restore}_{of}") for night in nights) for of in ("seconds", "cpu"))
+        lines.append("| {} | {:.1f} | {:.1f} | | |".format(name, *taken))
     times, sizes, seconds_night = (
         median(getattr(night, name) for night in nights) for name in ("time_ratio", "bytes_ratio", "second_ratio")
     )
@@ -124,11 +153,17 @@ def table(nights: list[Night]) -> str:
     return "\n".join(lines)
 
 
-def _packed(command: list[str], into: Path) -> dict[str, float]:
+def _packed(command: list[str], into: Path, *, keep: bool = False) -> dict[str, float]:
     subprocess.run(command, check=True)
     size = into.stat().st_size
-    into.unlink()
+    if not keep:
+        into.unlink()
     return {"bytes": size}
+
+
+def _ran(command: list[str]) -> dict[str, float]:
+    subprocess.run(command, check=True)
+    return {}
 
 
 def _measured(work: Callable[[], dict[str, float]]) -> tuple[float, float, dict[str, float]]:

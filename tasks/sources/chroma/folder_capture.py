@@ -11,6 +11,7 @@ from tasks.errors import SourceError
 from tasks.item import Facts, Flaw, Item, Stored
 from tasks.sources.chroma.facts import count
 from tasks.sources.chroma.free_pages import clear
+from tasks.sources.chroma.left_out import leave_out, something_left_out, words_of
 from tasks.sources.chroma.records import NotWhole
 from tasks.sources.chroma.scratch import scratch_folder
 from tasks.sources.chroma.snapshot import Copy, take
@@ -27,10 +28,10 @@ _NAMED = 5
 class FolderCapture:
     """A `Capture` of a folder that a live process may be writing, as it was at one moment."""
 
-    def __init__(self, label: str, folder: Path, scratch: Path) -> None:
+    def __init__(self, label: str, folder: Path, scratch: Path, *, leave_out: bool) -> None:
         if not os.path.isfile(folder / DATABASE):
             raise SourceError(f"there is no `{DATABASE}` in `{folder}`: name the folder that Chroma persists to")
-        self._label, self._folder, self._scratch = label, folder, scratch
+        self._label, self._folder, self._scratch, self._leave_out = label, folder, scratch, leave_out
         self._flaws: list[Flaw] = []
         self._facts: Facts = {}
 
@@ -41,6 +42,7 @@ class FolderCapture:
             try:
                 self._facts, found = folder_facts(scratch)
                 flaws = found | flaws
+                self._facts["indexes"] = self._indexes(scratch / DATABASE)
                 clear(scratch / DATABASE)
             except NotWhole as error:
                 flaws[DATABASE] = str(error)
@@ -54,6 +56,13 @@ class FolderCapture:
 
     def facts(self) -> Facts:
         return self._facts
+
+    def _indexes(self, database: Path) -> Facts:
+        """What a restore makes again of the database, or why all of it is stored."""
+        if not self._leave_out:
+            return {"stored": "as the source's `indexes` says"}
+        names, why = leave_out(database)
+        return {"stored": why} if why else {"made_again_by_restore": names}
 
     def _items(self, copy: Copy) -> Iterator[Item]:
         owners = OwnerNames()
@@ -80,6 +89,8 @@ def folder_facts(folder: Path) -> tuple[Facts, dict[str, str]]:
     facts: Facts = {}
     wrong: dict[str, str] = {}
     records = 0
+    if (folder / DATABASE).is_file() and something_left_out(folder / DATABASE):
+        raise NotWhole(f"what was left out of `{DATABASE}` was not made again")
     with StoredFolder(folder) as stored:
         stored.check()
         collections = stored.collections()
@@ -93,6 +104,8 @@ def folder_facts(folder: Path) -> tuple[Facts, dict[str, str]]:
             facts |= counting.facts() | {f"answers {each.about.label}": counting.queries}
             if flaw := _unsound(each):
                 wrong[f"{each.segment}/data_level0.bin"] = flaw
+    if words := words_of(folder / DATABASE):
+        facts["words"] = words._asdict()
     facts |= {"collections": [each.about.label for each in collections], "records": records}
     return facts, wrong
 

@@ -43,6 +43,10 @@ class ChromaSettings(SourceSettings):
     """A folder on this host for what is not whole yet: the copy of `path`, or the largest collection twice. Without it:
     what the variable TMPDIR says, or /var/tmp."""
 
+    indexes: Literal["rebuild", "store"] = "rebuild"
+    """Of a `path`: whether Chroma's index of words and its indexes of metadata are left out of snapshots, and made
+    again and proven when the folder is restored; or stored, which takes about twice the bytes of long documents."""
+
     @model_validator(mode="after")
     def _either(self) -> ChromaSettings:
         if (self.path is None) == (self.url is None):
