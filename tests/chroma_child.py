@@ -132,7 +132,10 @@ def write(client: Any, pause: float = 0.0) -> None:
             vectors = chance.normal(size=(7, 32)).astype(np.float32)
             vectors[:, 0] = turn
             collection.upsert(
-                ids=ids, embeddings=vectors, documents=[f"turn {turn}"] * 7, metadatas=[numbered for _ in ids]
+                ids=ids,
+                embeddings=vectors,
+                documents=[f"turn {turn}" + ", and so on" * 20] * 7,
+                metadatas=[numbered for _ in ids],
             )
         here, there = (left, right) if turn % 2 else (right, left)
         there.upsert(ids=["token"], embeddings=[[float(turn)] * 32], documents=["token"], metadatas=[numbered])
