@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import signal
 import socket
 import subprocess
 import tempfile
@@ -69,9 +70,13 @@ class RedisProcess:
             assert time.monotonic() < deadline, "the test's Redis does not start"
             time.sleep(0.01)
 
-    def kill(self) -> None:
+    @property
+    def is_running(self) -> bool:
+        return self._child is not None and self._child.poll() is None
+
+    def kill(self, number: signal.Signals = signal.SIGKILL) -> None:
         if self._child:
-            self._child.kill()
+            self._child.send_signal(number)
             self._child.wait()
             self._child = None
 

@@ -50,10 +50,10 @@ class Worker:
                 start_new_session=True,
             )
 
-    def kill(self) -> None:
-        """SIGKILL, to all of it at once."""
+    def kill(self, number: signal.Signals = signal.SIGKILL) -> None:
+        """To all of it at once."""
         with suppress(ProcessLookupError):
-            os.killpg(self.child.pid, signal.SIGKILL)
+            os.killpg(self.child.pid, number)
         self.child.wait()
 
     def stop(self) -> None:
