@@ -40,7 +40,7 @@ def capture(
     returns what the first came to. Raises `SourceError`, `Unavailable`, `NoSpace`.
     """
     spool = installation.spool
-    spool.collect()
+    installation.tidy_spool()
     if sealed := spool.sealed(source, run.id):
         return Outcome.from_json(sealed.outcome)
     reference, repository = _reference(installation, source)

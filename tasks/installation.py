@@ -12,7 +12,7 @@ from tasks.broker import broker_url, connect
 from tasks.configuration import find, load
 from tasks.destinations import Destination, Local, Overlay, Prefixed, open_destination
 from tasks.errors import Missing, NotFound, Refused, SettingsError
-from tasks.record import Record
+from tasks.record import Record, step_name
 from tasks.repository import ReaderKey, Repository, WriterKey, open_keys
 from tasks.settings import Settings
 from tasks.sources import SOURCES
@@ -111,6 +111,16 @@ class Installation:
     def locks(self) -> Path:
         """Where the processes of this host show that they live."""
         return self.settings.state / "locks"
+
+    def tidy_spool(self) -> None:
+        """Remove from this host's spool what killed captures left and nobody will come back to, such as those that
+        another host has done meanwhile. Raises `Unavailable`."""
+        record = self.record
+        self.spool.collect(
+            is_over=lambda source, run: (
+                record.outcome(run, step_name("backup", source)) is not None or record.has_report(run)
+            )
+        )
 
     @property
     def reports(self) -> Path:

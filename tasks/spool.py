@@ -17,7 +17,7 @@ import os
 import secrets
 import shutil
 import time
-from collections.abc import Collection, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -182,15 +182,18 @@ class Spool:
         else:
             trash.unlink(missing_ok=True)
 
-    def collect(self, now: float | None = None) -> int:
+    def collect(
+        self, now: float | None = None, *, is_over: Callable[[str, str], bool] = lambda source, run: False
+    ) -> int:
         """Remove what killed processes left: half-removed folders; attempts and drafts that nobody works on, and that
-        do not count or were left long ago. Returns how many."""
+        do not count, whose capture `is_over` (asked by source and run), or were left long ago. Returns how many."""
         oldest = (time.time() if now is None else now) - _ABANDONED_SECONDS
         leftovers = list(self.folder.glob(f"{_TRASH}*"))
         for folder in self._all_runs():
             sealed = self.sealed(folder.parent.name, folder.name)
             parts = {*folder.glob("attempt-*"), *folder.glob("draft-*")} - {sealed.folder if sealed else folder}
-            leftovers += [part for part in parts if _is_dead(part, beside=bool(sealed), oldest=oldest)]
+            useless = bool(parts) and (bool(sealed) or is_over(folder.parent.name, folder.name))
+            leftovers += [part for part in parts if _is_dead(part, useless=useless, oldest=oldest)]
         for path in leftovers:
             self.discard(path)
         for folder in self._all_runs():
@@ -243,15 +246,15 @@ def _locked(lock: IO[str]) -> bool:
     return True
 
 
-def _is_dead(part: Path, beside: bool, oldest: float) -> bool:
-    """Whether nobody works on an attempt or a draft, nor will: for an attempt `beside` the one that counts as soon as
+def _is_dead(part: Path, useless: bool, oldest: float) -> bool:
+    """Whether nobody works on an attempt or a draft, nor will: for one that is `useless`, as another counts, as soon as
     nobody does, else after a time."""
     alive = part / _ALIVE
     try:
         if not alive.is_file():
             return part.stat().st_mtime < oldest
         with alive.open("r+") as lock:
-            return (beside or alive.stat().st_mtime < oldest) and _locked(lock)
+            return (useless or alive.stat().st_mtime < oldest) and _locked(lock)
     except OSError:
         return False
 

@@ -28,6 +28,7 @@ def upload(
     if destination not in names:
         raise NotFound(f"`{destination}` is no destination of `{source}`: it has {', '.join(names)}")
     to = installation.repository(source, destination, create=True)
+    installation.tidy_spool()
     figures: Counter[str] = Counter()
     missed: list[str] = []
     failure: BackupError | None = None

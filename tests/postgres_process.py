@@ -70,6 +70,10 @@ class PostgresProcess:
         return self.folder / "data"
 
     @property
+    def socket(self) -> Path:
+        return self.folder / f".s.PGSQL.{self.port}"
+
+    @property
     def pid(self) -> int:
         assert self._child
         return self._child.pid
@@ -136,6 +140,12 @@ class PostgresProcess:
                 with suppress(ProcessLookupError):
                     os.kill(pid, signal.SIGKILL)
 
+    def ensure(self) -> None:
+        """Start it, unless it runs."""
+        if self._child is None:
+            self.start()
+        self.thaw()
+
     def freeze(self) -> None:
         """All its processes, until `thaw`."""
         self._signal_all(signal.SIGSTOP)
@@ -144,8 +154,9 @@ class PostgresProcess:
         self._signal_all(signal.SIGCONT)
 
     def _signal_all(self, number: signal.Signals) -> None:
-        for pid in (self.pid, *_children(self.pid)):
-            os.kill(pid, number)
+        for pid in (self._child.pid, *_children(self._child.pid)) if self._child else ():
+            with suppress(ProcessLookupError):
+                os.kill(pid, number)
 
     def _end(self, number: signal.Signals) -> None:
         if self._child:

@@ -80,6 +80,23 @@ class RedisProcess:
             self._child.wait()
             self._child = None
 
+    def ensure(self) -> None:
+        """Start it, unless it runs."""
+        if self._child is None:
+            self.start()
+        self.thaw()
+
+    def freeze(self) -> None:
+        """Stopped, until `thaw`."""
+        self._signal(signal.SIGSTOP)
+
+    def thaw(self) -> None:
+        self._signal(signal.SIGCONT)
+
+    def _signal(self, number: signal.Signals) -> None:
+        if self._child:
+            self._child.send_signal(number)
+
     def _answers(self) -> bool:
         with closing(self.client()) as client:
             try:

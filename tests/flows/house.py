@@ -66,12 +66,13 @@ class Worker:
 
 
 class House:
-    def __init__(self, folder: Path, broker: RedisProcess) -> None:
-        self.folder, self.broker = folder, broker
+    def __init__(self, folder: Path, broker: RedisProcess, *, url: str = "", host: str = "local") -> None:
+        """`url`: how its workers reach the broker, where that is not the straight way."""
+        self.folder, self.broker, self.host = folder, broker, host
         self.file = folder / "backup.toml"
         self.environment = {
             "GEOMETRA_BACKUP_CONFIG": str(self.file),
-            "GEOMETRA_BACKUP_BROKER": broker.url,
+            "GEOMETRA_BACKUP_BROKER": url or broker.url,
             "GEOMETRA_BACKUP_VISIBILITY_SECONDS": str(VISIBILITY),
             "GEOMETRA_BACKUP_LEASE_SECONDS": str(LEASE),
             "GEOMETRA_BACKUP_WAIT_SECONDS": str(WAIT),
@@ -86,8 +87,14 @@ class House:
     ) -> None:
         """Write backup.toml and the keys, and make the folders of its destinations."""
         tables: dict[str, Tables] = {"sources": sources, "destinations": destinations, "plans": plans or {}}
-        text = f'state = "state"\nspool_quota = "{quota}"\n'
-        text += '[keys]\nfolder = "keys"\npassphrase = "file:keys/passphrase"\n'
+        text = f'state = "state"
+host = "{self.host}"
+spool_quota = "{quota}"
+'
+        text += '[keys]
+folder = "keys"
+passphrase = "file:keys/passphrase"
+'
         for noun, named in tables.items():
             for name, options in named.items():
                 text += f"[{noun}.{name}]\n" + "".join(f"{key} = {_toml(value)}\n" for key, value in options.items())
@@ -120,7 +127,7 @@ class House:
 
     def worker(self, *, concurrency: int = 2, pool: str = "prefork", queues: str = "", **environment: str) -> Worker:
         """A worker that is on its way up: messages wait for it."""
-        name = f"worker{len(self._workers)}@test"
+        name = f"worker{len(self._workers)}@{self.host}"
         command = ["worker", "--concurrency", str(concurrency), "--pool", pool, "--hostname", name]
         command += ["--without-gossip", "--without-mingle", *(["--queues", queues] if queues else [])]
         return self._start(command, environment)

@@ -102,11 +102,36 @@ class GatedDestination(Local):
         super().put(name, data)
 
 
+class SlowDestinationSettings(LocalSettings):
+    kind: Literal["slow"] = "slow"  # type: ignore[assignment]
+    seconds: float
+
+
+class SlowDestination(Local):
+    """As far away as that."""
+
+    Settings: ClassVar[type[SlowDestinationSettings]] = SlowDestinationSettings
+
+    def __init__(self, settings: SlowDestinationSettings) -> None:
+        super().__init__(settings)
+        self._seconds = settings.seconds
+
+    def put(self, name: str, data: Data) -> None:
+        time.sleep(self._seconds)
+        super().put(name, data)
+        time.sleep(self._seconds)
+
+    def get(self, name: str, offset: int = 0, length: int | None = None) -> bytes:
+        time.sleep(self._seconds)
+        return super().get(name, offset, length)
+
+
 def register() -> None:
     SOURCES["gated"] = GatedSource
     SOURCES["deadly"] = DeadlySource
     SOURCES["faulty"] = FaultySource
     DESTINATIONS["gated"] = GatedDestination
+    DESTINATIONS["slow"] = SlowDestination
 
 
 def register_tasks() -> None:
