@@ -87,14 +87,8 @@ class House:
     ) -> None:
         """Write backup.toml and the keys, and make the folders of its destinations."""
         tables: dict[str, Tables] = {"sources": sources, "destinations": destinations, "plans": plans or {}}
-        text = f'state = "state"
-host = "{self.host}"
-spool_quota = "{quota}"
-'
-        text += '[keys]
-folder = "keys"
-passphrase = "file:keys/passphrase"
-'
+        text = f'state = "state"\nhost = "{self.host}"\nspool_quota = "{quota}"\n'
+        text += '[keys]\nfolder = "keys"\npassphrase = "file:keys/passphrase"\n'
         for noun, named in tables.items():
             for name, options in named.items():
                 text += f"[{noun}.{name}]\n" + "".join(f"{key} = {_toml(value)}\n" for key, value in options.items())
