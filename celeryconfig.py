@@ -10,6 +10,7 @@ from datetime import timedelta as _timedelta
 from kombu import Exchange as _Exchange
 from kombu import Queue as _Queue
 
+from tasks.broker import SILENCE as _SILENCE
 from tasks.broker import broker_url as _broker_url
 from tasks.installation import current as _current
 from workers import pools as _pools
@@ -29,6 +30,10 @@ broker_transport_options = {
     "unacked_restore_interval": min(10.0, _visibility / 4),
     "unacked_restore_throttle": 1,
     "unacked_mutex_expire": 10,  # a worker killed while it restores others' messages holds this lock
+    "socket_timeout": _SILENCE,
+    "socket_connect_timeout": 5,
+    "socket_keepalive": True,
+    "health_check_interval": max(1, int(_SILENCE / 2)),
 }
 
 task_serializer = result_serializer = event_serializer = "json"
@@ -51,6 +56,9 @@ task_publish_retry_policy = {"max_retries": 20, "interval_start": 0, "interval_s
 result_backend_always_retry = True
 result_backend_max_retries = 20
 result_backend_max_sleep_between_retries_ms = 2000
+redis_socket_timeout = _SILENCE
+redis_socket_connect_timeout = 5.0
+redis_socket_keepalive = True
 result_expires = 7 * 24 * 3600
 result_extended = False
 

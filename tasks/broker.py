@@ -20,6 +20,9 @@ from tasks.errors import SettingsError
 from tasks.settings import Settings
 
 VARIABLE = "GEOMETRA_BACKUP_BROKER"
+SILENCE = float(os.environ.get("GEOMETRA_BACKUP_BROKER_SILENCE_SECONDS", "20"))
+"""How long an answer of the broker may take. Its host may go, or a firewall forget a connection, without a word; who
+waits for ever then is a worker that is up and does nothing."""
 _SOCKET_LIMIT = 100
 """Bytes of a Unix socket's path: 107 on Linux, 103 on macOS, and a few to spare."""
 
@@ -82,7 +85,7 @@ def socket_path(settings: Settings) -> Path:
 
 def connect(url: str, *, patient: bool = True) -> redis.Redis:
     """A client that decodes to text, safe in threads and after a fork. `patient=False`: one try, for readiness."""
-    options: dict[str, object] = {"decode_responses": True, "socket_timeout": 20, "socket_connect_timeout": 5}
+    options: dict[str, object] = {"decode_responses": True, "socket_timeout": SILENCE, "socket_connect_timeout": 5}
     if not patient:
         options |= {"retry": Retry(NoBackoff(), 0), "socket_connect_timeout": 1, "socket_timeout": 2}
     parts = urlsplit(url)

@@ -135,10 +135,17 @@ class Spool:
         at = folder / content["attempt"]
         return Sealed(source, run, content["snapshot"], content["reference"], content["outcome"], at)
 
+    def all_sealed(self) -> list[Sealed]:
+        found = [self.sealed(folder.parent.name, folder.name) for folder in self._all_runs()]
+        return [each for each in found if each]
+
+    def is_settled(self, sealed: Sealed, destination: str) -> bool:
+        return (sealed.folder.parent / f"settled-{destination}").exists()
+
     def pending(self, source: str, destination: str) -> list[Sealed]:
         """What is not settled with that destination, oldest first."""
         found = [self.sealed(source, run) for run in _names(self.folder / source)]
-        waiting = [each for each in found if each and not (each.folder.parent / f"settled-{destination}").exists()]
+        waiting = [each for each in found if each and not self.is_settled(each, destination)]
         return sorted(waiting, key=lambda each: each.snapshot)
 
     def settle(self, sealed: Sealed, destination: str, destinations: Collection[str]) -> None:

@@ -20,6 +20,7 @@ from tasks.installation import Installation, current
 from tasks.plan import send, send_step, step_before
 from tasks.record import Life, Record, Run
 from tasks.runs import close
+from tasks.upload import send_late
 
 OVERDUE = timedelta(hours=6)
 """When no run gave a sign of life for so long, the unfinished ones are closed: what has no outcome has failed."""
@@ -149,6 +150,9 @@ def tend_task(self: Task[Any, Any]) -> None:
     installation, now = current(), datetime.now(UTC)
     visibility = float(self.app.conf.broker_transport_options["visibility_timeout"])
     seen_to = tend(installation, now, timedelta(seconds=2 * visibility))
+    installation.tidy_spool()
+    for step in send_late(installation, now):
+        _log.warning("left in the spool, and sent after all", step=step)
     # It takes seconds to ask, so not each time.
     ask = "closed" not in seen_to.values() and installation.record.is_turn("ask who serves", 1.5 * visibility)
     unserved = see_to_unserved(self.app, installation, now) if ask else {}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import replace
+from datetime import datetime
 from typing import Any
 
 from celery import Task, shared_task
@@ -12,6 +13,7 @@ from tasks.errors import BackupError, Condemned, NotFound, Unavailable
 from tasks.installation import Installation
 from tasks.outcome import Outcome
 from tasks.progress import Progress, unheard
+from tasks.record import step_name
 from tasks.repository import Repository
 from tasks.step import run_step
 
@@ -63,6 +65,25 @@ def _check_arrived(to: Repository, snapshot: str, destination: str, host: str) -
             f"the snapshot `{snapshot}` is neither at `{destination}` nor in the spool of the host `{host}`:"
             " run `upload` on the host that captured it, or the backup again"
         ) from error
+
+
+def send_late(installation: Installation, now: datetime) -> list[str]:
+    """Have brought what lies in this host's spool though its run is over: the host was away when it should have been,
+    or another captured the same. Once a day each. Returns the names of the steps."""
+    record, spool, sent = installation.record, installation.spool, list[str]()
+    for sealed in spool.all_sealed():
+        source, run = sealed.source, sealed.run
+        if source not in installation.settings.sources or not (record.has_report(run) or record.run(run) is None):
+            continue
+        for destination in installation.destinations_of(source):
+            step = step_name("upload", source, destination)
+            if spool.is_settled(sealed, destination) or not record.is_first(run, f"{step} late {now:%Y%m%d}"):
+                continue
+            previous = sealed.outcome | {"host": installation.settings.host}  # so that it is routed here
+            of = {"source": source, "destination": destination, "run": f"late-{now:%Y%m%d}-{run}"[:100]}
+            upload_task.apply_async((previous,), of)
+            sent.append(step)
+    return sent
 
 
 @shared_task(name="upload", bind=True, max_retries=None)

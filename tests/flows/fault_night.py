@@ -100,7 +100,7 @@ def _runs(process: int) -> bool:
 WAYS: dict[str, tuple[str, ...]] = {
     "worker": ("killed", "child killed", "main killed", "stopped", "child stopped", "ended warm", "ended cold"),
     "beat": ("killed", "stopped"),
-    "broker": ("killed", "stopped", "cut off", "silent"),
+    "broker": ("killed", "stopped", "cut off", "silent", "forgotten"),
     "redis": ("killed", "stopped", "cut off", "silent"),
     "postgres": ("killed", "stopped", "cut off", "silent"),
 }
@@ -196,6 +196,9 @@ class Night:
             return line.mend
         if fault.what == "silent":
             line.silence()
+            return line.mend
+        if fault.what == "forgotten":
+            line.forget()
             return line.mend
         if fault.what == "stopped":
             server.freeze()

@@ -29,9 +29,9 @@ from workers.pools import route
 ROOT = Path(__file__).parents[2]
 Tables = Mapping[str, Mapping[str, Any]]
 
-VISIBILITY, LEASE, WAIT = 3.0, 2.0, 0.5
-"""Seconds, a tenth or less of the real ones: after a kill a message comes again, its step may be taken over; and the
-first wait for something that is away."""
+VISIBILITY, LEASE, WAIT, SILENCE = 3.0, 2.0, 0.5, 4.0
+"""Seconds, a fifth or less of the real ones: after a kill a message comes again, its step may be taken over; the first
+wait for something that is away; and how long the broker may be silent."""
 
 
 class Worker:
@@ -76,6 +76,7 @@ class House:
             "GEOMETRA_BACKUP_VISIBILITY_SECONDS": str(VISIBILITY),
             "GEOMETRA_BACKUP_LEASE_SECONDS": str(LEASE),
             "GEOMETRA_BACKUP_WAIT_SECONDS": str(WAIT),
+            "GEOMETRA_BACKUP_BROKER_SILENCE_SECONDS": str(SILENCE),
             "CELERY_CONFIG_MODULE": "tests.flows.celeryconfig_with_gates",
         }
         self._workers: list[Worker] = []
