@@ -200,7 +200,13 @@ class Spool:
             sealed = self.sealed(folder.parent.name, folder.name)
             parts = {*folder.glob("attempt-*"), *folder.glob("draft-*")} - {sealed.folder if sealed else folder}
             useless = bool(parts) and (bool(sealed) or is_over(folder.parent.name, folder.name))
-            leftovers += [part for part in parts if _is_dead(part, useless=useless, oldest=oldest)]
+            dead = [part for part in parts if _is_dead(part, useless=useless, oldest=oldest)]
+            # Asked again: it may have been sealed, and let go of, since.
+            if dead and (sealed := self.sealed(folder.parent.name, folder.name)):
+                dead = [part for part in dead if part != sealed.folder]
+            leftovers += dead
+            if sealed and not sealed.folder.exists():  # by another's hand: nobody can bring it any more
+                leftovers.append(folder)
         for path in leftovers:
             self.discard(path)
         for folder in self._all_runs():

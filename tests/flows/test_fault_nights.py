@@ -1,7 +1,8 @@
 """Nights of all sources in which everything is killed, stopped and cut off: each source is sealed exactly once and can
 be restored, or is reported as failed; the next night leaves nothing over.
 
-`GEOMETRA_NIGHTS` says how many, 4 by default and 30 where CI=true; `GEOMETRA_NIGHT=SEED` repeats one.
+`GEOMETRA_NIGHTS` says how many, 4 by default and 30 where CI=true, from the seed `GEOMETRA_FIRST_NIGHT` on;
+`GEOMETRA_NIGHT=SEED` repeats one.
 `GEOMETRA_NIGHTS_LOG` names a file that gets a line for each.
 """
 
@@ -33,12 +34,9 @@ from tests.postgres_fixtures import postgres_programs  # noqa: F401 - a fixture
 from tests.postgres_process import PostgresProcess, postgres_process
 from tests.redis_process import RedisProcess, redis_process
 
-_MANY = "30" if os.environ.get("CI") == "true" else "4"
-SEEDS = (
-    [int(os.environ["GEOMETRA_NIGHT"])]
-    if "GEOMETRA_NIGHT" in os.environ
-    else range(int(os.environ.get("GEOMETRA_NIGHTS", _MANY)))
-)
+_MANY = int(os.environ.get("GEOMETRA_NIGHTS", "30" if os.environ.get("CI") == "true" else "4"))
+_FIRST = int(os.environ.get("GEOMETRA_FIRST_NIGHT", "0"))
+SEEDS = [int(os.environ["GEOMETRA_NIGHT"])] if "GEOMETRA_NIGHT" in os.environ else range(_FIRST, _FIRST + _MANY)
 FILES = ("config", "logs", "models", "docs", "test_data")
 SECONDS = 100.0
 """After the last fault: by then the report must be there. It comes after a few; a machine under load takes longer."""

@@ -130,6 +130,26 @@ def test_collecting_spares_what_is_sealed_and_removes_what_lies_beside_it(spool:
     assert spool.pending("models", "here") == [sealed]
 
 
+def test_an_attempt_whose_run_is_over_is_collected_as_soon_as_nobody_holds_it(spool: Spool) -> None:
+    attempt = put_off(spool, "pack")
+    with spool.attempt("models", "run-1"):
+        assert spool.collect(is_over=lambda source, run: (source, run) == ("models", "run-1")) == 0
+    assert spool.collect(is_over=lambda source, run: run == "run-2") == 0
+    assert spool.collect(is_over=lambda source, run: (source, run) == ("models", "run-1")) == 1
+    assert not attempt.exists()
+
+
+def test_what_is_sealed_while_it_is_looked_at_stays(spool: Spool) -> None:
+    def is_over(source: str, run: str) -> bool:
+        seal(spool, "run-1")
+        return True
+
+    attempt = put_off(spool, "pack")
+    assert spool.collect(is_over=is_over) == 0
+    assert [sealed.folder for sealed in spool.pending("models", "here")] == [attempt]
+    assert attempt.exists()
+
+
 def test_what_a_kill_left_half_removed_is_collected(spool: Spool) -> None:
     sealed = seal(spool, "run-1")
     sealed.folder.parent.rename(spool.folder / ".trash-0a1b")
