@@ -32,7 +32,6 @@ broker_transport_options = {
     "unacked_mutex_expire": 10,  # a worker killed while it restores others' messages holds this lock
     "socket_timeout": _SILENCE,
     "socket_connect_timeout": 5,
-    "socket_keepalive": True,
     "health_check_interval": max(1, int(_SILENCE / 2)),
 }
 
@@ -58,7 +57,6 @@ result_backend_max_retries = 20
 result_backend_max_sleep_between_retries_ms = 2000
 redis_socket_timeout = _SILENCE
 redis_socket_connect_timeout = 5.0
-redis_socket_keepalive = True
 result_expires = 7 * 24 * 3600
 result_extended = False
 

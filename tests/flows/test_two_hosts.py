@@ -1,0 +1,137 @@
+"""Two hosts, each with a state folder and workers of its own, one broker, one destination that both see."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.flows.house import House
+from tests.flows.test_night import assert_restores, local, originals_of, tree
+from tests.redis_process import redis_process
+
+CAPTURES = "control,files,models"
+
+
+@pytest.fixture
+def hosts(tmp_path: Path) -> Iterator[tuple[House, House]]:
+    with redis_process() as broker:
+        houses = []
+        for name in ("a", "b"):
+            (tmp_path / name).mkdir()
+            houses.append(House(tmp_path / name, broker, host=name))
+        try:
+            yield houses[0], houses[1]
+        finally:
+            for house in houses:
+                house.close()
+
+
+def configure(hosts: tuple[House, House], sources: dict[str, Any], **destination: Any) -> None:
+    place = local(hosts[0]) | destination
+    for house in hosts:
+        house.configure(sources, {"here": place})
+
+
+def where(house: House, report: dict[str, Any]) -> dict[str, str]:
+    """The host of each capture and upload."""
+    return {
+        step: outcome["host"]
+        for step, outcome in house.record.outcomes(report["run"]).items()
+        if step.startswith(("backup", "upload")) and outcome["state"] == "done"
+    }
+
+
+def spool(house: House) -> list[Path]:
+    return list((house.folder / "state/spool").glob("*/*"))
+
+
+def test_an_upload_runs_where_its_packs_lie_also_when_it_is_tried_again(hosts: tuple[House, House]) -> None:
+    a, b = hosts
+    configure(hosts, {"docs": tree(a, "docs", "docs"), "models": tree(a, "models", "models")})
+    a.worker(queues="control,files,transfer,proof")
+    b.worker(queues="models,transfer")
+    store = a.folder / "store"
+    run = a.start()
+    report = a.report(run)
+    assert report["state"] == "done", report["failures"]
+    assert where(a, report) == {
+        "backup/docs": "a",
+        "upload/docs/here": "a",
+        "backup/models": "b",
+        "upload/models/here": "b",
+    }
+    assert (spool(a), spool(b)) == ([], [])
+    # Again, with a destination that goes away between capture and upload.
+    gate = a.folder / "gate"
+    gate.touch()
+    configure(hosts, {"models": tree(a, "models", "more", large=40_000_000)}, kind="gated", gate=gate)
+    for house in hosts:
+        house.close()
+    a.worker(queues="control,transfer,proof")
+    b.worker(queues="models")
+    run = a.start()
+    a.wait_for(lambda: a.record.outcome(run, "backup/models"), "the capture")
+    store.rename(a.folder / "unmounted")
+    gate.unlink()
+    transfer = b.worker(queues="transfer")
+    b.wait_for(lambda: any(line.get("event") == "waiting" for line in b.log()), "the wait for the destination")
+    transfer.kill()  # and its worker is killed too
+    (a.folder / "unmounted").rename(store)
+    b.worker(queues="transfer")
+    a.beat()
+    report = a.report(run)
+    assert report["state"] == "done", report["failures"]
+    assert where(a, report) == {"backup/models": "b", "upload/models/here": "b"}
+    assert (spool(a), spool(b)) == ([], [])
+    assert_restores(a, {"models": originals_of(a, "more")["more"]})
+
+
+def test_hosts_that_share_their_spool_upload_for_each_other(tmp_path: Path, hosts: tuple[House, House]) -> None:
+    a, b = hosts
+    shared = House(tmp_path / "b", a.broker, host="a")  # by another way to the same volume
+    configure((a, b), {"docs": tree(a, "docs", "docs", large=9_000_000)})
+    b.file.write_text(a.file.read_text().replace('state = "state"', f'state = "{a.folder / "state"}"'))
+    try:
+        a.worker(queues=CAPTURES)
+        shared.worker(queues="transfer,proof")
+        report = a.night()
+    finally:
+        shared.close()
+    assert report["state"] == "done", report["failures"]
+    assert spool(a) == []
+    assert_restores(a, originals_of(a, "docs"))
+
+
+def test_a_host_that_is_gone_is_reported_and_the_next_run_does_without_it(hosts: tuple[House, House]) -> None:
+    """Until it comes back: then what it held is sent after all."""
+    a, b = hosts
+    configure(hosts, {"docs": tree(a, "docs", "docs"), "models": tree(a, "models", "models")})
+    a.worker(queues="control,files,transfer,proof", GEOMETRA_BACKUP_HOST_GONE_SECONDS="4")
+    capturing = b.worker(queues="models")
+    run = a.start()
+    a.wait_for(lambda: a.record.outcome(run, "backup/models"), "the capture")
+    capturing.kill()
+    a.beat()
+    report = a.report(run)
+    assert report["state"] == "failed"
+    (failure,) = report["failures"]
+    assert failure["step"] == "upload/models/here"
+    assert "nobody took it" in failure["message"]
+    assert "no worker serves the queue `transfer.b`" in failure["message"]
+    assert report["recovery_point"]["sources"]["docs"]["proven"] == ["here"]
+    assert spool(b)
+
+    a.worker(queues="models")
+    second = a.night()
+    assert second["state"] == "done", second["failures"]
+    assert set(where(a, second).values()) == {"a"}
+
+    b.worker(queues="control,transfer")
+    b.wait_for(lambda: not spool(b), "what the host held")
+    assert len(a.installation.repository("models", "here").snapshots()) == 2
+    shutil.rmtree(a.folder / "state/cache")
+    assert_restores(a, originals_of(a, "docs", "models"))
