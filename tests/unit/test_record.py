@@ -204,7 +204,7 @@ def test_the_lease_of_a_stopped_process_or_of_another_host_is_not_free(record: R
     child = Process(target=hold)
     child.start()
     try:
-        while not record.is_leased("run-1", "s"):
+        while not record.losses("run-1"):
             time.sleep(0.01)
         assert child.pid
         os.kill(child.pid, signal.SIGSTOP)
