@@ -285,12 +285,11 @@ class Azure:
             assert settings.account_key is not None  # noqa: S101 - the settings were checked
             credential = AzureNamedKeyCredential(settings.account, settings.account_key.read())
         session = requests.Session()
-        mount(session, Pace(settings.bytes_a_second), settings.connections)
+        mount(session, Pace(settings.bytes_a_second), settings.connections, settings.ca_file)
         # To the transport, for the client has no use for these beside a transport that it is given.
         connection: Any = {
             "connection_timeout": settings.connect_timeout.total_seconds(),
             "read_timeout": settings.read_timeout.total_seconds(),
-            "connection_verify": str(settings.ca_file) if settings.ca_file else True,
             "connection_data_block_size": _BLOCK_BYTES,
         }
         with self._explained("open", ""):

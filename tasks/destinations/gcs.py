@@ -311,8 +311,7 @@ class Gcs:
             else:
                 client = storage.Client(client_options=options)
             session = client._http  # noqa: SLF001 - it takes a session of one's own only together with its credentials
-            mount(session, self._pace(), settings.connections)
-            session.verify = str(settings.ca_file) if settings.ca_file else True
+            mount(session, self._pace(), settings.connections, settings.ca_file)
             return client.bucket(settings.bucket)
 
 

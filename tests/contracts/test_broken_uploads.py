@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import random
+import time
 from collections.abc import Iterator
+from datetime import timedelta
 from pathlib import Path
 from typing import NamedTuple
 
@@ -34,6 +36,8 @@ class Reached(NamedTuple):
     """By way of the proxy, trying nothing twice."""
     faulty: Destination
     """The same, trying again."""
+    hasty: Destination
+    """As `once`, and waits for no answer longer than half a second."""
     direct: Destination
 
 
@@ -74,6 +78,14 @@ class BrokenUploadContract:
         assert reached.direct.get("packs/one") == pack.read_bytes()
         assert reached.proxy.received <= (PACK + 4 * STEP if self.resumes else 3 * PACK) + OVERHEAD
 
+    def test_a_server_that_does_not_answer_is_given_up_in_time(self, reached: Reached, pack: Path) -> None:
+        reached.proxy.stall_seconds = 60
+        reached.proxy.coming = [("stall", 0)]
+        began = time.monotonic()
+        with pytest.raises(Unavailable):
+            reached.hasty.put("packs/one", pack)
+        assert time.monotonic() - began < 30
+
     def test_a_flipped_byte_is_noticed_and_all_of_it_sent_anew(self, reached: Reached, pack: Path) -> None:
         reached.proxy.coming = [("request flipped", 0.3)]
         reached.faulty.put("packs/one", pack)
@@ -94,7 +106,9 @@ class BrokenUploadContract:
 
 
 def _reached(kind: type, through: RemoteSettings, direct: RemoteSettings, proxy: FaultyProxy) -> Reached:
-    return Reached(proxy, kind(through), Retrying(kind(through), through, first_pause=0.01), open_destination(direct))
+    hasty = kind(through.model_copy(update={"read_timeout": timedelta(seconds=0.5)}))
+    again = Retrying(kind(through), through, first_pause=0.01)
+    return Reached(proxy, kind(through), again, hasty, open_destination(direct))
 
 
 class TestS3(BrokenUploadContract):

@@ -11,6 +11,7 @@ from tasks.destinations.remote import RemoteSettings
 from tests.contracts.destination_contract import DestinationContract
 from tests.stores.azure import AzureServer
 from tests.stores.gcs import GcsServer
+from tests.stores.rgw import RgwServer
 from tests.stores.s3 import S3Server
 
 
@@ -36,6 +37,14 @@ class TestS3(CloudContract):
     @pytest.fixture
     def settings(self, s3: S3Server) -> RemoteSettings:
         return s3.settings(s3.bucket())
+
+
+class TestRgw(CloudContract):
+    """A real service, not one made for tests: Ceph's."""
+
+    @pytest.fixture
+    def settings(self, rgw: RgwServer) -> RemoteSettings:
+        return rgw.settings(rgw.bucket())
 
 
 class TestAzure(CloudContract):
