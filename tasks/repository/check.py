@@ -11,6 +11,7 @@ from typing import Literal, NamedTuple
 
 from blake3 import blake3
 
+from tasks.destinations.destination import Destination, OnDisk
 from tasks.errors import Damaged, Missing, NewerFormat, NotFound, Unavailable
 from tasks.repository import compression
 from tasks.repository import index as indexes
@@ -21,7 +22,18 @@ from tasks.repository.index import Index
 from tasks.repository.inventory import Inventory
 from tasks.repository.locks import needed_indexes
 from tasks.repository.naming import Naming
-from tasks.repository.pack import LISTS, NAME, BlockList, PackCipher, SealedPack, footer_of, object_name
+from tasks.repository.pack import (
+    LISTS,
+    LONGEST_HEADER,
+    NAME,
+    TRAILER,
+    BlockList,
+    PackCipher,
+    SealedPack,
+    footer_of,
+    footer_reach,
+    object_name,
+)
 from tasks.repository.references import References
 from tasks.repository.sealing import unseal
 from tasks.repository.snapshot import Snapshot
@@ -258,15 +270,16 @@ def _check_contents(
 def check_pack(repository: Inventory, pack: Described) -> int:
     """Read a pack whole and check all of it against its index. Returns the chunks. Raises `Damaged`, `Missing`."""
     name = object_name(pack.name)
-    data = memoryview(repository.destination.get(name))
-    cipher = PackCipher(pack.name, bytes(data[:128]), repository.keys)
-    listed = cipher.open_footer(pack.name, footer_of(pack.name, data))
+    read = _reader(repository.destination, name)
+    cipher = PackCipher(pack.name, bytes(read(0, LONGEST_HEADER)), repository.keys)
+    reach = min(footer_reach(read(pack.size - TRAILER, TRAILER)), pack.size)
+    listed = cipher.open_footer(pack.name, footer_of(pack.name, read(pack.size - reach, reach)))
     if Described.of(SealedPack(pack.name, cipher.kind, pack.size, listed)) != pack:
         raise Damaged(f"`{name}`: its footer and its index disagree")
     naming = Naming(repository.keys.listing if pack.kind == LISTS else repository.keys.naming)
     at = 0
     for number, block in enumerate(listed.located(pack.kind)):
-        sealed = data[block.offset : block.offset + block.stored]
+        sealed = read(block.offset, block.stored)
         try:
             plain = compression.decode(block.method, cipher.open(number, block.method, sealed), block.raw)
         except ValueError as error:
@@ -277,3 +290,12 @@ def check_pack(repository: Inventory, pack: Described) -> int:
             raise Damaged(f"`{name}`: block {number} holds a chunk that is not what was stored")
         at = until
     return at
+
+
+def _reader(destination: Destination, name: str) -> Callable[[int, int], memoryview]:
+    """Bytes of an object by offset and length: of a file range by range, which takes less memory; of what is far away
+    out of one read."""
+    if isinstance(destination, OnDisk) and destination.path_of(name):
+        return lambda offset, length: memoryview(destination.get(name, offset, length))
+    data = memoryview(destination.get(name))
+    return lambda offset, length: data[offset : offset + length]

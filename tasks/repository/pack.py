@@ -32,6 +32,10 @@ _TRAILER = struct.Struct("<I4s")
 _NONCE = struct.Struct("<IB7x")
 _FOOTER = 0xFFFF_FFFF
 
+TRAILER = _TRAILER.size
+"""Bytes at a pack's end that say where its footer begins."""
+LONGEST_HEADER = len(_MAGIC) + 1 + max(_MATERIAL.values())
+
 
 NAME = 16
 """Bytes of a chunk's or a pack's name."""
@@ -210,8 +214,13 @@ class PackCipher:
             raise Damaged(f"`{self.object}`: its footer is not what was stored") from None
 
 
+def footer_reach(trailer: memoryview) -> int:
+    """Bytes from a footer's start to the end of its pack, as the pack's last bytes say."""
+    return TRAILER + (_TRAILER.unpack(trailer)[0] if len(trailer) == TRAILER else 0)
+
+
 def footer_of(name: bytes, data: memoryview) -> bytes:
-    """The sealed footer of a whole pack. Raises `Damaged`."""
+    """The sealed footer of a pack, given all of it or its end. Raises `Damaged`."""
     size, end = _TRAILER.unpack(data[-_TRAILER.size :]) if len(data) > _TRAILER.size else (0, b"")
     if end != _END or size + _TRAILER.size > len(data):
         raise Damaged(f"`{object_name(name)}` is cut short: it does not end as a pack does")
