@@ -15,6 +15,7 @@ from tasks.broker import broker_url as _broker_url
 from tasks.installation import current as _current
 from workers import pools as _pools
 from workers import schedule as _schedule
+from workers import signing as _signing
 
 _settings = _current().settings
 
@@ -37,6 +38,10 @@ broker_transport_options = {
 
 task_serializer = result_serializer = event_serializer = "json"
 accept_content = result_accept_content = ["json"]
+if _signing.set_up(_settings):
+    # Answers and events stay plain: nobody acts on them.
+    task_serializer = "auth"
+    accept_content = ["auth"]
 
 # Without task_retry_on_worker_lost: tasks/step.py counts the workers that a step has lost, over hosts and restarts.
 task_acks_late = True

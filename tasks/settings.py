@@ -245,6 +245,19 @@ class KeysSettings(Model):
     GEOMETRA_BACKUP_PASSPHRASE, or a person is asked."""
 
 
+class SigningSettings(Model):
+    """Messages between hosts are signed, and workers do only what a certificate that they know has signed."""
+
+    key: Path
+    """This host's RSA key, in PEM."""
+
+    certificate: Path
+    """Its certificate, in PEM."""
+
+    certificates: Path
+    """A folder of everybody's certificates, this host's too, each `*.pem`."""
+
+
 class Settings(Model):
     """All of backup.toml. Relative paths are taken from the folder that backup.toml lies in."""
 
@@ -268,6 +281,9 @@ class Settings(Model):
     spool_quota: Annotated[Size, at_least("200MB")] = ByteCount(8_000_000_000)
     """About how much the spool of one host may hold. A capture that fills it sends on what it has packed while it goes
     on, and waits for that, so the largest source needs no more room than this."""
+
+    signing: SigningSettings | None = None
+    """Signed messages, for a broker that others can write to: see workers/BROKER.md. All hosts, or none."""
 
     keys: KeysSettings = KeysSettings()
     """The keys that seal the backups."""

@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 from dataclasses import asdict
+from datetime import UTC, datetime, timedelta
 
 from rich.text import Text
 
 from tasks.beat_record import BeatRecord
 from tasks.broker import broker_url, connect, is_embedded
 from tasks.check import Finding, check
+from tasks.errors import SettingsError
+from tasks.settings import Settings
 from workers.cli import screen
 from workers.cli.main import subcommand
 from workers.cli.session import Session
+from workers.signing import set_up, valid_until
 from workers.unserved import unserved
 
 _MARKS = {"good": Text("good", style="green"), "weak": Text("weak", style="yellow"), "bad": Text("bad", style="red")}
@@ -24,6 +28,8 @@ def command(session: Session) -> int:
     Exits with 1 if anything would fail.
     """
     findings = list(check(session.installation))
+    if session.settings.signing:
+        findings.insert(-1, _signing(session.settings))
     if not is_embedded(session.settings) and findings[-1].state == "good":
         pools = unserved(session.settings)
         advice = "start a worker: `celery -A workers worker -Q " + ",".join(pools) + "`"
@@ -48,3 +54,16 @@ def _beat(session: Session) -> Finding:
         advice = "start one or more: `celery -A workers beat`"
         return Finding("beat", "weak", "none is running, so no plan starts by itself", advice)
     return Finding("beat", "good", f"`{active}` is active")
+
+
+def _signing(settings: Settings) -> Finding:
+    assert settings.signing  # noqa: S101 - asked for only then
+    try:
+        set_up(settings)
+        until = min(map(valid_until, settings.signing.certificates.glob("*.pem")))
+    except SettingsError as error:
+        return Finding("signing", "bad", str(error))
+    says = f"every certificate is valid until {until:%Y-%m-%d} at least"
+    if until - datetime.now(UTC) < timedelta(days=30):
+        return Finding("signing", "weak", f"a certificate expires on {until:%Y-%m-%d}", "make a new one on its host")
+    return Finding("signing", "good", says)
