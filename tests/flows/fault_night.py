@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import random
+import re
 import signal
 import sqlite3
 import time
@@ -264,8 +265,12 @@ def _task_in(text: str) -> str:
 
 
 def tables_of(folder: Path) -> dict[str, list[Any]]:
-    """Every row of a Chroma folder's own database."""
+    """Every row of a Chroma folder's own database, but for its full-text index, which a restore builds anew."""
     (file,) = folder.rglob("chroma.sqlite3")
     with closing(sqlite3.connect(f"file:{file}?mode=ro", uri=True)) as database:
         names = [name for (name,) in database.execute("SELECT name FROM sqlite_master WHERE type = 'table'")]
-        return {name: sorted(map(repr, database.execute(f'SELECT * FROM "{name}"'))) for name in names}  # noqa: S608
+        return {
+            name: sorted(map(repr, database.execute(f'SELECT * FROM "{name}"')))  # noqa: S608
+            for name in names
+            if not re.fullmatch(r".*fulltext_search_(idx|data|docsize)", name)
+        }
