@@ -6,18 +6,25 @@ import os
 import shutil
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from datetime import timedelta
 from functools import partial
 
 from tasks.broker import broker_url, connect, is_embedded
 from tasks.configuration import problems
+from tasks.destinations import open_destination
 from tasks.destinations.probe import probe
-from tasks.errors import BackupError, NotARepository, SettingsError, WrongKey
+from tasks.destinations.reach import skew
+from tasks.destinations.remote import RemoteSettings
+from tasks.destinations.rights import Role
+from tasks.errors import BackupError, NotARepository, NotFound, SettingsError, WrongKey
 from tasks.installation import PASSPHRASE, Installation
 from tasks.record import Record
 from tasks.repository.keys import keyring_of
 from tasks.sources.source import Measured, Problem
 
 _LEAST_SPOOL = 1 << 30
+_PATIENCE = timedelta(seconds=10)
+_CLOCKS_DIFFER = timedelta(minutes=1)
 _SHRINKS = 8
 """So much smaller than it is on a server, at best, a database is in the spool."""
 
@@ -41,10 +48,15 @@ def check(installation: Installation) -> Iterator[Finding]:
     yield from _tried("spool", lambda: _spool(installation))
     for name in settings.sources:
         yield from _found(f"source {name}", partial(_source, installation, name), "can be captured")
+    broken = set()
     for name in settings.destinations:
-        yield from _tried(f"destination {name}", partial(_destination, installation, name))
+        for finding in check_destination(installation, name):
+            broken |= {name} if finding.state == "bad" else set()
+            yield finding
     for name in settings.sources:
         for place in settings.destinations_of(name):
+            if place in broken:
+                continue
             yield from _tried(f"repository {name} at {place}", partial(_repository, installation, name, place))
     yield from _tried("broker", lambda: _broker(installation))
 
@@ -134,8 +146,50 @@ def _room(installation: Installation, size: int) -> list[Problem]:
     return [Problem(what, advice, fatal=free < min(size / _SHRINKS, quota))]
 
 
-def _destination(installation: Installation, name: str) -> str:
-    return ", ".join(probe(installation.destination(name)))
+def check_destination(installation: Installation, name: str, role: Role = "writer") -> Iterator[Finding]:
+    """Whether a role can work there, with the credentials that this host has: is the service there, does it agree on
+    the time, and does it let the role do what it needs. Nothing is waited for long."""
+    what = f"destination {name}"
+    if name not in installation.settings.destinations:
+        known = ", ".join(installation.settings.destinations) or "none"
+        raise NotFound(f"there is no destination `{name}`; known: {known}")
+    settings = installation.settings.destinations[name]
+    worked: list[str] = []
+    weak: list[Finding] = []
+    try:
+        if isinstance(settings, RemoteSettings):
+            settings = settings.model_copy(
+                update={
+                    "deadline": min(settings.deadline, _PATIENCE),
+                    "connect_timeout": min(settings.connect_timeout, _PATIENCE),
+                    "read_timeout": min(settings.read_timeout, _PATIENCE),
+                }
+            )
+            weak += _clock(what, skew(settings.address, settings.ca_file))
+        for tried in probe(open_destination(settings), role):
+            if tried.advice:
+                weak.append(Finding(what, "weak", tried.says, tried.advice))
+            else:
+                worked.append(tried.says)
+    except BackupError as error:
+        yield Finding(what, "bad", f"{error}; before that: {', '.join(worked)}" if worked else str(error))
+    else:
+        yield Finding(what, "good", ", ".join(worked))
+    yield from weak
+
+
+def _clock(what: str, ahead: timedelta | None) -> Iterator[Finding]:
+    if ahead is None or abs(ahead) < _CLOCKS_DIFFER:
+        return
+    seconds = round(abs(ahead).total_seconds())
+    span = f"{seconds // 60} min {seconds % 60} s" if seconds < 7200 else f"{seconds / 3600:.1f} h"
+    yield Finding(
+        what,
+        "weak",
+        f"this machine's clock is {span} {'ahead of' if ahead > timedelta(0) else 'behind'} the service's",
+        "set it, for example with `timedatectl set-ntp true`: a service refuses what is some minutes off, and locks are"
+        " set by it",
+    )
 
 
 def _repository(installation: Installation, source: str, destination: str) -> str:

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
+from urllib.parse import parse_qs
 
 from pydantic import Field, model_validator
 
@@ -15,7 +16,18 @@ from tasks.destinations.immutable import Terms, in_seconds
 from tasks.destinations.pace import Pace
 from tasks.destinations.per_process import PerProcess
 from tasks.destinations.remote import DIGEST, MIB, WHOLE_BYTES, Endpoint, RemoteSettings, checked, total_of
-from tasks.errors import BackupError, Damaged, Exists, Locked, Missing, NoSpace, NoStore, Refused, Unavailable
+from tasks.errors import (
+    BackupError,
+    Damaged,
+    Exists,
+    Locked,
+    Missing,
+    NoSpace,
+    NoStore,
+    Refused,
+    SettingsError,
+    Unavailable,
+)
 from tasks.secret import SecretReference
 
 if TYPE_CHECKING:
@@ -42,6 +54,7 @@ _RIGHTS = {
 _KEYS = {
     "AuthenticationFailed": "does not accept the credentials: check them, and this machine's clock",
     "InvalidAuthenticationInfo": "does not accept the credentials: check them",
+    "AuthorizationFailure": "does not let this in: check the credentials, and the network rules of the account",
     "AccountIsDisabled": "says that the account is disabled",
     "BlobArchived": "keeps it in the archive tier: bring it back there first",
 }
@@ -76,6 +89,10 @@ class AzureSettings(RemoteSettings):
     """A shared access signature of the container. One that may create, read and list is enough to back up."""
 
     @property
+    def address(self) -> str:
+        return self.url
+
+    @property
     def account(self) -> str:
         """Its name: the path of an emulator, the first part of the host name of the service itself."""
         host, _, path = self.url.partition("://")[2].partition("/")
@@ -102,6 +119,15 @@ class Azure:
         self._where = f"Azure container `{settings.container}` at {settings.url}"
 
     def put(self, name: str, data: Data) -> None:
+        try:
+            self._put(name, data)
+        except Refused as error:
+            # Credentials that may only create are told that they may not overwrite, not that the name is taken.
+            if self._is_there(name):
+                raise Exists(f"`{name}` is in {self._where} already, and was left as it is") from error
+            raise
+
+    def _put(self, name: str, data: Data) -> None:
         blob = self._blob(name)
         until = self._terms.until(name)
         locking: Any = {"immutability_policy": self._policy(until)} if until else {}
@@ -205,6 +231,13 @@ class Azure:
             size: int = self._blob(name).get_blob_properties().size
             return size
 
+    def _is_there(self, name: str) -> bool:
+        try:
+            self._size(name)
+        except (Missing, Refused):
+            return False
+        return True
+
     def _blob(self, name: str) -> BlobClient:
         return self._container().get_blob_client(check_name(name))
 
@@ -237,6 +270,10 @@ class Azure:
             return Exists(f"`{name}` is in {self._where} already, and was left as it is")
         if status == 404:
             return Missing(f"`{name}` is not in {self._where}")
+        if status in (401, 403) and (ended := self._ended()):
+            return Refused(
+                f"the signature (`sas`) for {self._where} ended on {ended:%Y-%m-%d %H:%M} UTC: make a new one"
+            )
         if code in _KEYS:
             return Refused(f"{self._where} {_KEYS[code]}")
         if code == "BlobImmutableDueToPolicy":
@@ -260,6 +297,18 @@ class Azure:
         if status in (408, 409, 429) or status >= 500 or wrong:
             return Unavailable(f"{what} now ({code or status})")
         return Refused(f"{what} ({code or status})")
+
+    def _ended(self) -> datetime | None:
+        """When the signature ended, if it has."""
+        if self._settings.sas is None:
+            return None
+        try:
+            told = parse_qs(self._settings.sas.read().removeprefix("?")).get("se", [""])[0]
+            end = datetime.fromisoformat(told)
+        except (SettingsError, ValueError):
+            return None
+        end = end if end.tzinfo else end.replace(tzinfo=UTC)
+        return end if end < datetime.now(UTC) else None
 
     def _unanswered(self, error: Exception, verb: str, name: str) -> BackupError:
         if "CERTIFICATE_VERIFY_FAILED" in str(error):

@@ -64,6 +64,10 @@ class GcsSettings(RemoteSettings):
     endpoint: Endpoint | None = Field(default=None, examples=["https://storage.googleapis.com"])
     """Another address of the service, such as a private one. Without it: Google's own."""
 
+    @property
+    def address(self) -> str:
+        return self.endpoint or "https://storage.googleapis.com"
+
     @model_validator(mode="after")
     def _has_credentials(self) -> GcsSettings:
         if bool(self.credentials) + self.default_credentials + self.anonymous != 1:
@@ -88,7 +92,15 @@ class Gcs:
         self._times = (settings.connect_timeout.total_seconds(), settings.read_timeout.total_seconds())
 
     def put(self, name: str, data: Data) -> None:
-        check_name(name)
+        try:
+            self._put(check_name(name), data)
+        except Refused as error:
+            # Credentials that may only create may be told that they can't overwrite, not that the name is taken.
+            if self._is_there(name):
+                raise Exists(f"`{name}` is in {self._where} already, and was left as it is") from error
+            raise
+
+    def _put(self, name: str, data: Data) -> None:
         until = self._terms.until(name)
         with body_of(data) as body, self._explained("store and lock" if until else "store", name):
             checksum = _crc32c(body.view)
@@ -224,6 +236,13 @@ class Gcs:
             blob.reload(timeout=self._times, retry=None)
             size: int = blob.size
             return size
+
+    def _is_there(self, name: str) -> bool:
+        try:
+            self._size(name)
+        except (Missing, Refused):
+            return False
+        return True
 
     def _session(self) -> Any:
         return self._bucket().client._http  # noqa: SLF001 - the session that the SDK itself sends with

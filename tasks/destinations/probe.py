@@ -1,41 +1,108 @@
-"""Trying a destination for real: write, read, list and delete an object that means nothing."""
+"""Trying a destination for real: write, read, list, lock and delete an object that means nothing."""
 
 from __future__ import annotations
 
 import os
 from collections.abc import Iterator
-from contextlib import suppress
+from datetime import UTC, datetime, timedelta
+from itertools import islice
+from typing import NamedTuple
 
 from tasks.destinations.destination import Destination
-from tasks.errors import BackupError, Exists, Refused
+from tasks.destinations.immutable import immutable, term_of
+from tasks.destinations.rights import Role
+from tasks.errors import Exists, Locked, Missing, Refused
 
 _FOLDER = "probes/"
+_SHORT = timedelta(minutes=1)
 
 
-def probe(destination: Destination) -> Iterator[str]:
-    """Everything a night does there, in small. Yields a line for each thing that works; raises what does not. That the
-    probe can't be deleted is no fault: a writer need not be able to, and the next one who may cleans up."""
+class Tried(NamedTuple):
+    """What was found; `advice` where it works, and could be better."""
+
+    says: str
+    advice: str = ""
+
+
+def probe(destination: Destination, role: Role = "writer", now: datetime | None = None) -> Iterator[Tried]:
+    """Everything that a role does there, in small. Yields what works; raises what does not, which names the right that
+    is missing. That a writer can't delete its probe is no fault: the next one who may cleans up."""
+    if role == "reader":
+        yield from _read_only(destination)
+        return
     content = os.urandom(1024)
     name = f"{_FOLDER}{os.urandom(8).hex()}"
     destination.put(name, content)
-    yield "writes"
+    yield Tried("writes")
     try:
         if destination.get(name) != content or destination.get(name, 100, 24) != content[100:124]:
             raise Refused("what is read back is not what was written: a proxy or a cache in between changes it")
-        yield "reads"
+        yield Tried("reads")
         if name not in [listed.name for listed in destination.list(_FOLDER)]:
             raise Refused("what was written does not show in a listing")
-        yield "lists"
-        try:
-            destination.put(name, b"other")
-        except Exists:
-            yield "never overwrites"
-        else:
-            raise Refused("it overwrites what is there: no backup is safe on it")
+        yield Tried("lists")
+        yield _overwritten(destination, name)
+        if term := term_of(destination):
+            yield _locked(destination, term, now or datetime.now(UTC))
     finally:
-        deleted = False
-        with suppress(BackupError):
-            for listed in list(destination.list(_FOLDER)):
-                destination.delete(listed.name)
-            deleted = True
-    yield "deletes" if deleted else "may not delete (right for a worker that only writes)"
+        refused = _cleared(destination)
+    if refused is None:
+        yield Tried("deletes")
+    elif role == "pruner":
+        raise refused
+    else:
+        yield Tried("may not delete (right for a worker that only writes)")
+
+
+def _read_only(destination: Destination) -> Iterator[Tried]:
+    first = next(islice(destination.list(), 1), None)
+    yield Tried("lists")
+    if first is None:
+        yield Tried("holds nothing yet, so nothing was read")
+        return
+    destination.get(first.name, 0, min(first.size, 1024))
+    yield Tried("reads")
+
+
+def _overwritten(destination: Destination, name: str) -> Tried:
+    try:
+        destination.put(name, b"other")
+    except Exists:
+        return Tried("never overwrites")
+    if term_of(destination):
+        return Tried(
+            "it overwrites what is there, as where objects have versions it ignores `If-None-Match`",
+            "what is locked stays below as an older version, but whoever may write can hide it; newer releases of such"
+            " services refuse",
+        )
+    raise Refused("it overwrites what is there: no backup is safe on it")
+
+
+def _locked(destination: Destination, term: timedelta, now: datetime) -> Tried:
+    """A lock for a minute, on an object of its own, for the way others are cleaned up should not be barred."""
+    store, until = immutable(destination), now + _SHORT
+    name = f"{_FOLDER}{os.urandom(8).hex()}"
+    destination.put(name, b"locked")
+    store.lock(name, until)
+    found = store.locked_until(name)
+    if found is None or found < until - timedelta(seconds=1):
+        raise Refused("it takes the locks that `immutable_days` asks for, and does not keep them: nothing is locked")
+    try:
+        destination.delete(name)
+    except Refused:
+        return Tried(f"locks for {term.days} days")
+    raise Refused("what is locked can be deleted all the same: `immutable_days` protects nothing here")
+
+
+def _cleared(destination: Destination) -> Refused | None:
+    """Every probe that is there, of earlier times too; why that is not allowed, if so."""
+    refused = None
+    for listed in list(destination.list(_FOLDER)):
+        try:
+            destination.delete(listed.name)
+        except (Locked, Missing):
+            continue
+        except Refused as error:
+            refused = error
+            break
+    return refused

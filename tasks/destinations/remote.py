@@ -45,6 +45,11 @@ Endpoint = Annotated[str, AfterValidator(_url)]
 class RemoteSettings(DestinationSettings):
     """What every destination behind a network has."""
 
+    @property
+    def address(self) -> str:
+        """The URL of the service."""
+        raise NotImplementedError
+
     prefix: Annotated[str, AfterValidator(_folder)] = ""
     """The folder in it that the backups lie below. Empty: at the top. Nothing outside of it is read or written."""
 

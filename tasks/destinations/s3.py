@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import os
 from collections.abc import Iterator
 from contextlib import suppress
 from datetime import datetime, timedelta
@@ -82,6 +83,12 @@ class S3Settings(RemoteSettings):
 
     storage_class: str | None = Field(default=None, examples=["STANDARD_IA"])
     """The class of what is stored. Not one that must be thawed before it can be read: everything is verified."""
+
+    @property
+    def address(self) -> str:
+        names = ("AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL") if self.default_credentials else ()
+        found = [os.environ[name] for name in names if os.environ.get(name)]
+        return self.endpoint or next(iter(found), f"https://s3.{self.region or 'us-east-1'}.amazonaws.com")
 
     @model_validator(mode="after")
     def _has_credentials(self) -> S3Settings:

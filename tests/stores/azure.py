@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -25,7 +26,7 @@ class AzureServer:
         self.url = url
         self.folder = folder
         (folder / "key").write_text(KEY)
-        self._containers = 0
+        self._containers = self._signatures = 0
 
     def settings(self, container: str, **other: Any) -> AzureSettings:
         values: dict[str, Any] = {
@@ -41,6 +42,23 @@ class AzureServer:
         name = f"container-{self._containers}"
         self.client.create_container(name)
         return name
+
+    def signature(self, container: str, permissions: str, *, hours: float = 1) -> Secret:
+        """A shared access signature of the container that permits so much, and ends in so many hours."""
+        from azure.storage.blob import ContainerSasPermissions, generate_container_sas
+
+        now = datetime.now(UTC)
+        made = generate_container_sas(
+            ACCOUNT,
+            container,
+            account_key=KEY,
+            permission=ContainerSasPermissions.from_string(permissions),
+            start=now - timedelta(hours=2),
+            expiry=now + timedelta(hours=hours),
+        )
+        self._signatures += 1
+        (self.folder / f"sas-{self._signatures}").write_text(made)
+        return Secret(reference=f"file:{self.folder / f'sas-{self._signatures}'}")
 
     @cached_property
     def client(self) -> BlobServiceClient:

@@ -59,6 +59,7 @@ class Store:
         self.buckets: dict[str, dict[str, Stored]] = {}
         self.uploads: dict[str, Upload] = {}
         self.retaining: set[str] = set()
+        self.accounts: dict[str, list[str]] = {}
         self.generation = 0
 
     def retain(self, bucket: str, stored: Stored | None, wanted: dict[str, str]) -> dict[str, str]:
@@ -151,6 +152,10 @@ class Handler(BaseHTTPRequestHandler):
             if len(body) < length:
                 self.close_connection = True
                 return
+            if url.path == "/token":
+                self._token(body)
+                return
+            self._check_allowed(url.path, query)
             self._route(url.path, query, body)
         except Refusal as refusal:
             told = {"error": {"code": refusal.status, "message": str(refusal)}}
@@ -161,7 +166,11 @@ class Handler(BaseHTTPRequestHandler):
 
     def _route(self, path: str, query: dict[str, str], body: bytes) -> None:
         verb = self.command
-        if verb == "POST" and path == "/storage/v1/b":
+        if verb == "POST" and path == "/accounts":
+            told = json.loads(body)
+            STORE.accounts[told["account"]] = told["permissions"]
+            self._json({})
+        elif verb == "POST" and path == "/storage/v1/b":
             STORE.buckets.setdefault(json.loads(body)["name"], {})
             if query.get("enableObjectRetention") == "true":
                 STORE.retaining.add(json.loads(body)["name"])
@@ -189,6 +198,47 @@ class Handler(BaseHTTPRequestHandler):
         else:
             raise Refusal(404, f"{verb} {path} is not known here")
 
+    def _token(self, body: bytes) -> None:
+        """For a service account's signed claim: which account it is; whether it is signed right is not looked at."""
+        claim = parse_qs(body.decode())["assertion"][0].split(".")[1]
+        account = json.loads(base64.urlsafe_b64decode(claim + "=" * (-len(claim) % 4)))["iss"]
+        if account not in STORE.accounts:
+            told = {"error": "invalid_grant", "error_description": "Invalid grant: account not found"}
+            self._answer(400, json.dumps(told).encode(), {"Content-Type": "application/json"})
+            return
+        self._json({"access_token": account, "expires_in": 3600, "token_type": "Bearer"})
+
+    def _check_allowed(self, path: str, query: dict[str, str]) -> None:
+        """An account may do what its role permits, who has no token everything: he is the bucket's owner."""
+        for needed in self._permissions(path, query):
+            self._check_may(needed)
+
+    def _check_may(self, needed: str) -> None:
+        _, _, account = self.headers.get("Authorization", "").partition("Bearer ")
+        if account and account not in STORE.accounts:
+            raise Refusal(401, "Invalid Credentials")
+        if account and needed not in STORE.accounts[account]:
+            raise Refusal(403, f"{account} does not have {needed} access to the Google Cloud Storage object.")
+
+    def _check_may_retain(self, upload: Upload) -> None:
+        if upload.resource.get("retention"):
+            self._check_may("storage.objects.setRetention")
+
+    def _permissions(self, path: str, query: dict[str, str]) -> list[str]:
+        if path.startswith("/upload/"):
+            # Whoever overwrites deletes what was there.
+            return ["storage.objects.create", *([] if "ifGenerationMatch" in query else ["storage.objects.delete"])]
+        if not re.fullmatch(r"(?:/download)?/storage/v1/b/[^/]+/o(/.+)?", path):
+            return ["storage.buckets.update"]
+        if path.endswith("/o"):
+            return ["storage.objects.list"]
+        verbs = {
+            "GET": ["storage.objects.get"],
+            "DELETE": ["storage.objects.delete"],
+            "PATCH": ["storage.objects.update", "storage.objects.setRetention"],
+        }
+        return verbs[self.command]
+
     def _upload(self, bucket: str, query: dict[str, str], body: bytes) -> None:
         STORE.bucket(bucket)
         create_only = query.get("ifGenerationMatch") == "0"
@@ -201,10 +251,12 @@ class Handler(BaseHTTPRequestHandler):
             content = rest.partition(b"\r\n\r\n")[2]
             content = content[: content.rindex(b"\r\n" + mark + b"--")]
             upload = Upload(bucket, resource["name"], resource, create_only, bytearray(content))
+            self._check_may_retain(upload)
             self._json(described(bucket, upload.name, STORE.create(upload)))
             return
         resource = json.loads(body)
         upload = Upload(bucket, resource["name"], resource, create_only)
+        self._check_may_retain(upload)
         if create_only and upload.name in STORE.bucket(bucket):
             raise Refusal(412, "At least one of the pre-conditions you specified did not hold.")
         with STORE.lock:

@@ -5,11 +5,13 @@ from __future__ import annotations
 from dataclasses import asdict
 from datetime import UTC, datetime, timedelta
 
+import click
 from rich.text import Text
 
 from tasks.beat_record import BeatRecord
 from tasks.broker import broker_url, connect, is_embedded
-from tasks.check import Finding, check
+from tasks.check import Finding, check, check_destination
+from tasks.destinations.rights import ROLES, Role
 from tasks.errors import SettingsError
 from tasks.settings import Settings
 from workers.cli import screen
@@ -22,11 +24,27 @@ _MARKS = {"good": Text("good", style="green"), "weak": Text("weak", style="yello
 
 
 @subcommand("check")
-def command(session: Session) -> int:
+@click.argument("destination", required=False)
+@click.option("--role", type=click.Choice(ROLES), default="writer", help="Whose rights DESTINATION is tried with.")
+def command(session: Session, destination: str | None, role: Role) -> int:
     """Try everything that tonight needs: settings, keys, sources, destinations, spool, broker, workers.
 
-    Exits with 1 if anything would fail.
+    With a DESTINATION, that one alone: is it there, and can a writer, or another role, work there with what this host
+    has. Exits with 1 if anything would fail.
     """
+    findings = list(check_destination(session.installation, destination, role) if destination else _everything(session))
+    if session.as_json:
+        screen.print_json([asdict(finding) for finding in findings])
+    else:
+        rows = [
+            (_MARKS[each.state], each.what, f"{each.says}: {each.advice}" if each.advice else each.says)
+            for each in findings
+        ]
+        screen.table(("", "what", "found"), rows)
+    return 1 if any(finding.state == "bad" for finding in findings) else 0
+
+
+def _everything(session: Session) -> list[Finding]:
     findings = list(check(session.installation))
     if session.settings.signing:
         findings.insert(-1, _signing(session.settings))
@@ -37,15 +55,7 @@ def command(session: Session) -> int:
         findings.append(Finding("workers", "bad", says, advice) if pools else Finding("workers", "good", "all pools"))
         if any(plan.schedule for plan in session.settings.plans.values()):
             findings.append(_beat(session))
-    if session.as_json:
-        screen.print_json([asdict(finding) for finding in findings])
-    else:
-        rows = [
-            (_MARKS[each.state], each.what, f"{each.says}: {each.advice}" if each.advice else each.says)
-            for each in findings
-        ]
-        screen.table(("", "what", "found"), rows)
-    return 1 if any(finding.state == "bad" for finding in findings) else 0
+    return findings
 
 
 def _beat(session: Session) -> Finding:

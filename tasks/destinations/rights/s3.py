@@ -51,7 +51,7 @@ def document(settings: S3Settings, role: Role) -> dict[str, Any]:
     if role == "pruner":
         acting.append("s3:DeleteObject")
         if locks:
-            acting.append("s3:DeleteObjectVersion")
+            acting += ["s3:DeleteObjectVersion", "s3:GetObjectVersion"]
             listing.append("s3:ListBucketVersions")
     statements = [
         {"Sid": "Lists", "Effect": "Allow", "Action": listing, "Resource": bucket},

@@ -26,7 +26,7 @@ def test_a_missing_bucket_is_told_in_one_line_and_not_waited_for(s3: S3Server) -
 
 
 def test_the_probe_finds_all_that_a_night_needs(s3: S3Server) -> None:
-    found = list(probe(open_destination(s3.settings(s3.bucket(), headers=("X-Tenant: backup",)))))
+    found = [tried.says for tried in probe(open_destination(s3.settings(s3.bucket(), headers=("X-Tenant: backup",))))]
     assert found == ["writes", "reads", "lists", "never overwrites", "deletes"]
 
 
