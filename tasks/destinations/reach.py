@@ -32,7 +32,10 @@ def skew(
             address, timeout=seconds, verify=str(ca_file) if ca_file else True, allow_redirects=False
         )
     except (requests.RequestException, OSError) as error:
-        raise _explained(error, address) from error
+        explained = _explained(error, address)
+        if explained is None:
+            return None
+        raise explained from error
     after = clock()
     try:
         told = parsedate_to_datetime(answer.headers.get("Date", ""))
@@ -44,7 +47,8 @@ def skew(
     return max(before - told - timedelta(seconds=1), timedelta(0))
 
 
-def _explained(error: Exception, address: str) -> Refused | Unavailable:
+def _explained(error: Exception, address: str) -> Refused | Unavailable | None:
+    """None where something is there, and only has no answer for this question."""
     import requests
 
     parts, said = urlsplit(address), str(error)
@@ -66,4 +70,4 @@ def _explained(error: Exception, address: str) -> Refused | Unavailable:
         return Unavailable(f"there is no host `{host}`, or no name server answers: correct the address")
     if "Connection refused" in said:
         return Unavailable(f"nothing listens at {place}: correct the address, or start the service")
-    return Unavailable(f"{place} does not answer as a web server does ({type(error).__name__}): correct the address")
+    return None

@@ -7,7 +7,7 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Annotated
 
-from pydantic import AfterValidator, Field
+from pydantic import AfterValidator, Field, model_validator
 
 from tasks.destinations.destination import Listed, is_name
 from tasks.errors import Refused
@@ -81,6 +81,12 @@ class RemoteSettings(DestinationSettings):
 
     ca_file: Path | None = Field(default=None, examples=["/etc/ssl/private-ca.pem"])
     """Certificates to trust, for a server with one of your own. Without it: the usual ones."""
+
+    @model_validator(mode="after")
+    def _tries_something(self) -> RemoteSettings:
+        if self.immutable_trial and self.immutable_days is None:
+            raise ValueError("`immutable_trial` locks nothing without `immutable_days`: give both, or neither")
+        return self
 
 
 def checked(listed: Iterator[Listed], where: str) -> Iterator[Listed]:

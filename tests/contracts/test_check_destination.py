@@ -238,6 +238,20 @@ class TestTheWayThere:
         with tls_server(pem) as url, pytest.raises(Refused, match="is for another host"):
             skew(url, tmp_path / "other.example.crt")
 
+    def test_what_has_no_answer_for_that_question_is_no_fault(self) -> None:
+        """A service may close the connection on a request without credentials."""
+        with socket.socket() as silent:
+            silent.bind(("127.0.0.1", 0))
+            silent.listen()
+
+            def close_one() -> None:
+                silent.accept()[0].close()
+
+            closing = Thread(target=close_one, daemon=True)
+            closing.start()
+            assert skew(f"http://127.0.0.1:{silent.getsockname()[1]}") is None
+            closing.join()
+
     @pytest.mark.parametrize(("hours", "told"), [(2, 2.0), (-3, -3.0)])
     def test_how_far_a_clock_is_off(self, gcs: GcsServer, hours: int, told: float) -> None:
         ahead = skew(gcs.url, clock=lambda: datetime.now(UTC) + timedelta(hours=hours))

@@ -48,3 +48,9 @@ def test_a_folder_can_not_lock_and_the_error_says_what_to_do_instead() -> None:
     line = told("30", kind="local", options='path = "/mnt"')
     assert line.startswith("line 2, destinations.far: `immutable_days` is for `s3`, `azure` and `gcs`")
     assert "`geometra-backup policy`" in line
+
+
+def test_a_trial_of_nothing_is_refused() -> None:
+    text = TEXT.format(top="", kind="s3", options=S3, days=30).replace("immutable_days = 30", "immutable_trial = true")
+    with pytest.raises(SettingsError, match="`immutable_trial` locks nothing without `immutable_days`"):
+        parse(text, Path("backup.toml"))
