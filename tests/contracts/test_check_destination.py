@@ -31,7 +31,7 @@ from tests.stores.azure import AzureServer
 from tests.stores.child_server import free_port
 from tests.stores.gcs import GcsServer
 from tests.stores.rgw import RgwServer
-from tests.stores.tls import certificate, tls_server
+from tests.stores.tls_front import tls_front
 
 WRITES = "writes, reads, lists, never overwrites"
 
@@ -229,14 +229,13 @@ class TestTheWayThere:
                 skew(f"http://127.0.0.1:{deaf.getsockname()[1]}", seconds=0.3)
 
     def test_a_certificate_that_is_not_trusted_and_one_for_another_host(self, gcs: GcsServer, tmp_path: Path) -> None:
-        with tls_server(certificate(tmp_path)) as url:
-            assert "name the one that signed it in `ca_file`" in wrong(gcs.settings("any", endpoint=url))
-            assert skew(url, tmp_path / "127.0.0.1.crt") is not None
+        with tls_front(gcs.url, tmp_path) as front:
+            assert "name the one that signed it in `ca_file`" in wrong(gcs.settings("any", endpoint=front.url))
+            assert skew(front.url, front.ca_file) is not None
+            with pytest.raises(Refused, match="is for another host"):
+                skew(front.url.replace("127.0.0.1", "localhost"), front.ca_file)
         with pytest.raises(Refused, match="does not speak TLS"):
             skew(gcs.url.replace("http", "https"))
-        pem = certificate(tmp_path, "other.example")
-        with tls_server(pem) as url, pytest.raises(Refused, match="is for another host"):
-            skew(url, tmp_path / "other.example.crt")
 
     def test_what_has_no_answer_for_that_question_is_no_fault(self) -> None:
         """A service may close the connection on a request without credentials."""

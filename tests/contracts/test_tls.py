@@ -38,7 +38,7 @@ def made(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Callable[..
 def test_a_certificate_of_ones_own_is_trusted_where_it_is_named_and_nowhere_else(
     made: Callable[..., RemoteSettings], tmp_path: Path
 ) -> None:
-    found = list(probe(open_destination(made(ca_file=tmp_path / "ca.pem"))))
+    found = [tried.says for tried in probe(open_destination(made(ca_file=tmp_path / "ca.pem")))]
     assert found == ["writes", "reads", "lists", "never overwrites", "deletes"]
     with pytest.raises(Refused, match=r"the certificate of .* is not trusted: .*`ca_file`") as caught:
         open_destination(made()).get("anything")
