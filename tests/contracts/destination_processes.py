@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import random
 import time
 from collections.abc import Callable
@@ -16,6 +17,8 @@ from tasks.errors import Exists, Missing
 from tests.contracts.child import FORK, Child, begun
 
 MIB = 1 << 20
+RACES = int(os.environ.get("GEOMETRA_BACKUP_RACES", "0"))
+"""Rounds of two processes that put one name, where that is to be tried more often."""
 
 
 class DestinationProcesses:
@@ -24,34 +27,35 @@ class DestinationProcesses:
     arrives_late = False
     """Whether what a killed writer had sent may be stored after its death, as by a server that has all of it."""
 
+    @pytest.mark.timeout(120 + 2 * RACES)
     @pytest.mark.parametrize("as_file", [False, True], ids=["bytes", "file"])
     def test_of_two_processes_that_put_one_name_exactly_one_wins(
         self, destination: Destination, reopen: Callable[[], Destination], tmp_path: Path, as_file: bool
     ) -> None:
-        together = FORK.Barrier(2)
+        together, rounds = FORK.Barrier(2), RACES or self.rounds
 
         def contend(number: int) -> list[bool]:
             own, file = reopen(), tmp_path / str(number)
             won = []
-            for turn in range(self.rounds):
+            for turn in range(rounds):
                 content = _content(number, turn)
                 file.unlink(missing_ok=True)
                 file.write_bytes(content)
                 together.wait(60)
                 try:
-                    own.put(f"race/{turn:03}", file if as_file else content)
+                    own.put(f"race/{turn:04}", file if as_file else content)
                     won.append(True)
                 except Exists:
                     won.append(False)
-                assert own.get(f"race/{turn:03}") in (content, _content(1 - number, turn))
+                assert own.get(f"race/{turn:04}") in (content, _content(1 - number, turn))
             return won
 
         contenders = [Child(partial(contend, number)) for number in (0, 1)]
-        first, second = (child.result() for child in contenders)
-        for turn in range(self.rounds):
+        first, second = (child.result(60 + rounds) for child in contenders)
+        for turn in range(rounds):
             assert first[turn] != second[turn], f"round {turn}: there must be one winner"
-            assert destination.get(f"race/{turn:03}") == _content(0 if first[turn] else 1, turn)
-        assert len(list(destination.list("race/"))) == self.rounds
+            assert destination.get(f"race/{turn:04}") == _content(0 if first[turn] else 1, turn)
+        assert len(list(destination.list("race/"))) == rounds
 
     @pytest.mark.parametrize("as_file", [False, True], ids=["bytes", "file"])
     def test_an_object_is_whole_or_absent_whenever_its_writer_is_killed(

@@ -2,28 +2,36 @@
 
 from __future__ import annotations
 
+import copy
 import os
 import random
+import shutil
 from collections import Counter
 from collections.abc import Callable, Iterator
 from datetime import timedelta
+from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tasks.destinations import Destination, open_destination
+from tasks.destinations import Destination, Overlay, Prefixed, open_destination
 from tasks.destinations.azure import Azure
 from tasks.destinations.gcs import Gcs
 from tasks.destinations.retrying import Retrying
 from tasks.destinations.s3 import S3
-from tasks.errors import BackupError, Missing
+from tasks.errors import BackupError, Missing, NotARepository
+from tasks.repository import Repository
+from tests.memory_source import File, MemoryCapture
+from tests.repositories import SOURCE, about, keys, local, restored
 from tests.stores.azure import ACCOUNT, AzureServer
 from tests.stores.faulty_proxy import FAULTS, FaultyProxy, faulty_proxy
 from tests.stores.gcs import GcsServer
 from tests.stores.s3 import S3Server
 
-TRIALS = int(os.environ.get("GEOMETRA_BACKUP_FAULT_TRIALS", "200" if os.environ.get("CI") == "true" else "40"))
+TRIALS = int(os.environ.get("GEOMETRA_BACKUP_FAULT_TRIALS", "160" if os.environ.get("CI") == "true" else "40"))
 """For each cloud."""
+NIGHTS = int(os.environ.get("GEOMETRA_BACKUP_FAULT_NIGHTS", "40" if os.environ.get("CI") == "true" else "9"))
+"""For each cloud, whole captures with their upload."""
 SHORT: dict[str, Any] = {
     "connect_timeout": timedelta(seconds=0.25),
     "read_timeout": timedelta(seconds=0.25),
@@ -69,6 +77,61 @@ class FaultContract:
         assert ended["stored"] > TRIALS * 0.8, ended
         assert ended["read"] > TRIALS * 0.7, ended
         assert set(proxy.happened) == set(FAULTS)
+
+    @pytest.mark.timeout(1200)
+    def test_a_night_ends_in_a_whole_snapshot_or_in_a_clear_failure_with_nothing_listed(
+        self, reached: tuple[FaultyProxy, Destination, Destination], fast_path: Path
+    ) -> None:
+        """Three nights go into each repository, so that what came of the ones before is read by the same way. In each
+        tenth the connection is gone for good at some point."""
+        proxy, faulty, direct = reached
+        brief = copy.copy(faulty)
+        assert isinstance(brief, Retrying)
+        brief._deadline = 0.2
+        ended: Counter[str] = Counter()
+        for seed in range(NIGHTS):
+            chance, number = random.Random(seed), seed % 3
+            files = _files(seed // 3, number)
+            gone_after = chance.randrange(25) if seed % 10 == 9 else None
+            proxy.schedule(seed, 0.25, gone_after=gone_after)
+            prefix, spool = f"nights/{seed // 3:04}", local(fast_path / "spool")
+            failure: BackupError | None = None
+            try:
+                _night(Prefixed(faulty if gone_after is None else brief, prefix), spool, files, number)
+            except BackupError as error:
+                failure = error
+            finally:
+                proxy.schedule(0, 0)
+                shutil.rmtree(fast_path / "spool")
+            ended[failure.kind if failure else "stored"] += 1
+            assert len(str(failure or "").splitlines()) <= 1
+            try:
+                there = Repository.open(Prefixed(direct, prefix), keys().reader)
+            except NotARepository:
+                assert failure
+                continue
+            assert there.check("content").good, seed
+            # Its last reply may be what was lost: then it is reported as failed, and there, and the next try finds it.
+            if not failure or about(number).id in there.snapshot_ids():
+                assert restored(there, there.snapshot(about(number).id)) == files, seed
+        assert ended["stored"] > NIGHTS * 0.6, ended
+        assert NIGHTS < 10 or ended.total() > ended["stored"], ended
+
+
+def _night(at: Destination, spool: Destination, files: dict[bytes, File | bytes], number: int) -> None:
+    """A capture into the spool, and its upload; as the plan does it, with the writer's key."""
+    repository = Repository.create_or_open(at, SOURCE, keys().writer, keys().document)
+    snapshot = repository.save(MemoryCapture(files), about(number), spool)
+    Repository.open(Overlay(spool, at), keys().writer).copy(snapshot.id, repository)
+
+
+def _files(history: int, number: int) -> dict[bytes, File | bytes]:
+    chance = random.Random(history)
+    files: dict[bytes, File | bytes] = {b"%02d" % at: chance.randbytes(chance.randrange(40_000)) for at in range(8)}
+    for night in range(number):
+        files[b"%02d" % night] = b"of night %d" % (night + 1) * 2000
+        files[b"new-%d" % night] = random.Random(night).randbytes(60_000)
+    return files
 
 
 def _impatient(kind: Callable[[Any], Destination], settings: Any) -> Destination:

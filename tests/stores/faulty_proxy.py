@@ -51,8 +51,10 @@ class FaultyProxy:
             self.received += len(body)
         return body
 
-    def schedule(self, seed: int, rate: float, patience: int = 3) -> None:
+    def schedule(self, seed: int, rate: float, patience: int = 3, gone_after: int | None = None) -> None:
+        """`gone_after` so many requests every other is reset, for good."""
         self._chance, self._rate, self._patience, self._in_a_row = random.Random(seed), rate, patience, 0
+        self._left = gone_after
 
     def draw(self, length: int) -> tuple[str, float]:
         """A fault, "" for none, and where it strikes in a body of so many bytes."""
@@ -63,6 +65,10 @@ class FaultyProxy:
                 self.happened.append(self.coming[0][0])
                 return self.coming.pop(0)
             place = self._chance.random()
+            if self._left is not None:
+                self._left -= 1
+                if self._left < 0:
+                    return "reset in the request", place
             if self._chance.random() >= self._rate or self._in_a_row >= self._patience:
                 self._in_a_row = 0
                 return "", place
