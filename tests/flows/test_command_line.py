@@ -141,6 +141,45 @@ def test_completion_is_a_script_for_the_shell(lived: Terminal) -> None:
     assert "status" in words
 
 
+@pytest.mark.parametrize(
+    ("typed", "offered"),
+    [
+        ("restore ", {"config", "docs"}),
+        ("run --source do", {"docs"}),
+        ("run ", {"nightly"}),
+        ("list docs --destination ", {"local"}),
+        ("policy l", {"local"}),
+        ("verify docs --destination x", set()),
+        ("init --destination doc", set()),
+    ],
+)
+def test_names_are_completed(lived: Terminal, typed: str, offered: set[str]) -> None:
+    assert completed(lived, typed) == offered
+
+
+def test_snapshots_are_completed_newest_first_and_where_there_is_nothing_nothing_is_said(
+    lived: Terminal, tmp_path: Path
+) -> None:
+    (snapshot,) = [row["snapshot"] for row in lived.json("list", "docs")]
+    assert completed(lived, "show docs ") == {"latest", snapshot}
+    assert completed(lived, f"restore docs --snapshot {snapshot[:6]}") == {snapshot}
+    assert completed(lived, "show docs zzz") == set()
+    # Without a configuration, or with a wrong one.
+    (tmp_path / "wrong.toml").write_text("nonsense = 1")
+    for configuration in ("none.toml", "wrong.toml"):
+        assert completed(lived, f"-c {tmp_path / configuration} restore ") == set()
+
+
+def completed(terminal: Terminal, typed: str) -> set[str]:
+    """What bash is offered for the last word; files are bash's own to look for."""
+    words = f"geometra-backup {typed}"
+    count = len(words.split()) - (not typed.endswith(" "))
+    done = terminal.run(_GEOMETRA_BACKUP_COMPLETE="bash_complete", COMP_WORDS=words, COMP_CWORD=str(count))
+    assert done.stderr == ""
+    offered = [line.partition(",") for line in done.stdout.splitlines()]
+    return {name for kind, _, name in offered if kind == "plain"}
+
+
 def test_the_same_commands_are_under_celery(lived: Terminal) -> None:
     done = subprocess.run(
         [sys.executable, "-m", "celery", "-A", "workers", "backup", "list", "--json"],

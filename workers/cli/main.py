@@ -14,6 +14,7 @@ from typing import Any
 import click
 
 from tasks.errors import BackupError
+from workers.cli import names
 
 COMMANDS = {
     # command: module and what it does, in the order in which a new user meets them
@@ -126,6 +127,9 @@ def subcommand(name: str) -> Callable[[Callable[..., Any]], click.Command]:
 
     def decorate(function: Callable[..., Any]) -> click.Command:
         made = click.command(name)(click.pass_obj(function))
+        for parameter in made.params:
+            if parameter.type is click.STRING and parameter.name in names.BY_PARAMETER:
+                parameter.type = names.BY_PARAMETER[parameter.name]
         made.params.append(
             click.Option(["--json", "as_json"], is_flag=True, expose_value=False, callback=_json, help="Print JSON.")
         )
