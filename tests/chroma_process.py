@@ -64,10 +64,12 @@ def writer(folder: Path | str, pause: float = 0.0) -> Iterator[subprocess.Popen[
 
 
 class ChromaServer:
-    """`chroma run` on a free port of loopback; keeps its data in `folder` over a `kill` and a `start`."""
+    """`chroma run` of the Chroma that `python` has, on a free port of loopback; keeps its data in `folder` over a
+    `kill` and a `start`."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, python: str = sys.executable) -> None:
         self.folder = folder
+        self._program = str(Path(python).with_name("chroma"))
         self._child: subprocess.Popen[bytes] | None = None
         with socket.socket() as free:
             free.bind(("127.0.0.1", 0))
@@ -78,8 +80,7 @@ class ChromaServer:
         return f"http://127.0.0.1:{self.port}"
 
     def start(self) -> None:
-        program = Path(sys.executable).with_name("chroma")
-        command = [str(program), "run", "--path", str(self.folder), "--host", "127.0.0.1", "--port", str(self.port)]
+        command = [self._program, "run", "--path", str(self.folder), "--host", "127.0.0.1", "--port", str(self.port)]
         self._child = subprocess.Popen(
             command, env=_ENVIRONMENT, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
         )
@@ -103,8 +104,8 @@ class ChromaServer:
 
 
 @contextmanager
-def chroma_server(folder: Path) -> Iterator[ChromaServer]:
-    server = ChromaServer(folder)
+def chroma_server(folder: Path, python: str = sys.executable) -> Iterator[ChromaServer]:
+    server = ChromaServer(folder, python)
     try:
         server.start()
         yield server

@@ -7,7 +7,7 @@ import shutil
 import subprocess
 import time
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +17,8 @@ from tasks.errors import NoSpace, NotFound, Occupied, Refused, Unavailable
 from tasks.item import Stored
 from tasks.sources.redis import Redis, RedisSettings, RedisTarget
 from tasks.sources.redis_store import restoring
+from tasks.sources.redis_store.place import place_of
+from tasks.sources.redis_store.servers import resolved
 from tasks.sources.source import Restoring
 from tests.contracts.memory_items import MemoryItems, Saved
 from tests.contracts.test_served_source_contract import valkey
@@ -287,30 +289,74 @@ def test_tls_verifies_whom_it_talks_to(tmp_path: Path, monkeypatch: pytest.Monke
         assert "certificate" in problems[0].what
 
 
+@contextmanager
+def sentinel(folder: Path, primary: int, program: str) -> Iterator[str]:
+    """The address of a sentinel that watches a primary, and promotes a replica when it is gone for half a second."""
+    port = free_port()
+    folder.mkdir()
+    configuration = folder / "sentinel.conf"
+    configuration.write_text(
+        f"port {port}\nsentinel monitor main 127.0.0.1 {primary} 1\nsentinel down-after-milliseconds main 500\n"
+    )
+    child = subprocess.Popen(
+        [program, str(configuration), "--sentinel", "--logfile", str(folder / "log")],
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.DEVNULL,
+        start_new_session=True,
+    )
+    try:
+        yield f"redis+sentinel://127.0.0.1:{port}"
+    finally:
+        child.kill()
+        child.wait()
+
+
+def soon(true: Callable[[], bool], what: str) -> None:
+    deadline = time.monotonic() + 60
+    while not true():
+        assert time.monotonic() < deadline, what
+        time.sleep(0.1)
+
+
 def test_sentinels_tell_where_the_server_is(fresh: RedisProcess, require: Callable[[str], str]) -> None:
-    ports = free_port(), free_port()
-    with ExitStack() as stack:
-        primary = stack.enter_context(start(port=ports[0]))
+    port = free_port()
+    with start(port=port) as primary, sentinel(fresh.folder / "sentinel", port, require("redis-server")) as url:
         with primary.client() as client:
             client.set("key", "value")
-        folder = fresh.folder / "sentinel"
-        folder.mkdir()
-        configuration = folder / "sentinel.conf"
-        configuration.write_text(f"port {ports[1]}\nsentinel monitor main 127.0.0.1 {ports[0]} 1\n")
-        child = subprocess.Popen(
-            [require("redis-server"), str(configuration), "--sentinel", "--logfile", str(folder / "log")],
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.DEVNULL,
-            start_new_session=True,
-        )
-        try:
-            made = source(f"redis+sentinel://127.0.0.1:{ports[1]}/main")
-            deadline = time.monotonic() + 10
-            while made.check() and time.monotonic() < deadline:
-                time.sleep(0.1)
-            assert Saved(made.capture()).facts["lasting"] == {"0": {"string": 1}}
-            wrong = source(f"redis+sentinel://127.0.0.1:{ports[1]}/other").check()
-            assert "watches no master named `other`" in wrong[0].what
-        finally:
-            child.kill()
-            child.wait()
+        made = source(f"{url}/main")
+        soon(lambda: not made.check(), "the sentinel does not know its primary")
+        assert Saved(made.capture()).facts["lasting"] == {"0": {"string": 1}}
+        wrong = source(f"{url}/other").check()
+        assert "watches no master named `other`" in wrong[0].what
+
+
+def test_after_a_failover_the_capture_and_the_restore_find_the_new_primary(
+    fresh: RedisProcess, require: Callable[[str], str]
+) -> None:
+    first, second = free_port(), free_port()
+    folder = fresh.folder / "failover"
+    with (
+        start(port=first) as primary,
+        start("--replicaof", f"127.0.0.1 {first}", port=second) as replica,
+        sentinel(folder, first, require("redis-server")) as url,
+    ):
+        with primary.client() as client:
+            client.mset({f"key:{number}": "value" for number in range(500)})
+        made = source(f"{url}/main")
+        soon(lambda: not made.check(), "the sentinel does not know its primary")
+        reader = place_of(made.settings)
+        soon(lambda: resolved(reader).port == second, "the sentinel does not know its replica")
+        assert resolved(reader, writing=True).port == first
+        before = Saved(made.capture())
+        assert before.facts["lasting"] == {"0": {"string": 500}}
+        primary.kill()
+        soon(lambda: resolved(reader, writing=True).port == second, "no replica was promoted")
+        soon(lambda: not [each for each in made.check() if each.fatal], "the new primary can't be captured")
+        after = Saved(made.capture())
+        assert after.facts["lasting"] == before.facts["lasting"]
+        with replica.client() as client:
+            soon(lambda: client.info("replication")["role"] == "master", "it is still a replica")
+            client.flushall()
+        target = RedisTarget.model_validate({"url": f"{url}/main"})
+        made.restore_into(before, before, target, Restoring())
+        assert len(held(replica)) == 500
