@@ -155,14 +155,15 @@ def grow(client: Any, count: int, dimension: int) -> None:
 
 
 def age(client: Any, count: int, dimension: int, seed: int) -> None:
-    """A day: a hundredth of the records changes, anywhere: most are written anew, some go, some come."""
+    """A day: a hundredth of the records changes, anywhere: most are written anew, some go, as many come."""
     chance = np.random.default_rng(seed)
     collection = client.get_collection("texts", embedding_function=None)
-    some = chance.choice(count, count // 100, replace=False).tolist()
+    there = sorted(int(name.removeprefix("text-")) for name in collection.get(include=[])["ids"])
+    some = chance.choice(there, count // 100, replace=False).tolist()
     kept, gone = some[len(some) // 5 :], some[: len(some) // 5]
     collection.upsert(**made(kept, dimension, seed))
     collection.delete(ids=[f"text-{at:07d}" for at in gone])
-    collection.add(**made(range(count + seed * count, count + seed * count + len(gone)), dimension, seed + 1))
+    collection.add(**made(range(there[-1] + 1, there[-1] + 1 + len(gone)), dimension, seed + 1))
 
 
 def made(numbers: Any, dimension: int, seed: int) -> dict[str, Any]:

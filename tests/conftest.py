@@ -19,6 +19,7 @@ _PACKAGES = {
     "setfattr": "attr",
     "promtool": "prometheus",
     "redis-cli": "redis-tools",
+    "/usr/lib/redis/modules/redisearch.so": "redis-redisearch",
 }
 """The Debian package of a program, where its name is another; `.ci/run` installs them all."""
 
@@ -26,7 +27,7 @@ _OTHERWISE = {"azurite-blob": "npm install --global azurite@3.35.0"}
 
 
 def _require(program: str) -> str:
-    path = shutil.which(program)
+    path = shutil.which(program) or (program if os.path.isfile(program) else None)
     if path:
         return path
     how = _OTHERWISE.get(program, f"Debian: apt-get install {_PACKAGES.get(program, program)}")

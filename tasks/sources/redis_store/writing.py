@@ -173,6 +173,11 @@ def refusal(connection: Connection, error: ErrorReply, key: Key) -> Exception:
         return Occupied(f"{place} has the key {named} already; choose keys, or allow to overwrite (`--overwrite`)")
     if "payload" in says or "Bad data format" in says:
         kind = rdb.KINDS.get(key.kind, "unknown type")
+        if key.kind == rdb.MODULE:
+            return Refused(
+                f"{place} can't take the key {named}, a value of a module ({says}): load the module that it is of, or"
+                " leave the key out by patterns"
+            )
         needs = {6: "2.6", 7: "3.2", 9: "5.0", 10: "7.0", 11: "7.2", 12: "7.4", 80: "Valkey 9"}
         least = needs.get(rdb.least_version(key.kind, rdb.VALKEY if key.kind == rdb.HASH_TTL_VALKEY else 12), "7.4")
         return Refused(

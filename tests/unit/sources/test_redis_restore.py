@@ -27,6 +27,9 @@ from tests.redis_sample import contents, fill
 
 pytestmark = pytest.mark.needs("redis-server")
 
+SEARCH = "/usr/lib/redis/modules/redisearch.so"
+"""A module that Debian has, with values of its own types."""
+
 
 def start(*options: str, **how: Any) -> Any:
     return redis_process("--appendonly", "no", *options, **{"program": Path(shutil.which("redis-server") or ""), **how})
@@ -145,6 +148,30 @@ def test_redis_and_valkey_take_each_others_keys_and_say_which_they_do_not(
             of(newer).restore_into(back, back, into(other), Restoring())
             with other.client() as client:
                 assert client.execute_command("HPEXPIRETIME", "new kind", "FIELDS", 1, "field") == [4_000_000_000_000]
+
+
+@pytest.mark.needs(SEARCH)
+@pytest.mark.parametrize("method", ["snapshot", "scan"])
+def test_the_values_of_a_module_come_back_where_it_is_loaded_and_are_refused_by_name_elsewhere(
+    method: str, fresh: RedisProcess
+) -> None:
+    client: Any
+    with start("--loadmodule", SEARCH) as server, start("--loadmodule", SEARCH) as other:
+        with server.client() as client:
+            client.execute_command("FT.CREATE", "index", "SCHEMA", "title", "TEXT", "number", "NUMERIC")
+            for number in range(20):
+                fields = ("FIELDS", "title", f"hello number{number}", "number", str(number))
+                client.execute_command("FT.ADD", "index", f"document{number}", "1.0", *fields)
+        saved = Saved(of(server, method=method).capture())
+        assert saved.flaws == []
+        assert saved.facts["lasting"]["0"]["module"] > 20
+        assert of(server).restore_into(saved, saved, into(other), Restoring()) == []
+        with other.client() as client:
+            assert client.execute_command("FT.SEARCH", "index", "number7", "NOCONTENT") == [1, "document7"]
+        again = Saved(of(other, method=method).capture())
+        assert again.facts["lasting"] == saved.facts["lasting"]  # their bytes are the module's own matter
+        with pytest.raises(Refused, match=r"key `[^`]+` in database 0, a value of a module .*: load the module"):
+            of(server).restore_into(saved, saved, into(fresh, keys="ft:*"), Restoring())
 
 
 def test_users_come_back_but_the_one_that_restores(fresh: RedisProcess) -> None:
