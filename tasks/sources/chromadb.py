@@ -12,10 +12,10 @@ from tasks.errors import SourceError
 from tasks.item import Facts, Stored, StoredItems
 from tasks.settings import SourceSettings, TargetSettings
 from tasks.sources.chroma.completed_items import CompletedItems
-from tasks.sources.chroma.export_capture import ExportCapture
+from tasks.sources.chroma.export_capture import ExportCapture, databases_of
 from tasks.sources.chroma.exported import exported_facts
 from tasks.sources.chroma.folder_capture import FolderCapture, folder_facts
-from tasks.sources.chroma.folder_check import folder_problems
+from tasks.sources.chroma.folder_check import folder_problems, size_of
 from tasks.sources.chroma.incoming import incoming
 from tasks.sources.chroma.records import NotWhole
 from tasks.sources.chroma.restore import CollectionRestore, chosen_collections
@@ -58,6 +58,20 @@ class Chroma:
                 _label(settings.path), settings.path, self._scratch, leave_out=settings.indexes == "rebuild"
             )
         return ExportCapture(self._access, settings.tenants, self._scratch)
+
+    def measure(self) -> int:
+        """The folder's bytes; of a server those of its vectors, which are most of it."""
+        settings = self.settings
+        if settings.path is not None:
+            return size_of(settings.path)
+        with Server(self._access) as server:
+            server.version()
+            return sum(
+                each.count() * 4 * (each.about.dimension or 0)
+                for tenant, databases in databases_of(server, settings.tenants).items()
+                for database in databases
+                for each in server.collections(tenant, database)
+            )
 
     def restore(self, items: StoredItems, chosen: Iterable[Stored], into: Path, how: Restoring) -> list[str]:
         """A folder as it was, for a Chroma of the same or a newer version to open; an export as its files."""

@@ -17,9 +17,11 @@ from tasks.sources.file_restore import restore_files
 from tasks.sources.redis_store import rdb
 from tasks.sources.redis_store.capture import RedisCapture
 from tasks.sources.redis_store.checking import problems
+from tasks.sources.redis_store.connection import Connection
 from tasks.sources.redis_store.place import Place, place_of
 from tasks.sources.redis_store.restoring import Wanted, restore_into
-from tasks.sources.redis_store.servers import resolved
+from tasks.sources.redis_store.scan import info
+from tasks.sources.redis_store.servers import resolved, shards
 from tasks.sources.redis_store.tally import Tally
 from tasks.sources.redis_store.walk import Walk
 from tasks.sources.source import Problem, Restoring
@@ -123,6 +125,16 @@ class Redis:
 
     def capture(self) -> RedisCapture:
         return RedisCapture(self._place(), self.settings.method, users=self.settings.users)
+
+    def measure(self) -> int:
+        """The bytes that the servers keep in memory: a dump of them is smaller."""
+        size = 0
+        with Connection(resolved(self._place())) as connection:
+            found = shards(connection)
+        for shard in found:
+            with Connection(shard.place) as connection:
+                size += int(info(connection, "memory").get("used_memory", 0))
+        return size
 
     def restore(self, items: StoredItems, chosen: Iterable[Stored], into: Path, how: Restoring) -> list[str]:
         """As `dump.rdb`, which a server that starts there loads, and `users.acl`, its `aclfile`."""

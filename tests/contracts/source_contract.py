@@ -11,7 +11,7 @@ import pytest
 
 from tasks.errors import SourceError
 from tasks.item import Facts, Stored
-from tasks.sources.source import Restoring, Source
+from tasks.sources.source import Measured, Restoring, Source
 from tests.contracts.memory_items import Saved
 
 
@@ -105,6 +105,11 @@ class SourceContract:
 
     def test_checking_a_good_source_finds_nothing_fatal(self, source: Source) -> None:
         assert [problem for problem in source.check() if problem.fatal] == []
+
+    def test_what_a_first_capture_reads_is_told_beforehand_by_who_can_tell(self, source: Source) -> None:
+        """So that a spool that is too small is found before the night."""
+        if isinstance(source, Measured):
+            assert source.measure() > sum(len(item.content) for item in Saved(source.capture())) / 20
 
     def test_checking_what_is_not_there_says_so_and_what_to_do(self, absent: Source) -> None:
         problems = [problem for problem in absent.check() if problem.fatal]

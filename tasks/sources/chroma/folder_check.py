@@ -46,7 +46,7 @@ def folder_problems(folder: Path, scratch: Path) -> Iterator[Problem]:
             "run the worker on the host that has the disk, or use the server's `url`",
             fatal=False,
         )
-    yield from room_problems(scratch, _size(folder))
+    yield from room_problems(scratch, size_of(folder))
 
 
 def room_problems(scratch: Path, needed: int) -> Iterator[Problem]:
@@ -65,7 +65,8 @@ def room_problems(scratch: Path, needed: int) -> Iterator[Problem]:
         )
 
 
-def _size(folder: Path) -> int:
+def size_of(folder: Path) -> int:
+    """The bytes of all files below it."""
     size = 0
     for path in folder.rglob("*"):
         with suppress(OSError):  # SQLite's journal comes and goes
