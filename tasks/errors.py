@@ -122,3 +122,15 @@ class Occupied(BackupError):
     """A restore would overwrite something and was not told to."""
 
     exit_code = 73
+
+
+class PartFailed(BackupError):
+    """What one of those that share a step failed with, for good; `kind` is that of its own error."""
+
+    def __init__(self, kind: str, message: str) -> None:
+        super().__init__(message)
+        self._kind = kind
+
+    @property
+    def kind(self) -> str:
+        return self._kind

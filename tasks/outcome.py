@@ -24,7 +24,8 @@ class Outcome:
 
     `state`: *done*; *incomplete* (stored, but `flaws` names what is partial, vanished or unreadable); *failed* (see
     `failure`); *skipped* (an earlier step of the chain failed). `figures` are plain numbers whose names carry their
-    unit (`read_bytes`, `seconds`). `flaws` is cut to the first hundred; `figures["flaws"]` counts all.
+    unit (`read_bytes`, `seconds`). `flaws` is cut to the first hundred; `figures["flaws"]` counts all. `part` is the
+    number of what several workers share a step by; empty for the step itself. `host` did it.
     """
 
     verb: str
@@ -36,6 +37,8 @@ class Outcome:
     figures: dict[str, float] = field(default_factory=dict)
     flaws: tuple[str, ...] = ()
     failure: Failure | None = None
+    part: str = ""
+    host: str = ""
 
     @property
     def good(self) -> bool:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import re
+from base64 import b64decode, b64encode
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
@@ -20,6 +21,7 @@ from tasks.errors import NotFound, Unavailable
 
 PREFIX = "geometra:"
 KEPT = timedelta(days=90)
+PARTS_KEPT = timedelta(days=2)
 LISTED = 2000
 _LONGEST = 400
 _RUN = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,99}")
@@ -54,9 +56,10 @@ return 1
 """
 
 
-def step_name(verb: str, source: str = "", destination: str = "") -> str:
-    """A step's name within its run, such as `upload/models/offsite`."""
-    return "/".join(part for part in (verb, source, destination) if part)
+def step_name(verb: str, source: str = "", destination: str = "", part: str = "") -> str:
+    """A step's name within its run, such as `upload/models/offsite`; one that is shared has parts, `part` of which is a
+    number from 1 on: `backup/models/part-2`."""
+    return "/".join(each for each in (verb, source, destination, f"part-{part}" if part else "") if each)
 
 
 def is_run(run: str) -> bool:
@@ -185,6 +188,22 @@ class Record:
         with reaching():
             texts = self._redis.hgetall(self._key("outcomes", check_run(run)))
         return {str(step): json.loads(text) for step, text in texts.items()}
+
+    # Sources that are divided, and what their parts came to, sealed
+
+    def keep_part(self, run: str, name: str, data: bytes) -> bytes:
+        """Keep something by that name, unless there is something. Returns what is kept."""
+        key = self._key("parts", check_run(run))
+        with reaching(), self._redis.pipeline() as pipe:
+            pipe.hsetnx(key, name, b64encode(data).decode())
+            pipe.hget(key, name)
+            pipe.expire(key, PARTS_KEPT)
+            return b64decode(pipe.execute()[1])
+
+    def part(self, run: str, name: str) -> bytes | None:
+        with reaching():
+            text = self._redis.hget(self._key("parts", check_run(run)), name)
+        return b64decode(text) if text else None
 
     def missing(self, run: Run) -> tuple[str, ...]:
         """The steps that have no outcome yet."""

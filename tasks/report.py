@@ -32,13 +32,18 @@ def compose(run: Run, outcomes: Mapping[str, Outcome], finished: datetime) -> di
 
     `state`: *done*; *incomplete* (everything is stored, but something in it is partial, vanished or unreadable);
     *failed*. `recovery_point`: of each source its snapshot and where it is; `whole` only if every source is stored,
-    complete, at every destination; `skew_seconds` from the first capture's beginning to the last one's end.
+    complete, at every destination; `skew_seconds` from the first capture's beginning to the last one's end. `parts`: of
+    steps that several workers shared, what each part came to.
     """
     steps = {step: outcomes[step] for step in run.steps if step in outcomes}
+    parts = {step: each for step, each in outcomes.items() if each.part and each.state != "skipped"}
     failed = {step: each for step, each in steps.items() if each.state == "failed"}
     missing = [step for step in run.steps if step not in steps]
     captured = [each for each in steps.values() if each.verb == "backup" and each.usable]
-    begun = [each.figures.get("began_epoch_seconds", 0) for each in captured]
+    sources = {each.source for each in captured}
+    capturing = [*captured, *(each for each in parts.values() if each.verb == "backup" and each.source in sources)]
+    times = [each.figures["began_epoch_seconds"] for each in capturing if "began_epoch_seconds" in each.figures]
+    begun = times or [0.0] * bool(captured)
     ended = [each.figures.get("ended_epoch_seconds", 0) for each in captured]
     bad = bool(failed or missing or any(each.state == "skipped" for each in steps.values()))
     flawed = any(each.state == "incomplete" for each in steps.values())
@@ -63,7 +68,13 @@ def compose(run: Run, outcomes: Mapping[str, Outcome], finished: datetime) -> di
         "missing": missing,
         "figures": _sums(steps),
         "steps": {step: each.to_json() for step, each in steps.items()},
+        "parts": {step: each.to_json() for step, each in sorted(parts.items(), key=_in_order)},
     }
+
+
+def _in_order(part: tuple[str, Outcome]) -> tuple[str, int]:
+    step, outcome = part
+    return step.rpartition("/")[0], int(outcome.part)
 
 
 def _where(captured: Outcome, steps: Mapping[str, Outcome]) -> dict[str, Any]:
@@ -129,8 +140,8 @@ def _oldest_first(folder: Path) -> list[Path]:
 
 
 def in_short(composed: Mapping[str, Any]) -> dict[str, Any]:
-    """What crosses the broker of a report: all but its steps."""
-    return {name: value for name, value in composed.items() if name != "steps"}
+    """What crosses the broker of a report: all but its steps and their parts."""
+    return {name: value for name, value in composed.items() if name not in ("steps", "parts")}
 
 
 def read_reports(folder: Path, limit: int = 20) -> list[dict[str, Any]]:

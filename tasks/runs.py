@@ -66,7 +66,11 @@ def state(record: Record, run: str) -> dict[str, Any]:
         "started": about.started.isoformat(),
         "state": report["state"] if report else "running",
         "steps": steps,
-        "progress": {step: told for step, told in record.progress(run).items() if steps.get(step) == "running"},
+        "progress": {
+            step: told
+            for step, told in record.progress(run).items()
+            if step not in outcomes and steps.get(step, "running") == "running"  # parts of steps too
+        },
         "notes": {step: note for step, note in record.notes(run).items() if step in steps and step not in outcomes},
         "report": in_short(report) if report else None,
     }

@@ -282,6 +282,10 @@ class Settings(Model):
     """About how much the spool of one host may hold. A capture that fills it sends on what it has packed while it goes
     on, and waits for that, so the largest source needs no more room than this."""
 
+    verify_part_size: Annotated[Size, at_least("1MB")] = ByteCount(8_000_000_000)
+    """A verify that has more than this to read is divided into parts of about this size, at most 16, for whichever
+    workers of the pool `proof` are free."""
+
     signing: SigningSettings | None = None
     """Signed messages, for a broker that others can write to: see workers/BROKER.md. All hosts, or none."""
 

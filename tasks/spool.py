@@ -1,6 +1,7 @@
 """Captures on this host that are not at every destination yet: a folder per source and run, whole after any kill.
 
     <source>/<run>/attempt-<random>/    what a capture writes: a local destination, and `.alive`, locked meanwhile
+    <source>/<run>/attempt-<part>-<random>/   the same for a part of one: it counts for no run, and is never sealed
     <source>/<run>/sealed.json          created once: which attempt counts, and what it came to
     <source>/<run>/settled-<name>       that destination has it, or never will
 
@@ -54,23 +55,24 @@ class Spool:
         self.folder = folder
 
     @contextmanager
-    def attempt(self, source: str, run: str) -> Iterator[Path]:
+    def attempt(self, source: str, run: str, part: str = "") -> Iterator[Path]:
         """A folder to capture into; seal it before leaving. A new one, or one that a killed capture of the same run
         left with what it had stored. Kept for the next try where something is `Unavailable`, else removed on error."""
-        folder, lock = self._adopted(source, run) or self._created(source, run)
+        start = f"attempt-{part}-" if part else "attempt-"
+        folder, lock = self._adopted(source, run, start) or self._created(source, run, start)
         with lock:
             try:
                 yield folder
             except Unavailable:
                 raise
             except Exception:
-                self.discard(folder)
-                with suppress(OSError):  # not empty: there is another attempt
-                    folder.parent.rmdir()
+                self.clear(folder)
                 raise
 
-    def _adopted(self, source: str, run: str) -> tuple[Path, IO[str]] | None:
-        for folder in sorted(self._run(source, run).glob("attempt-*")):
+    def _adopted(self, source: str, run: str, start: str) -> tuple[Path, IO[str]] | None:
+        for folder in sorted(self._run(source, run).glob(f"{start}*")):
+            if "-" in folder.name.removeprefix(start):
+                continue  # of a part
             with suppress(OSError):
                 lock = (folder / _ALIVE).open("r+")
                 if _locked(lock):
@@ -78,8 +80,8 @@ class Spool:
                 lock.close()
         return None
 
-    def _created(self, source: str, run: str) -> tuple[Path, IO[str]]:
-        folder = self._run(source, run) / f"attempt-{secrets.token_hex(6)}"
+    def _created(self, source: str, run: str, start: str) -> tuple[Path, IO[str]]:
+        folder = self._run(source, run) / f"{start}{secrets.token_hex(6)}"
         try:
             _make(folder)
             lock = (folder / _ALIVE).open("x")
@@ -188,6 +190,12 @@ class Spool:
             shutil.rmtree(trash, ignore_errors=True)
         else:
             trash.unlink(missing_ok=True)
+
+    def clear(self, attempt: Path) -> None:
+        """Remove an attempt that has served its purpose, and its run's folder if there is nothing else in it."""
+        self.discard(attempt)
+        with suppress(OSError):  # not empty
+            attempt.parent.rmdir()
 
     def collect(
         self, now: float | None = None, *, is_over: Callable[[str, str], bool] = lambda source, run: False

@@ -17,7 +17,7 @@ from typing import Any, NoReturn
 import redis
 import structlog
 from celery import Task
-from celery.exceptions import OperationalError
+from celery.exceptions import OperationalError, Retry
 
 from tasks.errors import BackupError, NotYet, Unavailable
 from tasks.installation import Installation, current
@@ -55,7 +55,7 @@ def run_step(task: Task[Any, Any], blank: Outcome, previous: dict[str, Any] | No
     """
     installation = current()
     record, run = installation.record, blank.run
-    step = step_name(blank.verb, blank.source, blank.destination)
+    step = _name(blank)
     try:
         if known := record.outcome(run, step):
             return known
@@ -63,13 +63,10 @@ def run_step(task: Task[Any, Any], blank: Outcome, previous: dict[str, Any] | No
             return record.settle(run, step, replace(blank, state="skipped").to_json())
         if (rest := record.put_off_until(run, step) - time.time()) > 0:  # another message of the step came first
             _again(task, min(rest, LONGEST_WAIT))
-        lease = Lease(record, run, step, LEASE_SECONDS, locks=installation.locks)
-        if not lease.taken:
+        outcome = take_step(task, blank, work)
+        if outcome is None:
             _again(task, LEASE_SECONDS / 3)
-        with lease:
-            outcome = _lost(blank, lease.lost) if lease.lost >= LIVES else _do(task, blank, work, lease)
-            host = {"host": installation.settings.host}
-            return record.settle(run, step, outcome.to_json() | host)
+        return outcome
     except LeaseLost:
         _log.warning("step taken over", run=run, step=step, advice="this worker was stopped or cut off for too long")
         _again(task, LEASE_SECONDS / 3)
@@ -78,9 +75,27 @@ def run_step(task: Task[Any, Any], blank: Outcome, previous: dict[str, Any] | No
         _again(task, FIRST_WAIT)
 
 
+def take_step(task: Task[Any, Any], blank: Outcome, work: Work) -> dict[str, Any] | None:
+    """Do a step that has no outcome yet, and record it; None where another worker is on it. Raises Celery's `Retry` of
+    `task`, `LeaseLost`, `Unavailable`."""
+    installation = current()
+    record, step = installation.record, _name(blank)
+    lease = Lease(record, blank.run, step, LEASE_SECONDS, locks=installation.locks)
+    if not lease.taken:
+        return None
+    with lease:
+        outcome = _lost(blank, lease.lost) if lease.lost >= LIVES else _do(task, blank, work, lease)
+        host = {"host": installation.settings.host}
+        return record.settle(blank.run, step, outcome.to_json() | host)
+
+
+def _name(blank: Outcome) -> str:
+    return step_name(blank.verb, blank.source, blank.destination, blank.part)
+
+
 def _do(task: Task[Any, Any], blank: Outcome, work: Work, lease: Lease) -> Outcome:
     installation = current()
-    step = step_name(blank.verb, blank.source, blank.destination)
+    step = _name(blank)
     began, watch = time.time(), Stopwatch()
     teller = Teller(installation.record, blank.run, step, lease.check, show=partial(_show, task))
     try:
@@ -100,7 +115,7 @@ def _do(task: Task[Any, Any], blank: Outcome, work: Work, lease: Lease) -> Outco
         _again(task, min(error.seconds + 1, LONGEST_SLEEP))
     except BackupError as error:
         outcome = blank.failed(error)
-    except LeaseLost:
+    except (LeaseLost, Retry):  # `Retry`: of a part of the step, which has to wait
         raise
     except Exception as error:  # noqa: BLE001 - the edge: it becomes an outcome, and its traceback goes to the log
         _log.exception("unexpected error", run=blank.run, step=step)

@@ -26,10 +26,10 @@ class Pool:
 POOLS: tuple[Pool, ...] = (
     Pool("databases", ("backup.redis", "backup.postgres"), concurrency=2, keys="writer"),
     Pool("vectors", ("backup.chroma",), concurrency=1, keys="writer"),
-    Pool("models", ("backup.models",), concurrency=1, keys="writer"),
+    Pool("models", ("backup.models", "backup.models.part"), concurrency=1, keys="writer"),
     Pool("files", ("backup.*",), concurrency=2, keys="writer"),
     Pool("transfer", ("upload", "mirror"), concurrency=2, keys="writer", by_host=True),
-    Pool("proof", ("verify", "prune"), concurrency=1, keys="reader"),
+    Pool("proof", ("verify", "verify.part", "prune"), concurrency=1, keys="reader"),
     Pool("restore", ("restore",), concurrency=1, keys="reader"),
     Pool("control", ("plan.*", "runs.*", "report"), concurrency=1, keys="none"),
 )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from tasks.repository.check import CheckReport, Damage, Scope
 from tasks.repository.keys import ReaderKey, WriterKey, create_keys, open_keys
+from tasks.repository.parts import Part
 from tasks.repository.proof import Proof
 from tasks.repository.pruning import PrunePlan
 from tasks.repository.repository import Repository
@@ -14,6 +15,7 @@ __all__ = [
     "CheckReport",
     "Damage",
     "Flawed",
+    "Part",
     "Proof",
     "PrunePlan",
     "ReaderKey",

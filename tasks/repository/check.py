@@ -83,6 +83,27 @@ class Scope:
         return bool(self.of) and int.from_bytes(pack[:4], "big") % self.of == self.part
 
 
+class PacksRead(NamedTuple):
+    """What reading packs whole came to: what is wrong with which."""
+
+    packs: int = 0
+    size: int = 0
+    chunks: int = 0
+    damaged: tuple[tuple[bytes, str], ...] = ()
+
+    def with_(self, other: PacksRead) -> PacksRead:
+        return PacksRead(
+            self.packs + other.packs,
+            self.size + other.size,
+            self.chunks + other.chunks,
+            (*self.damaged, *other.damaged),
+        )
+
+
+Reading = Callable[[list[Described]], PacksRead]
+"""Has packs read whole, and checked against what an index says of them."""
+
+
 @dataclass(slots=True)
 class CheckReport:
     """`figures`: `snapshots`, `packs`, `orphan_packs`, and at depth *content* `read_packs`, `read_bytes`, `chunks`.
@@ -110,11 +131,14 @@ def check(
     depth: Depth = "items",
     scope: Scope | None = None,
     progress: Callable[[dict[str, float]], None] | None = None,
+    *,
+    reading: Reading | None = None,
 ) -> CheckReport:
     """*listing*: every object that something names is there, at its size, and opens. *items*: and every chunk that a
     snapshot refers to is in an indexed pack, every item list reads. *content*: and every block of every pack (in
     `scope`, if one is given) opens, decodes, and holds the chunks it should. Beside a damaged object every snapshot
-    that suffers is named. Only what makes the check itself impossible is raised: `Unavailable`, `Refused`,
+    that suffers is named. Packs are read here, or wherever `reading` has them read. Only what makes the check itself
+    impossible is raised: `Unavailable`, `Refused`,
     `WrongKey`."""
     report = CheckReport()
     _check_keyring(repository, report)
@@ -154,7 +178,11 @@ def check(
     if depth == "content":
         repository.writer.as_reader()
         whole = [pack for name, pack in described.items() if name not in report.damaged_packs]
-        _check_contents(repository, scope.choose(whole) if scope else whole, report, progress)
+        chosen = scope.choose(whole) if scope else whole
+        read = reading(chosen) if reading else read_packs(repository, chosen, progress)
+        for name, what in read.damaged:
+            report.find_pack(name, what)
+        report.figures |= {"read_packs": read.packs, "read_bytes": read.size, "chunks": read.chunks}
     if references.findings or report.damaged_packs:
         _name_the_suffering(snapshots, blocks, known.condemned | known.damaged, report)
     return report
@@ -241,17 +269,16 @@ def _name_the_suffering(
     report.damage = [each for each in report.damage if each.name not in set(map(object_name, over))]
 
 
-def _check_contents(
-    repository: Inventory,
-    packs: list[Described],
-    report: CheckReport,
-    progress: Callable[[dict[str, float]], None] | None,
-) -> None:
-    total, done, chunks = sum(pack.size for pack in packs), 0, 0
+def read_packs(
+    repository: Inventory, packs: Iterable[Described], progress: Callable[[dict[str, float]], None] | None = None
+) -> PacksRead:
+    """Read packs whole and check all of them, several at once. Needs the private key."""
+    listed = list(packs)
+    total, done, chunks, damaged = sum(pack.size for pack in listed), 0, 0, list[tuple[bytes, str]]()
     threads = cores()
     with ThreadPoolExecutor(threads, "checking") as pool:
         running: deque[tuple[Described, Future[int]]] = deque()
-        waiting = deque(packs)
+        waiting = deque(listed)
         while waiting or running:
             while waiting and len(running) <= threads:
                 pack = waiting.popleft()
@@ -260,11 +287,11 @@ def _check_contents(
             try:
                 chunks += future.result()
             except (Damaged, Missing, NewerFormat) as error:
-                report.find_pack(pack.name, str(error))
+                damaged.append((pack.name, str(error)))
             done += pack.size
             if progress:
                 progress({"done_bytes": done, "total_bytes": total, "items": chunks})
-    report.figures |= {"read_packs": len(packs), "read_bytes": done, "chunks": chunks}
+    return PacksRead(len(listed), done, chunks, tuple(damaged))
 
 
 def check_pack(repository: Inventory, pack: Described) -> int:

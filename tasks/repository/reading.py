@@ -23,10 +23,24 @@ class Items:
 
     def __iter__(self) -> Iterator[Stored]:
         for name in self.names(self._level, self._content, "the item list"):
-            try:
-                yield from records.decode(self._blocks.chunk(name, "the item list"))
-            except ValueError as error:
-                raise Damaged("the item list holds something that is no record") from error
+            yield from self._group(name)
+
+    def _group(self, name: bytes) -> Iterator[Stored]:
+        try:
+            yield from records.decode(self._blocks.chunk(name, "the item list"))
+        except ValueError as error:
+            raise Damaged("the item list holds something that is no record") from error
+
+    def since(self, path: bytes) -> Iterator[Stored]:
+        """From some item at or before `path` on, without reading those far before it."""
+        names, order = list(self.names(self._level, self._content, "the item list")), path.replace(b"/", b"\0")
+        low, high = 0, len(names)  # of groups: those before `low` begin before `path`
+        while low < high:
+            middle = (low + high) // 2
+            first = next(records.decode(self._blocks.chunk(names[middle], "the item list")))
+            low, high = (middle + 1, high) if first.entry.path.replace(b"/", b"\0") <= order else (low, middle)
+        for name in names[max(low - 1, 0) :]:
+            yield from self._group(name)
 
     def list_chunk(self, name: bytes) -> memoryview:
         return self._blocks.chunk(name, "a list of chunks")

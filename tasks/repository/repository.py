@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from datetime import datetime, timedelta
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -19,12 +19,13 @@ from tasks.item import Facts, Flaw, Item, Stored
 from tasks.repository import proof as proving
 from tasks.repository.blocks import Blocks
 from tasks.repository.buffers import Buffers
-from tasks.repository.check import CheckReport, Depth, Scope, check
+from tasks.repository.check import CheckReport, Depth, Reading, Scope, check
 from tasks.repository.condemned import doomed_packs, doubts, put_sentence
 from tasks.repository.copying import copy
 from tasks.repository.index import Index
 from tasks.repository.inventory import Inventory
 from tasks.repository.packing import Packing, scratch_folder
+from tasks.repository.parts import Joining, Part, summed
 from tasks.repository.proof import Proof
 from tasks.repository.pruning import PrunePlan, plan_prune
 from tasks.repository.reading import Items
@@ -48,6 +49,14 @@ class Capture(Protocol):
     def stored(self, item: Stored) -> None: ...
 
     def flaws(self) -> Iterable[Flaw]: ...
+
+    def facts(self) -> Facts: ...
+
+
+class Counting(Protocol):
+    """What counts the items of a source whose parts were captured apart."""
+
+    def stored(self, item: Stored) -> None: ...
 
     def facts(self) -> Facts: ...
 
@@ -78,6 +87,83 @@ class Repository(Inventory):
         existing = next((listed for listed in into.list(name) if listed.name == name), None)
         if existing:
             return Snapshot.from_bytes(name, unseal(self.keys.metadata, name, into.get(name)))
+        part, known = self._store(capture, into, scratch=scratch, progress=progress)
+        return self.finish(part, about, into, known)
+
+    def store(
+        self,
+        capture: Capture,
+        into: Destination,
+        *,
+        start: bytes = b"",
+        scratch: Path | None = None,
+        progress: Progress | None = None,
+    ) -> Part:
+        """As `save`, of a capture that takes only some of a source's paths, none but folders before `start`; without a
+        snapshot. `join` makes one of all parts."""
+        return self._store(capture, into, start=start, scratch=scratch, progress=progress)[0]
+
+    def join(
+        self,
+        parts: Sequence[Part],
+        counting: Counting,
+        about: About,
+        into: Destination,
+        *,
+        links: Collection[bytes] = (),
+        scratch: Path | None = None,
+        progress: Progress | None = None,
+    ) -> Snapshot:
+        """One snapshot of all the parts of a source, in the order of their paths: the same as one capture of all of it.
+        Their packs and indexes are in this repository. `links`: paths that hard links in later parts name. Raises
+        `Damaged`, `Condemned`, `Unavailable`, `NoSpace`."""
+        name = f"snapshots/{about.id}"
+        if any(listed.name == name for listed in into.list(name)):
+            return Snapshot.from_bytes(name, unseal(self.keys.metadata, name, into.get(name)))
+        known, blocks = self.reliable_index(), Blocks(self.destination, self.sound_index(), self.keys)
+        items = Joining((Items(blocks, part.saved.level, part.saved.content) for part in parts), links)
+        with scratch_folder(scratch) as folder:
+            buffers = Buffers(_BUFFERS)
+            packing = Packing(into, folder, self.keys, buffers)
+            with packing:
+                nothing = Items(blocks, 0, b"")
+                saving = Saving(self.keys, packing, buffers, known=known, previous=(), lists=nothing, progress=progress)
+                saved = saving.relist(items, counting.stored)
+        sums = summed(parts, ("unchanged", "read_bytes", "new_bytes", "stored_bytes", "seconds"))
+        sums["stored_bytes"] += saved.figures["stored_bytes"]
+        counted = {"files": items.files, "content_bytes": items.content_bytes, "parts": len(parts)}
+        saved.figures = saved.figures | sums | counted
+        flaws = dict.fromkeys([*(flaw for part in parts for flaw in part.flaws), *items.flaws])
+        packs = [*(pack for part in parts for pack in part.packs), *packing.packs]
+        joined = Part(saved, tuple(packs), list(flaws), counting.facts())
+        return self.finish(joined, about, into, known)
+
+    def last_items(self) -> Iterator[Stored]:
+        """Those of the last snapshot, as far as they can be read."""
+        last = self._last()
+        if last is None:
+            return iter(())
+        blocks = Blocks(self.destination, self.reliable_index(), self.keys)
+        return _readable(Items(blocks, last.level, bytes.fromhex(last.content)), b"")
+
+    def last_figures(self) -> dict[str, float] | None:
+        """Those of the last snapshot; None without one."""
+        last = self._last()
+        return last.figures if last else None
+
+    def _last(self) -> Snapshot | None:
+        return max(self.readable_snapshots(), key=lambda snapshot: snapshot.started, default=None)
+
+    def _store(
+        self,
+        capture: Capture,
+        into: Destination,
+        *,
+        start: bytes = b"",
+        scratch: Path | None,
+        progress: Progress | None,
+    ) -> tuple[Part, Index]:
+        """And the index of what was known already."""
         index = self.reliable_index()
         known, made = index, []
         if into is not self.destination:
@@ -92,11 +178,11 @@ class Repository(Inventory):
                     if there.get(pack.name) == pack.size:
                         known.add(pack, origin)
                         made.append(pack.name)
-        last = max(self.readable_snapshots(), key=lambda snapshot: snapshot.started, default=None)
+        last = self._last()
         blocks = Blocks(self.destination, index, self.keys)
         previous = Items(blocks, last.level, bytes.fromhex(last.content)) if last else Items(blocks, 0, b"")
         buffers = Buffers(_BUFFERS)
-        expected = last.figures.get("content_bytes", 0) if last else 0
+        expected = last.figures.get("content_bytes", 0) if last and not start else 0
         with scratch_folder(scratch) as folder:
             packing = Packing(into, folder, self.keys, buffers)
             with packing:
@@ -105,13 +191,19 @@ class Repository(Inventory):
                     packing,
                     buffers,
                     known=known,
-                    previous=_readable(previous),
+                    previous=_readable(previous, start),
                     lists=previous,
                     progress=progress,
                     expected_bytes=expected,
                 )
                 saved = saving.save(capture, capture.stored)
-        flaws = _allowed([*capture.flaws(), *saved.flaws], about.allow_incomplete)
+        flaws = [*capture.flaws(), *saved.flaws]
+        return Part(saved, (*made, *packing.packs), flaws, capture.facts()), known
+
+    def finish(self, part: Part, about: About, into: Destination, known: Index | None = None) -> Snapshot:
+        """The snapshot of a capture that turned out to be all of its source; `known` is what it may rely on."""
+        name, saved = f"snapshots/{about.id}", part.saved
+        flaws = _allowed(part.flaws, about.allow_incomplete)
         snapshot = Snapshot(
             id=about.id,
             source=about.source,
@@ -127,13 +219,13 @@ class Repository(Inventory):
             content=saved.content.hex(),
             roots=about.roots,
             flaws=tuple(sorted(flaws, key=lambda flaw: flaw.allowed)[:_MOST_FLAWS]),
-            packs=tuple(pack.hex() for pack in (*made, *packing.packs)),
-            facts=capture.facts(),
+            packs=tuple(pack.hex() for pack in part.packs),
+            facts=part.facts,
             figures=saved.figures | {"flaws": len(flaws)},
             format=saved.format,
         )
         if into is self.destination:
-            self._look_again(snapshot, known)
+            self._look_again(snapshot, known or self.reliable_index())
         try:
             into.put(name, seal(self.keys.metadata, name, snapshot.to_bytes()))
         except Exists:
@@ -154,10 +246,15 @@ class Repository(Inventory):
             raise Condemned("a prune condemned what this capture relies on, for it took too long: back up again")
 
     def check(
-        self, depth: Depth = "items", scope: Scope | None = None, progress: Progress | None = None
+        self,
+        depth: Depth = "items",
+        scope: Scope | None = None,
+        progress: Progress | None = None,
+        *,
+        reading: Reading | None = None,
     ) -> CheckReport:
         """See `tasks.repository.check.check`."""
-        return check(self, depth, scope, progress)
+        return check(self, depth, scope, progress, reading=reading)
 
     def plan_prune(self, forget: Collection[str], now: datetime, grace: timedelta) -> PrunePlan:
         """See `tasks.repository.pruning.plan_prune`."""
@@ -183,10 +280,11 @@ class Repository(Inventory):
         return proving.proofs(self.destination, self.keys)
 
 
-def _readable(items: Items) -> Iterator[Stored]:
-    """The last item list as far as it can be read: what is damaged must not stop a new capture."""
+def _readable(items: Items, start: bytes) -> Iterator[Stored]:
+    """The last item list, from somewhere before `start` on, as far as it can be read: what is damaged must not stop a
+    new capture."""
     try:
-        yield from items
+        yield from items.since(start) if start else items
     except (Damaged, Missing):
         return
 

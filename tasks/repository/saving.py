@@ -86,7 +86,7 @@ class Saving:
         self._listing = keys.listing
         self._cutting = chunker.Cutting(keys.cutting)
         self._known, self._lists, self._packing, self._buffers = known, lists, packing, buffers
-        self._previous = _Previous(previous)
+        self._previous = Previous(previous)
         self._claims = Claims(keys.naming, known)
         self._progress, self._expected, self._reported = progress, expected_bytes, 0.0
         self._buffer = buffers.take()
@@ -110,6 +110,21 @@ class Saving:
             # A source may hold a server's snapshot open between two items, for as long as an error is told of.
             if isinstance(listed, Generator):
                 listed.close()
+
+    def relist(self, items: Iterable[Stored], stored: Callable[[Stored], None]) -> Saved:
+        """Store a list of what is stored already, in the same way as `save` does."""
+        grouper = Grouper(self._keep_list)
+        for item in items:
+            grouper.add(item)
+            self._format = max(self._format, 2 if item.columns else 1)
+            stored(item)
+            self.items += 1
+            self._report(time.monotonic())
+        level, content = grouper.finish()
+        self._submit(self._list)
+        self._packing.finish()
+        figures: dict[str, float] = {"items": self.items, "stored_bytes": self._packing.stored_bytes}
+        return Saved(level, content, [], figures, self._format)
 
     def _save(self, items: Iterator[Item], stored: Callable[[Stored], None]) -> Saved:
         started = time.monotonic()
@@ -195,17 +210,7 @@ class Saving:
         return Stored(entry._replace(cut=kept.cut, digest=kept.digest), kept.level, kept.content, kept.columns)
 
     def _is_unchanged(self, item: Item, old: Stored) -> bool:
-        new, was = item.entry, old.entry
-        if (
-            not new.version[0]
-            or new.version != was.version
-            or new.mtime_ns != was.mtime_ns
-            or new.size not in (was.size, -1)
-            or new.type != was.type
-            or (item.want_digest and not was.digest)
-        ):
-            return False
-        return self._all_known(old.level, old.content)
+        return is_same(item, old) and self._all_known(old.level, old.content)
 
     def _all_known(self, level: int, content: bytes) -> bool:
         """Whether every chunk is there still: what was lost is stored again, by reading the item again."""
@@ -355,7 +360,20 @@ class Saving:
             self._progress({"done_bytes": done, "total_bytes": total, "items": self.items})
 
 
-class _Previous:
+def is_same(item: Item, old: Stored) -> bool:
+    """Whether an item that was stored before is to be taken over as it was, without reading it."""
+    new, was = item.entry, old.entry
+    return (
+        bool(new.version[0])
+        and new.version == was.version
+        and new.mtime_ns == was.mtime_ns
+        and new.size in (was.size, -1)
+        and new.type == was.type
+        and not (item.want_digest and not was.digest)
+    )
+
+
+class Previous:
     """The last snapshot's items, walked along with the new ones."""
 
     def __init__(self, items: Iterable[Stored]) -> None:

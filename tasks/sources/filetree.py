@@ -10,8 +10,8 @@ from typing import Annotated, ClassVar
 from pydantic import AfterValidator, Field
 
 from tasks.errors import SourceError
-from tasks.item import Entry, Facts, Flaw, Item, Stored, StoredItems, Unreadable, Vanished
-from tasks.settings import SourceSettings
+from tasks.item import FOLDER, Entry, Facts, Flaw, Item, Stored, StoredItems, Unreadable, Vanished
+from tasks.settings import ByteCount, Size, SourceSettings, at_least
 from tasks.sources.file_check import file_problems
 from tasks.sources.file_facts import FileFacts, with_digest
 from tasks.sources.file_restore import restore_files
@@ -19,8 +19,9 @@ from tasks.sources.manner import Manner
 from tasks.sources.path_text import path_text
 from tasks.sources.patterns import Patterns
 from tasks.sources.roots import NamedPath, SingleName, named_roots
-from tasks.sources.selection import Selection
-from tasks.sources.source import Problem, Restoring
+from tasks.sources.selection import Selection, joined_facts
+from tasks.sources.source import Limits, Problem, Restoring
+from tasks.sources.stretch import Stretch
 from tasks.sources.walk import Walk
 
 
@@ -54,6 +55,16 @@ class FileTreeSettings(SourceSettings):
     one_file_system: bool = False
     """Leave out what other file systems mounted below the paths hold."""
 
+    part_size: Annotated[Size, at_least("1MB")] = ByteCount(8_000_000_000)
+    """A source with more than this to read is divided by path into parts of about this size, which are captured by
+    whichever workers of its pool are free, on any host; they make one snapshot. A single file is never divided."""
+
+    part_files: int = Field(default=500_000, ge=1, strict=True)
+    """Likewise for so many files to read."""
+
+    most_parts: int = Field(default=16, ge=1, le=256, strict=True)
+    """At most so many parts; with 1 it is never divided."""
+
 
 class FileTree:
     """A `Source` of files: the kinds below it say what is special about them."""
@@ -81,12 +92,12 @@ class FileTree:
     def counting(self) -> FileFacts:
         return FileFacts()
 
-    def walk(self, selection: Selection) -> Walk:
+    def walk(self, selection: Selection, stretch: Stretch | None = None) -> Walk:
         roots = {os.fsencode(name): os.fsencode(path) for name, path in self.roots().items()}
         for path in roots.values():
             if not os.path.exists(path):
                 raise SourceError(f"`{os.fsdecode(path)}` is not there; make it, or take it out of `paths`")
-        return Walk(roots, selection, self.manner())
+        return Walk(roots, selection, self.manner(), stretch)
 
     def check(self) -> list[Problem]:
         try:
@@ -97,6 +108,20 @@ class FileTree:
     def capture(self) -> FileCapture:
         selection = self.selection()
         return FileCapture(self.walk(selection), selection, self.counting())
+
+    def limits(self) -> Limits:
+        return Limits(self.settings.part_size, self.settings.part_files, self.settings.most_parts)
+
+    def may_begin_at(self, item: Item) -> bool:
+        """Files of one folder that rotate while they are read are held open together."""
+        return not self.manner().rotating or item.entry.type == FOLDER
+
+    def capture_stretch(self, stretch: Stretch) -> FileCapture:
+        selection = self.selection()
+        return FileCapture(self.walk(selection, stretch), selection, None)
+
+    def joined(self, facts: Iterable[Facts]) -> JoinedFiles:
+        return JoinedFiles(self.counting(), facts)
 
     def restore(self, items: StoredItems, chosen: Iterable[Stored], into: Path, how: Restoring) -> list[str]:
         return restore_files(items, chosen, into, how)
@@ -111,7 +136,8 @@ class FileTree:
 class FileCapture:
     """A `Capture` of files."""
 
-    def __init__(self, walk: Walk, selection: Selection, facts: FileFacts) -> None:
+    def __init__(self, walk: Walk, selection: Selection, facts: FileFacts | None) -> None:
+        """Without `facts`, only what was left out is counted."""
         self._walk = walk
         self._selection = selection
         self._facts = facts
@@ -120,14 +146,29 @@ class FileCapture:
         return iter(self._walk)
 
     def stored(self, item: Stored) -> None:
-        self._facts.add(item.entry)
+        if self._facts is not None:
+            self._facts.add(item.entry)
 
     def flaws(self) -> Iterable[Flaw]:
         return self._walk.flaws
 
     def facts(self) -> Facts:
         """Those that `examine` gives too, and of secrets that were left out how many and which."""
-        return self._facts.facts() | self._selection.facts()
+        return (self._facts.facts() if self._facts else {}) | self._selection.facts()
+
+
+class JoinedFiles:
+    """The facts of a source whose parts were captured apart."""
+
+    def __init__(self, counting: FileFacts, parts: Iterable[Facts]) -> None:
+        self._counting = counting
+        self._left_out = joined_facts(parts)
+
+    def stored(self, item: Stored) -> None:
+        self._counting.add(item.entry)
+
+    def facts(self) -> Facts:
+        return self._counting.facts() | self._left_out
 
 
 def examined(folder: Path) -> Iterator[Entry]:

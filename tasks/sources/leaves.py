@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import stat
+from collections.abc import Callable, Mapping
 from functools import partial
 
 from tasks.item import HARDLINK, Entry, Item, Unreadable, Vanished
@@ -22,7 +23,16 @@ _ROWS = b"/" + ROWS
 class Leaves:
     """Makes the items of one pass. Remembers the numbers of files that have names yet to come."""
 
-    def __init__(self, owners: OwnerNames, manner: Manner) -> None:
+    def __init__(
+        self,
+        owners: OwnerNames,
+        manner: Manner,
+        links: Mapping[bytes, bytes] | None = None,
+        status_of: Callable[[bytes], os.stat_result] = os.lstat,
+    ) -> None:
+        """`links`: paths whose content comes, or has come, under another one, which is not met here; `status_of` that
+        one tells whether it is so still."""
+        self._links, self._status_of = links or {}, status_of
         self._owners = owners
         self._manner = manner
         self._first_names: dict[_Number, tuple[bytes, int]] = {}
@@ -53,11 +63,20 @@ class Leaves:
         return entry
 
     def _first_name(self, number: _Number, path: bytes, names: int) -> bytes | None:
-        """The path under which this file was met before; None, and remembered, the first time."""
+        """The path under which this file was met before, or is met elsewhere; None, and remembered, the first time."""
+        if (elsewhere := self._links.get(path)) and self._is(number, elsewhere):
+            return elsewhere
         first, left = self._first_names.pop(number, (None, names))
         if left > 1:
             self._first_names[number] = (first or path, left - 1)
         return first
+
+    def _is(self, number: _Number, path: bytes) -> bool:
+        try:
+            status = self._status_of(path)
+        except (OSError, KeyError):
+            return False
+        return stat.S_ISREG(status.st_mode) and (status.st_dev, status.st_ino) == number
 
     def _open_first(self, reader: FileReader, number: _Number, entry: Entry) -> FileStream:
         try:

@@ -45,3 +45,12 @@ class Selection:
     def facts(self) -> Facts:
         """How many secrets were left out, and the first hundred of them; nothing where none were to be."""
         return {"secrets_left_out": {"count": self._count, "names": self._names}} if self._secrets else {}
+
+
+def joined_facts(parts: Iterable[Facts]) -> Facts:
+    """Those of `Selection.facts` of a source that several went through, each a stretch of it."""
+    found = [facts["secrets_left_out"] for facts in parts if "secrets_left_out" in facts]
+    if not found:
+        return {}
+    names = [name for each in found for name in each["names"]]
+    return {"secrets_left_out": {"count": sum(each["count"] for each in found), "names": names[:_NAMED]}}

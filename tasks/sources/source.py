@@ -8,6 +8,7 @@ from typing import Any, ClassVar, NamedTuple, Protocol, runtime_checkable
 
 from tasks.item import Facts, Flaw, Item, Stored, StoredItems
 from tasks.settings import SourceSettings, TargetSettings
+from tasks.sources.stretch import Stretch
 
 
 class Problem(NamedTuple):
@@ -53,6 +54,45 @@ class Measured(Protocol):
 
     def measure(self) -> int:
         """In bytes, about. Raises `Unavailable`, `Refused`, `SourceError`."""
+        ...
+
+
+class Limits(NamedTuple):
+    """How much of a source one capture should have to read, in bytes and in files, and how many may share it."""
+
+    size: int
+    files: int
+    parts: int
+
+
+class Joined(Protocol):
+    """What is counted when the parts of a source are put together."""
+
+    def stored(self, item: Stored) -> None:
+        """Hears of every item, in order."""
+        ...
+
+    def facts(self) -> Facts: ...
+
+
+@runtime_checkable
+class Divisible(Protocol):
+    """A source that several captures may share, each taking a stretch of its paths."""
+
+    def limits(self) -> Limits: ...
+
+    def capture(self) -> Capture: ...
+
+    def may_begin_at(self, item: Item) -> bool:
+        """Whether a stretch may begin at this item."""
+        ...
+
+    def capture_stretch(self, stretch: Stretch) -> Capture:
+        """As `capture`, of a stretch alone; folders above its start may come too. Its facts are what `joined` needs."""
+        ...
+
+    def joined(self, facts: Iterable[Facts]) -> Joined:
+        """To count what the captures of all stretches have stored; `facts` are theirs."""
         ...
 
 

@@ -18,6 +18,7 @@ from tasks.sources.leaves import Leaves
 from tasks.sources.manner import Manner
 from tasks.sources.open_folders import Descriptor, OpenFolders
 from tasks.sources.selection import Selection
+from tasks.sources.stretch import Stretch
 
 _OPEN_ROOT = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _OPEN_PARENT = getattr(os, "O_PATH", os.O_RDONLY) | os.O_DIRECTORY | os.O_CLOEXEC
@@ -35,16 +36,22 @@ class Walk:
     where a root itself can't be read.
     """
 
-    def __init__(self, roots: Mapping[bytes, bytes], selection: Selection, manner: Manner) -> None:
+    def __init__(
+        self, roots: Mapping[bytes, bytes], selection: Selection, manner: Manner, stretch: Stretch | None = None
+    ) -> None:
+        """Of a `stretch` only what it holds, and the folders above its start."""
         self.selection = selection
         self.manner = manner
+        self.stretch = stretch or Stretch()
         self.owners = OwnerNames()
-        self.leaves = Leaves(self.owners, manner)
+        self.leaves = Leaves(self.owners, manner, self.stretch.links, self._status_of)
         self.flaws: list[Flaw] = []
         self._roots = roots
 
     def __iter__(self) -> Iterator[Item]:
         for label, named in sorted(self._roots.items()):
+            if not self.stretch.reaches(label):
+                continue
             try:
                 # A root is what the operator named, so it alone may be a link.
                 path = os.path.realpath(named)
@@ -67,6 +74,12 @@ class Walk:
                     yield self.leaves.item(reader, top, label, status)
                 except OSError as error:
                     self.flaw(label, error)
+
+    def _status_of(self, path: bytes) -> os.stat_result:
+        """Of a file by its path in the source. Raises `OSError`."""
+        label, _, below = path.partition(b"/")
+        root = os.path.realpath(self._roots[label])
+        return os.lstat(os.path.join(root, below) if below else root)
 
     def flaw(self, path: bytes, error: OSError) -> None:
         what = "vanished" if error.errno in _GONE else "unreadable"
@@ -96,6 +109,7 @@ class _Tree:
         self._folders = folders
         self._reader = reader
         self._device: int | None = None
+        self._all = walk.stretch.is_all
         self._stack: list[_Folder] = []
 
     def items(self, label: bytes, status: os.stat_result) -> Iterator[Item]:
@@ -147,7 +161,8 @@ class _Tree:
             if attributes := attributes_of_file(descriptor.number):
                 entry = entry._replace(xattrs=attributes)
             if self._device is None or status.st_dev == self._device:
-                folder.names = iter(self._names(descriptor, folder.path))
+                names = self._names(descriptor, folder.path)
+                folder.names = iter(names if self._all else self._walk.stretch.chosen(folder.path, names))
         except OSError as error:
             self._walk.flaw(folder.path, error)
         folder.item = Item(entry)

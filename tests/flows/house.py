@@ -83,12 +83,11 @@ class House:
         self.client: redis.Redis = connect(broker.url)
         self.record = Record(self.client)
 
-    def configure(
-        self, sources: Tables, destinations: Tables, plans: Tables | None = None, *, quota: str = "8GB"
-    ) -> None:
-        """Write backup.toml and the keys, and make the folders of its destinations."""
+    def configure(self, sources: Tables, destinations: Tables, plans: Tables | None = None, **top: str) -> None:
+        """Write backup.toml, with what goes to its `top`, and the keys, and make the folders of its destinations."""
         tables: dict[str, Tables] = {"sources": sources, "destinations": destinations, "plans": plans or {}}
-        text = f'state = "state"\nhost = "{self.host}"\nspool_quota = "{quota}"\n'
+        text = f'state = "state"\nhost = "{self.host}"\n'
+        text += "".join(f"{key} = {_toml(value)}\n" for key, value in top.items())
         text += '[keys]\nfolder = "keys"\npassphrase = "file:keys/passphrase"\n'
         for noun, named in tables.items():
             for name, options in named.items():

@@ -13,11 +13,13 @@ from unittest import mock
 
 from tasks.destinations import DESTINATIONS, Data, Local
 from tasks.destinations.local import LocalSettings
+from tasks.errors import SourceError
 from tasks.item import Facts, Flaw, Item, Stored
 from tasks.settings import SourceSettings
 from tasks.sources import SOURCES
 from tasks.sources.filetree import FileTree, FileTreeSettings
 from tasks.sources.source import Capture
+from tasks.sources.stretch import Stretch
 
 
 def pass_gate(gate: Path) -> None:
@@ -40,6 +42,11 @@ class GatedSource(FileTree):
 
     def capture(self) -> Any:
         return _GatedCapture(super().capture(), self.settings.gate)
+
+    def capture_stretch(self, stretch: Stretch) -> Any:
+        inner = super().capture_stretch(stretch)
+        # All of it is only looked through, to divide it.
+        return inner if stretch.is_all else _GatedCapture(inner, self.settings.gate)
 
 
 class _GatedCapture:
@@ -69,6 +76,17 @@ class DeadlySource(FileTree):
 
     def capture(self) -> Any:
         os.kill(os.getpid(), signal.SIGKILL)
+
+
+class BrittleSource(FileTree):
+    """Its second part, and no other, can't be captured."""
+
+    kind: ClassVar[str] = "brittle"
+
+    def capture_stretch(self, stretch: Stretch) -> Any:
+        if stretch.start and stretch.end:
+            raise SourceError("the disk of this part is broken")
+        return super().capture_stretch(stretch)
 
 
 class FaultySource(FileTree):
@@ -130,6 +148,7 @@ def register() -> None:
     SOURCES["gated"] = GatedSource
     SOURCES["deadly"] = DeadlySource
     SOURCES["faulty"] = FaultySource
+    SOURCES["brittle"] = BrittleSource
     DESTINATIONS["gated"] = GatedDestination
     DESTINATIONS["slow"] = SlowDestination
 
@@ -138,7 +157,7 @@ def register_tasks() -> None:
     """In a worker, whose own were made before these kinds were known."""
     from tasks.backup import BACKUPS, task_of
 
-    BACKUPS.update({kind: task_of(kind) for kind in ("gated", "deadly", "faulty") if kind not in BACKUPS})
+    BACKUPS.update({kind: task_of(kind) for kind in ("gated", "deadly", "faulty", "brittle") if kind not in BACKUPS})
 
 
 @contextmanager

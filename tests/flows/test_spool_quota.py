@@ -4,6 +4,7 @@ destinations end with all of it.
 
 from __future__ import annotations
 
+import os
 import random
 import threading
 from collections.abc import Iterator
@@ -73,6 +74,7 @@ def small(house: House, patience: float = 30) -> Iterator[Small]:
     over = threading.Event()
     with (
         kinds.registered(),
+        mock.patch.dict(os.environ, house.environment),
         mock.patch.object(pack, "TARGET", 3 << 20),
         mock.patch.object(ahead, "_PACK", 4 << 20),
         mock.patch.object(ahead, "PATIENCE", patience),
@@ -152,7 +154,7 @@ def test_a_worker_killed_with_packs_half_sent_ahead_is_taken_over_and_nothing_is
     gate = house.folder / "gate"
     gate.touch()
     destination = {"kind": "gated", "path": house.folder / "store", "gate": gate}
-    house.configure({"models": models(house, 240)}, {"here": destination}, quota="200MB")
+    house.configure({"models": models(house, 240)}, {"here": destination}, spool_quota="200MB")
     first = house.worker(queues="models,control")
     run = house.start()
     house.wait_for(gate.with_suffix(".reached").exists, "the gate")

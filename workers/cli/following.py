@@ -141,7 +141,8 @@ class _Shown:
 
     def update(self) -> None:
         outcomes, told = self._record.outcomes(self._run.id), self._record.progress(self._run.id)
-        steps = f"{len(outcomes)} of {len(self._run.steps)} steps"
+        done = sum(step in outcomes for step in self._run.steps)
+        steps = f"{done} of {len(self._run.steps)} steps"
         self._bars.update(self._all, description=f"[bold]{self._run.plan or 'run'}[/] {steps}")
         for step, figures in told.items():
             if step in outcomes:

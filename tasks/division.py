@@ -1,0 +1,160 @@
+"""How a source is divided among several captures: by path, into stretches with about the same to read."""
+
+from __future__ import annotations
+
+import math
+from bisect import bisect_right
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from itertools import islice
+from typing import NamedTuple
+
+import msgpack
+
+from tasks.errors import Damaged
+from tasks.item import FILE, HARDLINK, Facts, Flaw, Item, Stored
+from tasks.repository.saving import Previous, is_same
+from tasks.sources.source import Capture, Divisible
+from tasks.sources.stretch import Stretch, order
+
+MOST_LINKS = 100_000
+"""Hard links that are held in memory and in the record; a source with more of them is not divided."""
+
+_UNCHANGED = 0.1
+"""What a file that is not read costs, of one that is empty."""
+_PEEKED = 1000
+_SLACK = 0.1
+"""So much of a part more than there is room for makes no part of its own."""
+_MOST_PLACES = 8192
+
+
+@dataclass(frozen=True, slots=True)
+class Division:
+    """The stretches of a source, in order. `reference` is the destination that all their captures rely on."""
+
+    reference: str
+    stretches: tuple[Stretch, ...]
+
+    @property
+    def links(self) -> frozenset[bytes]:
+        """The paths that hard links in later stretches name."""
+        return frozenset(first for stretch in self.stretches for first in stretch.links.values())
+
+    def to_bytes(self) -> bytes:
+        stretches = [(each.start, each.end, dict(each.links)) for each in self.stretches]
+        return bytes(msgpack.packb((self.reference, stretches)))
+
+    @classmethod
+    def from_bytes(cls, data: bytes) -> Division:
+        """Raises `Damaged`."""
+        try:
+            reference, stretches = msgpack.unpackb(data, strict_map_key=False)
+            return cls(reference, tuple(Stretch(*each) for each in stretches))
+        except (ValueError, TypeError, msgpack.exceptions.UnpackException) as error:
+            raise Damaged("how the source was divided can't be read: back up again") from error
+
+
+class Bounded:
+    """A capture that ends early where the source turns out to be large: `cut` is the path it did not come to, empty if
+    it took all of it."""
+
+    def __init__(self, inner: Capture, source: Divisible) -> None:
+        self._inner, self._source, self.cut = inner, source, b""
+
+    def __iter__(self) -> Iterator[Item]:
+        limits = self._source.limits()
+        size = files = 0
+        for item in self._inner:
+            if (size >= limits.size or files >= limits.files) and self._source.may_begin_at(item):
+                self.cut = item.entry.path
+                return
+            if item.entry.type == FILE:
+                size, files = size + item.entry.content_size, files + 1
+            yield item
+
+    def stored(self, item: Stored) -> None:
+        self._inner.stored(item)
+
+    def flaws(self) -> Iterable[Flaw]:
+        return self._inner.flaws()
+
+    def facts(self) -> Facts:
+        return self._inner.facts()
+
+
+class Place(NamedTuple):
+    """Where a stretch may begin: how much there is to read before it, in parts."""
+
+    path: bytes
+    before: float
+
+
+def divide(
+    source: Divisible, previous: Iterable[Stored], reference: str, *, done_until: bytes = b""
+) -> Division | None:
+    """Look through a source without reading any file, beside the last snapshot's items, and divide it; None where it
+    is not worth it, or can't be. What comes before `done_until` was captured, and is a stretch of its own."""
+    limits, last = source.limits(), Previous(previous)
+    done = order(done_until)
+    links: dict[bytes, bytes] = {}
+    places, total, step = list[Place](), 0.0, 0.0
+    for item in source.capture_stretch(Stretch()):
+        entry, key = item.entry, order(item.entry.path)
+        if entry.type == HARDLINK:
+            links[entry.path] = entry.link
+            if len(links) > MOST_LINKS:
+                return None
+        if key < done:
+            continue
+        if source.may_begin_at(item) and (not places or total - places[-1].before > step):
+            places.append(Place(entry.path, total))
+            if len(places) > _MOST_PLACES:
+                places, step = places[::2], total / _MOST_PLACES
+        old = last.find(key)
+        if entry.type == FILE:
+            unchanged = old is not None and is_same(item, old)
+            total += _UNCHANGED / limits.files if unchanged else entry.content_size / limits.size + 1 / limits.files
+    most = limits.parts - 1 if done_until else limits.parts
+    starts = [done_until] if done_until else []
+    starts += [place.path for place in _starts(places, total, min(most, math.ceil(total - _SLACK)))]
+    return Division(reference, tuple(stretches_from(starts, links))) if starts else None
+
+
+def _starts(places: list[Place], total: float, parts: int) -> list[Place]:
+    """Where to begin all stretches but the first, so that of at most so many the greatest is as small as can be."""
+    ends = [*(place.before for place in places[1:]), total]
+    greatest = max((end - place.before for place, end in zip(places, ends, strict=True)), default=0.0)
+    low, high = max(greatest, total / max(parts, 1)), total
+    for _ in range(30):
+        middle = (low + high) / 2
+        low, high = (low, middle) if len(_filled(places, ends, middle)) < parts else (middle, high)
+    return _filled(places, ends, high) if parts > 1 else []
+
+
+def _filled(places: list[Place], ends: list[float], most: float) -> list[Place]:
+    begin, starts = 0.0, list[Place]()
+    for place, end in zip(places, ends, strict=True):
+        if end - begin > most * (1 + 1e-9) and place.before > begin:
+            starts.append(place)
+            begin = place.before
+    return starts
+
+
+def stretches_from(starts: list[bytes], links: dict[bytes, bytes]) -> Iterator[Stretch]:
+    edges = [order(start) for start in starts]
+    across: list[dict[bytes, bytes]] = [{} for _ in (*starts, "the first")]
+    for path, first in links.items():
+        own = bisect_right(edges, order(path))
+        if own != bisect_right(edges, order(first)):
+            across[own][path] = first
+    for start, end, those in zip([b"", *starts], [*starts, b""], across, strict=True):
+        yield Stretch(start, end, those)
+
+
+def seems_large(source: Divisible, figures: dict[str, float] | None) -> bool:
+    """By the last snapshot's `figures`; without any, by its first files, for a few large ones are soon seen."""
+    limits = source.limits()
+    if figures is not None:
+        return figures["content_bytes"] > limits.size or figures["files"] > limits.files
+    seen = islice(source.capture_stretch(Stretch()), _PEEKED)
+    return sum(item.entry.content_size for item in seen) > limits.size

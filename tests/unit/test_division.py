@@ -1,0 +1,230 @@
+"""A source that several captures share, divided anywhere, is the same snapshot as one capture makes of it."""
+
+from __future__ import annotations
+
+import os
+import random
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tasks.division import Bounded, Division, divide, seems_large, stretches_from
+from tasks.item import Entry, Item
+from tasks.repository import Part, Repository, Snapshot
+from tasks.sources.config import Config
+from tasks.sources.file_restore import restore_files
+from tasks.sources.filetree import FileTree
+from tasks.sources.logs import Logs
+from tasks.sources.models import Models
+from tasks.sources.source import Restoring
+from tasks.sources.stretch import Stretch, order
+from tests.contracts.file_source import SETTLED
+from tests.flows.trees import state_of
+from tests.repositories import about, create, local
+
+SEEDS = range(int(os.environ.get("GEOMETRA_DIVISIONS", "12")))
+KINDS: list[type[FileTree]] = [Models, Config, Logs]
+
+
+def grow(root: Path, chance: random.Random) -> None:
+    """Names that sort oddly, empty folders, links of both kinds across folders, secrets, and contents that repeat."""
+    files: list[Path] = []
+    folders = [root]
+    root.mkdir(exist_ok=True)
+    for _ in range(chance.randrange(5, 60)):
+        into = chance.choice(folders) / chance.choice(["a", "a-b", "a.b", "b", "c!", "é", "secret.key", "z"])
+        path = into / f"{chance.randrange(9)}{chance.choice(['', '.txt', '.bin'])}"
+        if os.path.lexists(path) or any(above.is_file() for above in path.parents):
+            continue
+        into.mkdir(parents=True, exist_ok=True)
+        if chance.random() < 0.3:
+            path.mkdir()
+            folders.append(path)
+        elif files and chance.random() < 0.3:
+            os.link(chance.choice(files), path)
+        elif chance.random() < 0.2:
+            path.symlink_to("nowhere")
+        else:
+            path.write_bytes(random.Random(chance.randrange(6)).randbytes(chance.choice([0, 10, 3000, 200_000])))
+            files.append(path)
+    time.sleep(SETTLED)
+
+
+def made(kind: type[FileTree], *roots: Path, **options: Any) -> FileTree:
+    return kind("made", kind.Settings(kind=kind.kind, paths=roots, **options))  # type: ignore[call-arg, arg-type]
+
+
+def cut_anywhere(source: FileTree, chance: random.Random) -> list[Stretch]:
+    """Stretches that begin at any items whatever."""
+    items = list(source.capture())
+    starts = sorted(chance.sample([i.entry.path for i in items], min(len(items), chance.randrange(1, 6))), key=order)
+    links = {item.entry.path: item.entry.link for item in items if item.entry.type == "h"}
+    return list(stretches_from(starts, links))
+
+
+def joined(repository: Repository, source: FileTree, stretches: list[Stretch], night: int) -> Snapshot:
+    parts = []
+    for stretch in stretches:
+        stored = repository.store(source.capture_stretch(stretch), repository.destination, start=stretch.start)
+        parts.append(Part.from_bytes(stored.to_bytes()))
+    links = Division("here", tuple(stretches)).links
+    counting = source.joined(part.facts for part in parts)
+    return repository.join(parts, counting, about(night), repository.destination, links=links)
+
+
+def assert_same(one: Repository, first: Snapshot, other: Repository, *, second: Snapshot, into: Path) -> None:
+    assert [(i.entry, i.columns) for i in one.read(first)] == [(i.entry, i.columns) for i in other.read(second)]
+    assert second.facts == first.facts
+    assert second.content == first.content
+    assert second.level == first.level
+    for name in ("items", "files", "content_bytes", "flaws"):
+        assert second.figures[name] == first.figures[name]
+    states = []
+    for repository, snapshot, name in ((one, first, "one"), (other, second, "other")):
+        items = repository.read(snapshot)
+        restore_files(items, items, into / name, Restoring())
+        states.append(state_of(into / name))
+        assert repository.check("content").good
+    assert states[0] == states[1]
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+def test_whatever_the_tree_and_the_places_the_snapshot_is_that_of_one_capture(seed: int, tmp_path: Path) -> None:
+    chance = random.Random(seed)
+    kind = KINDS[seed % len(KINDS)]
+    options: dict[str, Any] = {"include": ("*.txt", "é/")} if chance.random() < 0.4 else {}
+    if kind is Config:
+        options["leave_out_secrets"] = True
+    roots = [tmp_path / "first", tmp_path / "second"]
+    for root in roots:
+        grow(root, chance)
+    source = made(kind, *roots, **options)
+    whole, divided = create(local(tmp_path / "whole")), create(local(tmp_path / "divided"))
+    for night in range(2):
+        first = whole.save(source.capture(), about(night), whole.destination)
+        second = joined(divided, source, cut_anywhere(source, chance), night)
+        assert_same(whole, first, divided, second=second, into=tmp_path / f"restored-{night}")
+        for root in roots:
+            grow(root, chance)
+
+
+def test_a_second_night_reads_nothing_that_is_unchanged_however_it_is_divided(tmp_path: Path) -> None:
+    chance = random.Random(5)
+    grow(tmp_path / "tree", chance)
+    source, repository = made(Models, tmp_path / "tree"), create(local(tmp_path / "store"))
+    first = joined(repository, source, cut_anywhere(source, chance), 0)
+    second = joined(repository, source, cut_anywhere(source, chance), 1)
+    assert second.figures["unchanged"] == second.figures["files"] == first.figures["files"] > 0
+    assert second.figures["read_bytes"] == second.figures["new_bytes"] == 0
+    assert second.content == first.content
+
+
+class Listed:
+    """A capture of files that are not there, by size."""
+
+    def __init__(self, sizes: list[int]) -> None:
+        self._sizes = sizes
+
+    def __iter__(self) -> Iterator[Item]:
+        for number, size in enumerate(self._sizes):
+            yield Item(Entry(b"root/%06d" % number, "f", size=size, version=(1, number)))
+
+
+class Sized(Models):
+    def __init__(self, sizes: list[int], **limits: Any) -> None:
+        super().__init__("sized", Models.Settings(kind="models", paths=(Path("/x"),), **limits))  # type: ignore[call-arg, arg-type]
+        self._sizes = sizes
+
+    def capture_stretch(self, stretch: Stretch) -> Any:
+        return Listed(self._sizes)
+
+
+def shares(source: Sized, sizes: list[int], **how: Any) -> list[int]:
+    division = divide(source, (), "here", **how)
+    if division is None:
+        return []
+    paths = [order(b"root/%06d" % number) for number in range(len(sizes))]
+    edges = [(order(each.start), order(each.end) if each.end else b"\xff") for each in division.stretches]
+    return [sum(size for path, size in zip(paths, sizes, strict=True) if a <= path < b) for a, b in edges]
+
+
+MB = 1_000_000
+
+
+def test_large_files_are_divided_so_that_the_greatest_part_is_as_small_as_can_be() -> None:
+    files = [250 * MB, 450 * MB, 425 * MB, 450 * MB, 425 * MB]
+    assert shares(Sized(files, part_size="1000MB"), files) == [1125 * MB, 875 * MB]
+    assert shares(Sized(files, part_size="2500MB"), files) == []
+    assert shares(Sized(files, part_size="100MB", most_parts=64), files) == files
+    assert shares(Sized(files, part_size="100MB", most_parts=1), files) == []
+
+
+def test_many_small_files_are_divided_by_their_number() -> None:
+    files = [10] * 100_000
+    found = shares(Sized(files, part_files=10_000, most_parts=8), files)
+    assert len(found) == 8
+    assert sum(found) == sum(files)
+    assert max(found) < 1.02 * sum(files) / 8
+
+
+def test_what_was_captured_before_the_source_turned_out_large_is_a_part_of_its_own() -> None:
+    files = [100 * MB] * 20
+    found = shares(Sized(files, part_size="500MB"), files, done_until=b"root/000005")
+    assert found == [500 * MB] * 4
+
+
+def test_a_capture_ends_early_only_where_there_is_more_than_a_part(tmp_path: Path) -> None:
+    files = [MB] * 10
+    for size, taken in (("4MB", 4), ("10MB", 10), ("20MB", 10)):
+        bounded = Bounded(Listed(files), Sized(files, part_size=size))  # type: ignore[arg-type]
+        assert len(list(bounded)) == taken
+        assert bounded.cut == (b"root/%06d" % taken if taken < 10 else b"")
+
+
+def test_a_source_seems_large_by_what_it_was_or_by_its_first_files() -> None:
+    files = [MB] * 10
+    was = {"content_bytes": 10.0 * MB, "files": 10.0}
+    assert seems_large(Sized(files, part_size="9MB"), None)
+    assert not seems_large(Sized(files, part_size="11MB"), None)
+    assert seems_large(Sized([], part_size="9MB"), was)
+    assert seems_large(Sized([], part_files=9), was)
+    assert not seems_large(Sized(files * 100, part_size="11MB"), was)
+
+
+def test_logs_are_divided_only_between_folders(tmp_path: Path) -> None:
+    for folder in ("a", "b", "c"):
+        (tmp_path / "logs" / folder).mkdir(parents=True)
+        for number in range(5):
+            (tmp_path / "logs" / folder / f"{number}.log").write_bytes(b"x" * 400_000)
+    division = divide(made(Logs, tmp_path / "logs", part_size="1MB"), (), "here")
+    assert division
+    assert [each.start for each in division.stretches] == [b"", b"logs/b", b"logs/c"]
+
+
+def test_a_hard_link_whose_first_name_vanished_meanwhile_is_no_link_to_nothing(tmp_path: Path) -> None:
+    tree = tmp_path / "tree"
+    (tree / "a").mkdir(parents=True)
+    (tree / "a/first").write_bytes(b"shared" * 1000)
+    os.link(tree / "a/first", tree / "z")
+    source, repository = made(Models, tree), create(local(tmp_path / "store"))
+    stretches = [Stretch(b"", b"tree/z"), Stretch(b"tree/z", b"", {b"tree/z": b"tree/a/first"})]
+    later = repository.store(source.capture_stretch(stretches[1]), repository.destination, start=b"tree/z")
+    (tree / "a/first").unlink()
+    earlier = repository.store(source.capture_stretch(stretches[0]), repository.destination)
+    parts, links = [earlier, later], Division("here", tuple(stretches)).links
+    snapshot = repository.join(parts, source.joined([]), about(0), repository.destination, links=links)
+    assert [(flaw.path, flaw.what) for flaw in snapshot.flaws] == [("tree/z", "unreadable")]
+    assert not snapshot.complete
+    again = joined(repository, source, stretches, 1)
+    assert again.complete
+    assert [item.entry.type for item in repository.read(again)] == ["d", "d", "f"]
+
+
+def test_a_division_survives_its_way_through_the_record() -> None:
+    stretches = (Stretch(b"", b"caf\xe9/\xff"), Stretch(b"caf\xe9/\xff", b"", {b"x": b"a/\xfe"}))
+    division = Division("here", stretches)
+    assert Division.from_bytes(division.to_bytes()) == division
+    assert division.links == {b"a/\xfe"}
