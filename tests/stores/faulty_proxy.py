@@ -34,14 +34,14 @@ LARGE = 1 << 20
 class FaultyProxy:
     """Each request meets a fault with `rate`, but no more than `patience` in a row do. Those in `coming` come first, to
     large bodies only, at the place in them, from 0 to 1, that stands beside each. `received` counts the bytes of all
-    bodies that came from clients."""
+    bodies that came from clients, `requests` how often they asked."""
 
     def __init__(self, upstream: str, stall_seconds: float) -> None:
         parts = urlsplit(upstream)
         self.upstream = (str(parts.hostname), int(parts.port or 80))
         self.stall_seconds = stall_seconds
         self.happened: list[str] = []
-        self.received = 0
+        self.received = self.requests = 0
         self.coming: list[tuple[str, float]] = []
         self._lock = threading.Lock()
         self.schedule(0, 0)
@@ -59,6 +59,7 @@ class FaultyProxy:
     def draw(self, length: int) -> tuple[str, float]:
         """A fault, "" for none, and where it strikes in a body of so many bytes."""
         with self._lock:
+            self.requests += 1
             if self.coming:
                 if length < LARGE:
                     return "", 0

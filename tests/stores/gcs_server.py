@@ -175,6 +175,9 @@ class Handler(BaseHTTPRequestHandler):
             if query.get("enableObjectRetention") == "true":
                 STORE.retaining.add(json.loads(body)["name"])
             self._json(json.loads(body))
+        elif verb == "DELETE" and (match := re.fullmatch(r"/storage/v1/b/([^/]+)", path)):
+            STORE.buckets.pop(unquote(match[1]))
+            self._answer(204, b"")
         elif match := re.fullmatch(r"/upload/storage/v1/b/([^/]+)/o", path):
             self._upload(unquote(match[1]), query, body)
         elif match := re.fullmatch(r"/storage/v1/b/([^/]+)/o", path):

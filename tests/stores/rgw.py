@@ -91,6 +91,12 @@ class RgwServer(S3Server):
             "secret_key": Secret(reference=f"file:{self.folder / f'{name}-secret'}"),
         }
 
+    def limit(self, bucket: str, size: int) -> None:
+        """From now on the bucket takes so many bytes."""
+        of = ["--quota-scope=bucket", f"--bucket={bucket}"]
+        for command in (["quota", "set", *of, f"--max-size={size}"], ["quota", "enable", *of]):
+            _run(["radosgw-admin", "-c", str(self._configuration), *command])
+
     def client_of(self, name: str) -> S3Client:
         """The SDK itself, with what a thief of that user's key has."""
         import boto3
