@@ -145,6 +145,7 @@ def served(store: str, folder: Path) -> Iterator[Callable[[], dict[str, Any]]]:
     """A server, and what makes a new, empty place in it: its settings as JSON."""
     from tests.stores.azure import azure_server
     from tests.stores.gcs import gcs_server
+    from tests.stores.rgw import rgw_server
     from tests.stores.s3 import s3_server
 
     def found(program: str) -> str:
@@ -156,6 +157,9 @@ def served(store: str, folder: Path) -> Iterator[Callable[[], dict[str, Any]]]:
     if store == "moto":
         with s3_server(folder) as s3:
             yield lambda: _plain(s3.settings(s3.bucket()))
+    elif store == "rgw":
+        with rgw_server(folder, found) as rgw:
+            yield lambda: _plain(rgw.settings(rgw.bucket()))
     elif store == "azurite":
         with azure_server(folder, found) as azure:
             yield lambda: _plain(azure.settings(azure.container()))
