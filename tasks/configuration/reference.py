@@ -33,6 +33,7 @@ _FORMATS = {
     "span": "a duration such as `36h`",
     "size": "a size such as `8GB`",
     "window": "two times such as `22:00-06:00`",
+    "moment": "a time such as `2026-11-20T03:00:00Z`",
     "schedule": "five fields such as `30 1 * * *`",
     "time-zone": "a time zone such as `Europe/Berlin`",
 }

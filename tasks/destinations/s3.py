@@ -9,7 +9,7 @@ from contextlib import suppress
 from datetime import datetime, timedelta
 from typing import IO, TYPE_CHECKING, Annotated, Any, ClassVar, Literal, cast
 
-from pydantic import AfterValidator, Field, model_validator
+from pydantic import AfterValidator, BeforeValidator, Field, WithJsonSchema, model_validator
 
 from tasks.destinations.body import Body, body_of, is_whole
 from tasks.destinations.destination import Data, Listed, check_name, check_prefix, check_range
@@ -19,6 +19,7 @@ from tasks.destinations.per_process import PerProcess
 from tasks.destinations.remote import DIGEST, Endpoint, RemoteSettings, bounds, checked, total_of
 from tasks.destinations.s3_errors import explained
 from tasks.destinations.s3_lock import S3Lock
+from tasks.destinations.s3_past import S3Past
 from tasks.errors import BackupError, Damaged, Unavailable
 from tasks.secret import SecretReference
 
@@ -41,6 +42,17 @@ def _header(value: str) -> str:
     if not colon or not name.strip() or not text.strip() or not value.isprintable():
         raise ValueError("use `Name: value`")
     return value
+
+
+def _moment(value: Any) -> Any:
+    with suppress(ValueError):
+        moment = datetime.fromisoformat(value) if isinstance(value, str) else value
+        if isinstance(moment, datetime) and moment.tzinfo is not None:
+            return moment
+    raise ValueError("use a time with its zone, such as `2026-11-20T03:00:00Z`")
+
+
+Moment = Annotated[datetime, BeforeValidator(_moment), WithJsonSchema({"type": "string", "format": "moment"})]
 
 
 class S3Settings(RemoteSettings):
@@ -84,6 +96,10 @@ class S3Settings(RemoteSettings):
     storage_class: str | None = Field(default=None, examples=["STANDARD_IA"])
     """The class of what is stored. Not one that must be thawed before it can be read: everything is verified."""
 
+    as_of: Moment | None = Field(default=None, examples=["2026-11-20T03:00:00Z"])
+    """For the day after an attack, in a bucket whose objects have versions: show it as it was at that time, whatever
+    was hidden, or written over, since. Nothing can be stored or deleted then. Take it out again after the restore."""
+
     @property
     def address(self) -> str:
         names = ("AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL") if self.default_credentials else ()
@@ -111,9 +127,14 @@ class S3:
         self._pace = PerProcess(lambda: Pace(settings.bytes_a_second))
         self._lock = S3Lock(settings.bucket, self._where, Terms(settings), self._explained)
         self._tags_are_md5 = True
+        self._past = settings.as_of and S3Past(
+            settings.bucket, settings.prefix, settings.as_of, client=self._client, explained=self._explained
+        )
 
     def put(self, name: str, data: Data) -> None:
         check_name(name)
+        if self._past:
+            raise self._past.refused("store", name)
         with body_of(data) as body:
             md5 = body.md5
             extra: Any = {"StorageClass": self._settings.storage_class} if self._settings.storage_class else {}
@@ -145,7 +166,8 @@ class S3:
             found: Any = {}
             with answer.unless_past_the_end():
                 byte_range: Any = {} if whole else {"Range": f"bytes={first}-{'' if last is None else last}"}
-                found = self._client().get_object(Bucket=self._bucket, Key=name, **byte_range)
+                version = self._past.named(name) if self._past else {}
+                found = self._client().get_object(Bucket=self._bucket, Key=name, **byte_range, **version)
             if not found:
                 check_range(name, self._size(name), offset, length)
                 return b""
@@ -165,10 +187,14 @@ class S3:
         return content
 
     def list(self, prefix: str = "") -> Iterator[Listed]:
-        return checked(self._list(check_prefix(prefix)), self._where)
+        check_prefix(prefix)
+        listed = self._past.list(prefix) if self._past else self._list(prefix)
+        return checked(listed, self._where)
 
     def delete(self, name: str) -> None:
         check_name(name)
+        if self._past:
+            raise self._past.refused("delete", name)
         if self.term:
             self._lock.delete(self._client(), name)
             return
@@ -181,6 +207,8 @@ class S3:
         return self._lock.terms.term
 
     def lock(self, name: str, until: datetime) -> None:
+        if self._past:
+            raise self._past.refused("lock", name)
         self._lock.lock(self._client(), check_name(name), until)
 
     def locked_until(self, name: str) -> datetime | None:
@@ -203,7 +231,8 @@ class S3:
         with self._explained("read", name) as answer:
             found: Any = {}
             with answer.unless_past_the_end():
-                found = self._client().get_object(Bucket=self._bucket, Key=name, Range="bytes=0-0")
+                version: Any = self._past.named(name) if self._past else {}
+                found = self._client().get_object(Bucket=self._bucket, Key=name, Range="bytes=0-0", **version)
             if not found:
                 return 0
             with found["Body"] as stream:

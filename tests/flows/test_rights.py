@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import shutil
+import time
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from pathlib import Path
@@ -14,7 +16,7 @@ import pytest
 from tasks.destinations.rights import Role
 from tasks.destinations.rights.s3 import document
 from tasks.destinations.s3 import S3Settings
-from tasks.errors import Refused
+from tasks.errors import Missing, NotARepository, Refused
 from tasks.restore import Wanted, restore
 from tests.flows import kinds
 from tests.flows.house import House, Worker
@@ -101,7 +103,14 @@ def test_who_has_the_writers_key_can_destroy_nothing(house: House, rgw: RgwServe
     guarded = Guarded(house, rgw, bucket, immutable_days=30)
     guarded.worker(CAPTURES, "writer")
     guarded.worker(PROVES, "pruner")
-    assert house.night("nightly")["state"] == "done"
+    report: dict[str, Any] = {}
+    for night in range(2):
+        (guarded.original / f"{night}.txt").write_text("x" * 1000 * night)
+        report = house.night("nightly")
+        assert report["state"] == "done", report
+    pruned = [each for each in report["steps"].values() if each["verb"] == "prune"]
+    assert [each["figures"]["locked"] for each in pruned] == [1], "let go by retention, and locked for a month"
+    assert len(guarded.snapshots()) == 2
     state = state_of(guarded.original.parent)
     stored = rgw.client.list_object_versions(Bucket=bucket)["Versions"]
     thief: Any = rgw.client_of(f"{bucket}-writer")
@@ -134,6 +143,8 @@ def test_who_has_the_writers_key_can_destroy_nothing(house: House, rgw: RgwServe
         with pytest.raises(ClientError):
             attack()
     assert state_of(guarded.restored("reader", "after")) == state
+    before = datetime.now(UTC) + timedelta(seconds=1)
+    time.sleep(1.5)
 
     # What this server lets a writer do is store another version over it; what was there stays, and can be named.
     lasting = [each for each in stored if "/packs/" in each["Key"]]
@@ -142,24 +153,26 @@ def test_who_has_the_writers_key_can_destroy_nothing(house: House, rgw: RgwServe
     for each in lasting:
         thief.put_object(Bucket=bucket, Key=each["Key"], Body=b"rubbish")
     assert {each["Key"]: _read(pruner, bucket, each) for each in lasting} == contents
+    # And with the pruner's key all of it can be marked as deleted. The day before is still there, in one line.
+    for each in stored:
+        pruner.delete_object(Bucket=bucket, Key=each["Key"])
+    with pytest.raises(NotARepository):
+        guarded.snapshots()
+    text = house.file.read_text()
+    house.file.write_text(text.replace('kind = "s3"\n', f'kind = "s3"\nas_of = "{before.isoformat()}"\n'))
+    shutil.rmtree(house.folder / "state" / "cache")
+    assert state_of(guarded.restored("reader", "the day before")) == state
+    with mock.patch.dict(os.environ, guarded.keys("pruner")):
+        past = house.installation.destination("far", "docs")
+        (snapshot, _) = past.list("snapshots/")
+        for refused in (partial(past.put, "packs/a", b"a"), partial(past.delete, snapshot.name)):
+            with pytest.raises(Refused, match="`as_of` shows what was there"):
+                refused()
+        with pytest.raises(Missing, match="was not there at"):
+            past.get("packs/a")
 
 
 def _read(client: Any, bucket: str, version: Any) -> bytes:
     found = client.get_object(Bucket=bucket, Key=version["Key"], VersionId=version["VersionId"])
     content: bytes = found["Body"].read()
     return content
-
-
-def test_a_locked_destination_lives_through_nights_and_says_what_is_still_locked(house: House, rgw: RgwServer) -> None:
-    guarded = Guarded(house, rgw, rgw.locking_bucket(), immutable_days=30)
-    guarded.worker(CAPTURES, "writer")
-    guarded.worker(PROVES, "pruner")
-    report: dict[str, Any] = {}
-    for night in range(3):
-        (guarded.original / f"{night}.txt").write_text("x" * 1000 * night)
-        report = house.night("nightly")
-        assert report["state"] == "done", report
-    assert len(guarded.snapshots()) == 3, "let go by retention, and locked for a month"
-    pruned = [each for each in report["steps"].values() if each["verb"] == "prune"]
-    assert [each["figures"]["locked"] for each in pruned] == [2]
-    assert state_of(guarded.restored("reader", "last")) == state_of(guarded.original.parent)

@@ -48,11 +48,12 @@ def document(settings: S3Settings, role: Role) -> dict[str, Any]:
     if role != "reader":
         acting.append("s3:PutObject")
         acting += ["s3:GetObjectRetention", "s3:PutObjectRetention"] if locks else []
+    if role != "writer" and locks:
+        acting.append("s3:GetObjectVersion")
+        listing.append("s3:ListBucketVersions")
     if role == "pruner":
         acting.append("s3:DeleteObject")
-        if locks:
-            acting += ["s3:DeleteObjectVersion", "s3:GetObjectVersion"]
-            listing.append("s3:ListBucketVersions")
+        acting += ["s3:DeleteObjectVersion"] if locks else []
     statements = [
         {"Sid": "Lists", "Effect": "Allow", "Action": listing, "Resource": bucket},
         {"Sid": "Acts", "Effect": "Allow", "Action": acting, "Resource": objects},

@@ -54,3 +54,12 @@ def test_a_trial_of_nothing_is_refused() -> None:
     text = TEXT.format(top="", kind="s3", options=S3, days=30).replace("immutable_days = 30", "immutable_trial = true")
     with pytest.raises(SettingsError, match="`immutable_trial` locks nothing without `immutable_days`"):
         parse(text, Path("backup.toml"))
+
+
+def test_a_moment_of_the_past_needs_its_zone() -> None:
+    text = TEXT.format(top="", kind="s3", options=S3 + '\nas_of = "{}"', days=30)
+    parse(text.format("2026-11-20T03:00:00Z"), Path("backup.toml"))
+    parse(text.replace('"{}"', "2026-11-20T03:00:00+01:00"), Path("backup.toml"))
+    for wrong in ("2026-11-20T03:00:00", "yesterday"):
+        with pytest.raises(SettingsError, match="use a time with its zone"):
+            parse(text.format(wrong), Path("backup.toml"))
