@@ -21,11 +21,11 @@ MEGABYTES = 40_000_000
 """More than a pack holds: something is stored before the gate, and something after."""
 
 
-def gated_source(house: House) -> Path:
+def gated_source(house: House, large: int = MEGABYTES) -> Path:
     """A house with a source that stops in the middle of its capture; its gate, closed."""
     gate = house.folder / "gate"
     gate.touch()
-    root = grow(house.folder / "originals" / "gated", large=MEGABYTES)
+    root = grow(house.folder / "originals" / "gated", large=large)
     (root / "zzz gate").write_text("the last item")
     source = {"kind": "gated", "paths": [root], "gate": gate}
     house.configure({"gated": source, "docs": tree(house, "docs", "docs")}, {"here": local(house)})
@@ -145,6 +145,28 @@ def test_a_warm_shutdown_in_the_middle_of_a_night_loses_nothing(house: House) ->
     first.stop()
     house.worker()
     assert_once(house, house.report(run), "gated", "docs")
+
+
+def test_a_capture_that_a_deploy_hands_back_stores_nothing_again_that_was_in_a_whole_pack(house: House) -> None:
+    gate = gated_source(house, 3 * MEGABYTES)
+    first = house.worker()
+    run = house.start()
+    reached(house, gate)
+    packs = house.wait_for(lambda: list((house.folder / "state/spool/gated").glob("*/*/gated/packs/**/*")), "a pack")
+    stored = sum(path.stat().st_size for path in packs if path.is_file())
+    assert stored > 10_000_000
+    for _ in range(2):  # the second one does not wait for the task, as the end of a container's grace
+        first.child.send_signal(signal.SIGQUIT)
+        time.sleep(1)
+    house.wait_for(lambda: first.child.poll() is not None, "the end of the worker")
+    gate.unlink()
+    began = time.monotonic()
+    house.worker()
+    report = house.report(run)
+    figures = report["steps"]["backup/gated"]["figures"]
+    assert figures["stored_bytes"] < 3 * MEGABYTES - stored + 1_000_000, (figures, stored)
+    assert time.monotonic() - began < 10 * VISIBILITY
+    assert_once(house, report, "gated", "docs")
 
 
 def test_a_broker_killed_in_the_middle_of_a_night_costs_a_pause_and_not_the_report(tmp_path: Path) -> None:
