@@ -74,15 +74,15 @@ class Actor:
     def end(self, way: signal.Signals, patience: float) -> None:
         """As a deploy does: asked first, killed in the end."""
         deadline = time.monotonic() + patience
-        with suppress(ProcessLookupError):
-            os.kill(self.process, way)
+        _signal(self.process, way)
         while _runs(self.process) and time.monotonic() < deadline:
             time.sleep(0.02)
         self.kill()
 
     def all(self, way: signal.Signals) -> None:
-        with suppress(ProcessLookupError):
-            os.killpg(self.process, way)
+        if self.process:
+            with suppress(ProcessLookupError):
+                os.killpg(self.process, way)
 
     def children(self) -> list[int]:
         with suppress(OSError):
@@ -234,8 +234,9 @@ class Night:
 
 
 def _signal(process: int, way: signal.Signals) -> None:
-    with suppress(ProcessLookupError):
-        os.kill(process, way)
+    if process:  # 0 would be all of the test's own
+        with suppress(ProcessLookupError):
+            os.kill(process, way)
 
 
 def reached(house: House, look: Callable[[], Any], seconds: float) -> Any:
