@@ -39,13 +39,13 @@ class Collection:
 
     @property
     def distance(self) -> str:
-        """*l2*, *cosine* or *ip*: each version of Chroma says it in another place."""
+        """*l2*, *cosine* or *ip*: each version of Chroma says it in another place. What 0.5 and 0.6 write as
+        `hnsw_configuration` says nothing: their index goes by the metadata alone."""
         places = (
             (self.schema, ("keys", "#embedding", "float_list", "vector_index", "config", "space")),
             (self.schema, ("defaults", "float_list", "vector_index", "config", "space")),
             (self.configuration, ("hnsw", "space")),
             (self.configuration, ("spann", "space")),
-            (self.configuration, ("hnsw_configuration", "space")),
             (self.metadata, ("hnsw:space",)),
         )
         return next((space for where, path in places if (space := _at(where, path))), "l2")
