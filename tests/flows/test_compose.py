@@ -176,6 +176,7 @@ def test_a_night_over_the_commands_of_the_file_is_proven_healthy_and_restored(st
 
     checked = stack.console("check")
     assert "all pools" in checked
+    assert re.search(r"beat.*`stack-\d+-\w+` is active", checked)
     assert "opens the private key" in checked
     stack.console("run")
     stack.console("status")
