@@ -51,9 +51,8 @@ def night(broker: RedisProcess, corpus: Path, folder: Path, *, workers: int, par
             environment = {}
             if number and seconds:
                 other = folder / "other.toml"
-                other.write_text(
-                    house.file.read_text().replace('state = "state"', 'state = "other"\nhost = "other"', 1)
-                )
+                text = house.file.read_text().replace('state = "state"', 'state = "other"')
+                other.write_text(text.replace(f'host = "{house.host}"', 'host = "other"'))
                 environment = {"GEOMETRA_BACKUP_CONFIG": str(other)}
             queues = _QUEUES if not number else "models,transfer"
             worker = house.worker(concurrency=1, queues=queues, **environment)
