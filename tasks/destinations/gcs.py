@@ -109,11 +109,12 @@ class Gcs:
             if until:
                 self._retain(blob, until)
             stored = self._send_in_a_session if len(body) > _SESSION_BYTES else self._send_at_once
-            if stored(blob, body) != checksum:
+            # The name too: unlike elsewhere it is a part of what is sent, and may be damaged on its way.
+            if stored(blob, body) != (blob.name, checksum):
                 raise Unavailable(f"`{name}` arrived damaged at {self._where}")
 
-    def _send_at_once(self, blob: Any, body: Body) -> str:
-        """The checksum that the service made of it."""
+    def _send_at_once(self, blob: Any, body: Body) -> tuple[str, str]:
+        """The name and the checksum that the service has of it."""
         blob.upload_from_file(
             body,
             size=len(body),
@@ -123,9 +124,9 @@ class Gcs:
             timeout=self._times,
             retry=None,
         )
-        return str(blob.crc32c)
+        return str(blob.id).partition("/")[2].rpartition("/")[0], str(blob.crc32c)
 
-    def _send_in_a_session(self, blob: Any, body: Body) -> str:
+    def _send_in_a_session(self, blob: Any, body: Body) -> tuple[str, str]:
         def begin() -> str:
             url: str = blob.create_resumable_upload_session(
                 content_type="application/octet-stream",
@@ -142,7 +143,8 @@ class Gcs:
         )
         if answer.status_code not in (200, 201):
             raise self._answered(answer.status_code, answer.text, "store", blob.name)
-        return str(answer.json().get("crc32c"))
+        told = answer.json()
+        return str(told.get("name")), str(told.get("crc32c"))
 
     def get(self, name: str, offset: int = 0, length: int | None = None) -> bytes:
         check_name(name)

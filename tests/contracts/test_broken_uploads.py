@@ -18,6 +18,7 @@ from tasks.destinations.remote import RemoteSettings
 from tasks.destinations.retrying import Retrying
 from tasks.destinations.s3 import S3
 from tasks.errors import Exists, Unavailable
+from tests.stores import faulty_proxy as faulty_proxy_module
 from tests.stores.azure import ACCOUNT, AzureServer
 from tests.stores.faulty_proxy import FaultyProxy, faulty_proxy
 from tests.stores.gcs import GcsServer
@@ -135,3 +136,24 @@ class TestGcs(BrokenUploadContract):
         settings = gcs.settings(gcs.bucket())
         with faulty_proxy(gcs.url) as (proxy, url):
             yield _reached(Gcs, settings.model_copy(update={"endpoint": url}), settings, proxy)
+
+    @pytest.mark.parametrize("size", [100, PACK], ids=["at once", "in a session"])
+    def test_a_name_that_is_damaged_on_its_way_is_not_taken_for_stored(
+        self, reached: Reached, monkeypatch: pytest.MonkeyPatch, size: int
+    ) -> None:
+        """At Google it is a part of what is sent, beside the bytes that have a checksum."""
+        content = random.Random(2).randbytes(size)
+        hit: list[bytes] = []
+
+        def flipped(body: bytes, _: float) -> bytes:
+            if b"packs/one" in body and not hit:
+                hit.append(body)
+                return body.replace(b"packs/one", b"packs/onf", 1)
+            return body
+
+        monkeypatch.setattr(faulty_proxy_module, "FAULTS", ["request flipped"])
+        monkeypatch.setattr(faulty_proxy_module, "_flipped", flipped)
+        reached.proxy.schedule(0, 1.0, patience=1000)
+        reached.faulty.put("packs/one", content)
+        assert hit
+        assert reached.direct.get("packs/one") == content

@@ -9,7 +9,7 @@ import struct
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 from urllib.parse import urlsplit
@@ -128,6 +128,13 @@ class _Handler(BaseHTTPRequestHandler):
         connection = http.client.HTTPConnection(*self.proxy.upstream, timeout=30)
         try:
             self._request(connection, start)
+            if len(start) >= LARGE and connection.sock:
+                # Until it has taken in all that came: who asks at once how much that was must not come before.
+                connection.sock.shutdown(socket.SHUT_WR)
+                connection.sock.settimeout(5)
+                with suppress(OSError):
+                    while connection.sock.recv(65536):
+                        pass
         finally:
             connection.close()
 

@@ -118,6 +118,7 @@ def crc32c(content: bytes) -> str:
 def described(bucket: str, name: str, stored: Stored) -> dict[str, Any]:
     return {
         "kind": "storage#object",
+        "id": f"{bucket}/{name}/{stored.generation}",
         "bucket": bucket,
         "name": name,
         "size": str(len(stored.content)),
