@@ -26,6 +26,7 @@ from workers.cli import screen
 
 _POLL_SECONDS = 0.1
 _SILENT_SECONDS = 30.0
+_LOOK_SECONDS = 2.0
 _IDLE_SECONDS = 10.0
 
 Figures = dict[str, float]
@@ -72,7 +73,7 @@ def watching(title: str, quiet: bool) -> Iterator[Callable[[Figures], None]]:
 
 def follow(record: Record, run: Run, quiet: bool) -> dict[str, Any]:
     """Wait for a run's report and return it, showing on the way what the workers tell. Raises `Unavailable` where the
-    broker stays away."""
+    broker stays away, or comes back without its data."""
     notices = _Notices(record, run)
     if quiet or not screen.errors.is_terminal:
         return _wait(record, run, notices.update)
@@ -88,18 +89,25 @@ def follow(record: Record, run: Run, quiet: bool) -> dict[str, Any]:
 
 def _wait(record: Record, run: Run, update: Callable[[], None]) -> dict[str, Any]:
     unreachable_since: float | None = None
-    while True:
+    looked, known = time.monotonic(), True
+    while known:
         try:
             report = record.report(run.id)
             update()
             if report is not None:
                 return report
+            if time.monotonic() - looked > _LOOK_SECONDS:
+                looked, known = time.monotonic(), record.run(run.id) is not None
             unreachable_since = None
         except Unavailable:
             unreachable_since = unreachable_since or time.monotonic()
             if time.monotonic() - unreachable_since > _SILENT_SECONDS:
                 raise
         time.sleep(_POLL_SECONDS)
+    raise Unavailable(
+        f"the broker has lost its data, and with it the run {run.id}, which nobody will finish: run it again;"
+        " what was packed or stored already is not stored a second time"
+    )
 
 
 class _Notices:
