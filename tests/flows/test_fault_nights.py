@@ -95,6 +95,8 @@ def sources(folder: Path, servers: Servers, filled_chroma: Path, seed: int) -> d
 
 @pytest.mark.needs("git", "redis-server")
 @pytest.mark.timeout(400)
+# Connections are cut off all the time, and one that was cut may be found unclosed when its loop is gone.
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 @pytest.mark.parametrize("seed", SEEDS)
 def test_a_night_of_faults_seals_each_source_once_or_says_what_failed(
     seed: int,

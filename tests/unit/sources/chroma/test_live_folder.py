@@ -133,5 +133,5 @@ def test_what_did_not_change_since_the_last_night_is_not_read(filled_chroma: Pat
     second = Saved(source.capture(), first)
     assert second.read == [b"store/chroma.sqlite3"]
     source.restore(second, second, tmp_path / "restored", Restoring())
-    assert source.examine(tmp_path / "restored") == second.facts
+    assert agree(source.examine(tmp_path / "restored"), second.facts)
     assert seen(tmp_path / "restored" / "store") == seen(store)
