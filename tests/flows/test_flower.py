@@ -44,6 +44,13 @@ class Flower:
         except OSError:
             return False
 
+    def workers(self) -> dict[str, bool]:
+        """Whether each worker that was heard of by its events is there."""
+        code, text = self.page("/api/workers?status=true")
+        assert code == 200
+        heard: dict[str, bool] = json.loads(text)
+        return heard
+
     def tasks(self) -> dict[str, dict[str, Any]]:
         """The last task of each name."""
         code, text = self.page("/api/tasks")
@@ -79,6 +86,8 @@ def test_flower_shows_what_each_task_works_on_and_how_far_it_is_and_no_secret(gu
     for wrong in ("", "operator:wrong"):
         assert flower.page("/api/tasks", login=wrong)[0] == 401
 
+    name = f"worker0@{house.host}"
+    house.wait_for(lambda: flower.workers().get(name), "the worker in Flower, which listens from then on")
     run = house.start("nightly")
     house.wait_for(gate.with_suffix(".reached").exists, "the gate")
     shown = house.wait_for(
@@ -98,10 +107,10 @@ def test_flower_shows_what_each_task_works_on_and_how_far_it_is_and_no_secret(gu
         ),
         "the end of every task",
     )
-    for name in ("upload", "verify", "prune"):
-        assert "'source': 'docs'" in done[name]["kwargs"]
-        assert "'destination': 'here'" in done[name]["kwargs"]
-        assert f"'run': '{run}'" in done[name]["kwargs"]
+    for task in ("upload", "verify", "prune"):
+        assert "'source': 'docs'" in done[task]["kwargs"]
+        assert "'destination': 'here'" in done[task]["kwargs"]
+        assert f"'run': '{run}'" in done[task]["kwargs"]
 
     told = house.wait_for(
         lambda: (
@@ -116,10 +125,10 @@ def test_flower_shows_what_each_task_works_on_and_how_far_it_is_and_no_secret(gu
 
     for path in ("/tasks", "/workers", "/broker", "/api/workers?refresh=1", f"/api/task/info/{done['verify']['uuid']}"):
         assert flower.page(path)[0] == 200
-    for name in ("/worker/worker0@test", f"/task/{done['verify']['uuid']}"):
-        assert flower.page(name)[0] == 200
+    for path in (f"/worker/{name}", f"/task/{done['verify']['uuid']}"):
+        assert flower.page(path)[0] == 200
     secrets = (PASSWORD, LOGIN.split(":")[1], PASSPHRASE, keys().writer.to_text().strip())
     everything = "".join(flower.said)
-    assert "worker0@test" in everything
+    assert name in everything
     assert [secret for secret in secrets if secret in everything] == []
     assert_restores(house, originals_of(house, "docs"))
