@@ -15,7 +15,9 @@ import tasks.tend
 import workers.parent
 import workers.signals
 from workers import delivered
+from workers.memory import keep_freed_memory
 
+keep_freed_memory()  # its forked processes do, then
 app = Celery("geometra-backup")
 app.config_from_object(os.environ.get("CELERY_CONFIG_MODULE", "celeryconfig"))
 app.set_default()

@@ -57,7 +57,7 @@ def s3_sdk(settings: Any) -> Sdk:
     ).client(
         "s3",
         endpoint_url=settings.endpoint,
-        config=Config(s3={"addressing_style": "path"}, request_checksum_calculation="when_required"),
+        config=Config(s3={"addressing_style": "path"}),
     )
 
     def put(name: str, file: Path) -> None:

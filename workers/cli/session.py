@@ -17,12 +17,14 @@ from tasks.errors import BackupError, NotARepository, NotFound
 from tasks.installation import PASSPHRASE, Installation
 from tasks.repository import Repository, Snapshot
 from tasks.settings import Settings
+from workers.memory import keep_freed_memory
 
 
 class Session:
     """Made once for each command; everything is looked up when it is first used."""
 
     def __init__(self, config: Path | None, as_json: bool) -> None:
+        keep_freed_memory()
         # What a person should see is printed; what workers log, they log themselves.
         structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.ERROR))
         self._config = config
