@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from celery.exceptions import SecurityError
-from celery.security.serialization import register_auth
-from cryptography import x509
 
 from tasks.errors import SettingsError
 from tasks.settings import Settings, SigningSettings
+
+if TYPE_CHECKING:
+    from cryptography import x509
 
 
 def set_up(settings: Settings) -> bool:
@@ -18,6 +20,9 @@ def set_up(settings: Settings) -> bool:
     signing = settings.signing
     if signing is None:
         return False
+    # Here, as it takes each process that does not sign 50 ms to import.
+    from celery.security.serialization import register_auth
+
     key, certificate = _text(signing.key), _text(signing.certificate)
     for known in sorted(signing.certificates.glob("*.pem")):
         if valid_until(known) <= datetime.now(UTC):
@@ -48,6 +53,8 @@ def _check_own(signing: SigningSettings) -> None:
 
 
 def _certificate(path: Path) -> x509.Certificate:
+    from cryptography import x509
+
     try:
         return x509.load_pem_x509_certificate(_text(path).encode())
     except ValueError as error:
