@@ -53,6 +53,8 @@ log file = {folder}/$name.log
 mon data = {folder}/mon
 osd data = {folder}/osd
 rgw data = {folder}/rgw
+rgw gc obj min wait = 1
+rgw gc processor period = 1
 rgw data log num shards = 1
 rgw md log max shards = 1
 """
