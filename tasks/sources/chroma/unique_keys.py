@@ -75,7 +75,7 @@ def drop_keys(connection: sqlite3.Connection) -> dict[str, str]:
         return dropped
     for key in KEYS:
         statement = _statement(connection, key)
-        if in_one_line(statement) != key.statement or not is_sound(connection, key):
+        if in_one_line(statement) != key.statement or not _is_sound(connection, key):
             continue
         _write_schema(
             connection,
@@ -88,8 +88,8 @@ def drop_keys(connection: sqlite3.Connection) -> dict[str, str]:
 
 
 def make_keys(connection: sqlite3.Connection, dropped: dict[str, str]) -> None:
-    """The reverse of `drop_keys`, in a transaction. Raises `NotWhole` where it can't be that, `sqlite3.IntegrityError`
-    where a key is there twice."""
+    """The reverse of `drop_keys`, in a transaction, proven row by row. Raises `NotWhole` where it can't be that,
+    `sqlite3.IntegrityError` where a key is there twice."""
     for name, statement in dropped.items():
         key = _BY_NAME.get(name)
         if key is None or in_one_line(statement) != key.statement or _statement(connection, key) != key.without:
@@ -100,9 +100,11 @@ def make_keys(connection: sqlite3.Connection, dropped: dict[str, str]) -> None:
             ("UPDATE sqlite_master SET sql = NULL, name = ? WHERE name = ?", (key.name, _OURS)),
             ("UPDATE sqlite_master SET sql = ? WHERE type = 'table' AND name = ?", (statement, key.table)),
         )
+        if not _is_sound(connection, key):
+            raise NotWhole(f"`{name}` is not what its table holds")
 
 
-def is_sound(connection: sqlite3.Connection, key: Key) -> bool:
+def _is_sound(connection: sqlite3.Connection, key: Key) -> bool:
     """Whether each row of the table is in its indexes, once, and nothing else is."""
     return connection.execute(f"PRAGMA integrity_check({key.table})").fetchall() == [("ok",)]
 
