@@ -190,6 +190,11 @@ def main() -> None:
         client_of(folder).get_collection("apples", embedding_function=None).update(
             ids=["id-000005"], metadatas=[{"number": time.time_ns()}]
         )
+    elif verb == "change":
+        client = client_of(folder)
+        for name, _, dimension, size in SPACES:
+            collection = client.get_collection(name, embedding_function=None)
+            change(collection, size, dimension, np.random.default_rng(dimension))
     elif verb == "grow":
         grow(client_of(folder), *map(int, sys.argv[3:]))
     elif verb == "age":

@@ -31,7 +31,8 @@ from tests.repositories import about, create, local
 
 @dataclass(frozen=True, slots=True)
 class Night:
-    """One round: seconds by the clock and of the processors, and bytes."""
+    """One round: seconds by the clock and of the processors, and bytes; *kept* are all that the destination then holds,
+    with the lists of chunks in packs and indexes, which what a night stored does not count."""
 
     old_seconds: float
     old_cpu: float
@@ -42,9 +43,11 @@ class Night:
     first_seconds: float
     first_cpu: float
     first_bytes: float
+    first_kept: int
     second_seconds: float
     second_cpu: float
     second_bytes: float
+    second_kept: int
     content_bytes: float
     old_restore_seconds: float
     old_restore_cpu: float
@@ -94,8 +97,10 @@ def run(store: Path, scratch: Path, size: tuple[int, int], number: int) -> Night
         return dict(snapshot.figures)
 
     first_seconds, first_cpu, first = _measured(lambda: save(0))
+    first_kept = _size(scratch / "repository")
     chroma("age", store, *map(str, size), str(number + 1), seconds=600)
     second_seconds, second_cpu, second = _measured(lambda: save(1))
+    second_kept = _size(scratch / "repository")
 
     def restore() -> dict[str, float]:
         """The second night's, to an open and proven folder."""
@@ -117,9 +122,11 @@ def run(store: Path, scratch: Path, size: tuple[int, int], number: int) -> Night
         first_seconds,
         first_cpu,
         first["stored_bytes"],
+        first_kept,
         second_seconds,
         second_cpu,
         second["stored_bytes"],
+        second_kept,
         first["content_bytes"],
         old_restore_seconds,
         old_restore_cpu,
@@ -147,9 +154,12 @@ def table(nights: list[Night]) -> str:
         median(getattr(night, name) for night in nights) for name in ("time_ratio", "bytes_ratio", "second_ratio")
     )
     lines.append(
-        f"\nfirst night / tarfile: {times:.2f} of the time (bar 0.20), {sizes:.2f} of the bytes (bar 0.60);"
+        f"\nfirst night / tarfile: {times:.2f} of the time (bar 0.20), {sizes:.3f} of the bytes (bar 0.60);"
         f" second night / first: {seconds_night:.1%} (bar 10 %)"
     )
+    kept = median(night.first_kept / night.old_bytes for night in nights)
+    more = median(night.second_kept / night.first_kept - 1 for night in nights)
+    lines.append(f"the whole destination: {kept:.3f} of the bytes, then {more:.1%} more")
     return "\n".join(lines)
 
 
@@ -170,6 +180,10 @@ def _measured(work: Callable[[], dict[str, float]]) -> tuple[float, float, dict[
     began, before = time.monotonic(), _cpu()
     figures = work()
     return time.monotonic() - began, _cpu() - before, figures
+
+
+def _size(folder: Path) -> int:
+    return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
 
 
 def _cpu() -> float:
@@ -194,8 +208,7 @@ def main() -> None:
             shutil.copytree(asked.store, store)
         else:
             grow(store, *size)
-        total = sum(path.stat().st_size for path in store.rglob("*") if path.is_file())
-        print(f"a Chroma folder of {total / 1e6:.0f} MB, {size[0]} records of {size[1]} dimensions", flush=True)
+        print(f"a Chroma folder of {_size(store) / 1e6:.0f} MB, {size[0]} records of {size[1]} dimensions", flush=True)
         nights = []
         for number in range(asked.rounds):
             nights.append(run(store, Path(folder), size, number))

@@ -17,5 +17,7 @@ def test_a_round_measures_both_ways_and_a_second_night_that_stores_less(tmp_path
     assert night.content_bytes > 1_000_000
     assert 0 < night.bytes_ratio < 1
     assert 0 < night.second_ratio < 1
+    assert night.first_bytes < night.first_kept < night.second_kept
+    assert night.second_kept - night.first_kept > night.second_bytes
     assert "bar 0.60" in table([night])
     assert list(scratch.iterdir()) == []

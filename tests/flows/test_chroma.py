@@ -23,9 +23,10 @@ from tasks.repository import Repository, Snapshot
 from tasks.sources.chroma.records import Record
 from tasks.sources.chroma.server import ServerCollection
 from tasks.sources.chroma.settings import ChromaSettings, ChromaTarget
+from tasks.sources.chroma.unique_keys import KEYS
 from tasks.sources.chromadb import Chroma
 from tasks.sources.source import Restoring
-from tests.chroma_process import ChromaServer, chroma_server, seen, writer
+from tests.chroma_process import ChromaServer, chroma, chroma_server, seen, writer
 from tests.contracts.source_contract import agree
 from tests.repositories import about, create, local
 from tests.unit.sources.chroma.exported_rows import rows_of
@@ -89,7 +90,8 @@ def test_a_folder_that_was_destroyed_comes_back_as_it_was(
     source = source_of(tmp_path / "scratch", path=original)
     snapshot = saved(source, repository)
     assert snapshot.complete
-    shutil.rmtree(original)
+    assert {key.name for key in KEYS} < {*snapshot.facts["indexes"]["made_again_by_restore"]}
+    original.rename(tmp_path / "truth")
     items = repository.read(snapshot)
     assert source.restore(items, items, tmp_path / "back", Restoring()) == []
     assert agree(source.examine(tmp_path / "back"), snapshot.facts)
@@ -98,6 +100,10 @@ def test_a_folder_that_was_destroyed_comes_back_as_it_was(
     assert found["answers"] == truth["answers"]
     assert all(all(by_words) for _, by_words in truth["answers"].values())
     assert list((tmp_path / "scratch").iterdir()) == []
+    # Chroma finds whom to change by what a restore made again.
+    for store in (tmp_path / "back" / "store", tmp_path / "truth"):
+        chroma("change", store)
+    alike(seen(tmp_path / "back" / "store")["dump"], seen(tmp_path / "truth")["dump"], exact=True)
 
 
 def test_a_folder_comes_back_into_a_fresh_server_and_one_of_its_collections_under_another_name(

@@ -12,6 +12,7 @@ from tasks.item import Facts, Flaw, Item, Stored
 from tasks.sources.chroma.facts import count
 from tasks.sources.chroma.free_pages import clear
 from tasks.sources.chroma.left_out import leave_out, something_left_out, words_of
+from tasks.sources.chroma.page_gaps import clear_gaps
 from tasks.sources.chroma.records import NotWhole
 from tasks.sources.chroma.scratch import scratch_folder
 from tasks.sources.chroma.snapshot import Copy, take
@@ -44,6 +45,7 @@ class FolderCapture:
                 flaws = found | flaws
                 self._facts["indexes"] = self._indexes(scratch / DATABASE)
                 clear(scratch / DATABASE)
+                clear_gaps(scratch / DATABASE)
             except NotWhole as error:
                 flaws[DATABASE] = str(error)
             self._flaws += [Flaw(self._path(path), "partial", why) for path, why in sorted(flaws.items())]

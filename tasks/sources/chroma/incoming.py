@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from functools import partial
@@ -10,6 +11,7 @@ from pathlib import Path
 from tasks.errors import Damaged, NotFound
 from tasks.item import FILE, Stored, StoredItems
 from tasks.sources.chroma.columns import ABOUT, FILES, Columns, File, opened
+from tasks.sources.chroma.left_out import make_readable, something_left_out
 from tasks.sources.chroma.records import NotWhole, Records
 from tasks.sources.chroma.scratch import scratch_folder
 from tasks.sources.chroma.stored_folder import DATABASE, StoredFolder
@@ -27,7 +29,11 @@ def incoming(items: StoredItems, chosen: Iterable[Stored], scratch: Path) -> Ite
         if database is not None:
             with scratch_folder(scratch) as folder:
                 restore_files(items, list(files.values()), folder, Restoring(owners=False))
-                with StoredFolder(folder / database.decode().rpartition("/")[0]) as stored:
+                path = folder / os.fsdecode(database)
+                if something_left_out(path):
+                    path.chmod(0o600)
+                    make_readable(path)
+                with StoredFolder(path.parent) as stored:
                     yield list(stored.collections())
         else:
             yield [Columns(partial(_opened, items, files, folder)) for folder in _folders(files)]

@@ -1,6 +1,6 @@
 """What SQLite can make again, exactly, from the rest of Chroma's database, and so is not stored: the index of words
-(FTS5), which holds every document a second time and all its trigrams, and the indexes of metadata, which hold each a
-third time. Of long documents that is two thirds of the database.
+(FTS5), which holds every document a second time and all its trigrams, the indexes of metadata, which hold each a
+third time, and those of keys. Of long documents that is three quarters of the database.
 
 `leave_out` empties them in a copy, which stays a sound database whose other pages keep their places; `put_back` is its
 reverse. The database itself says in its header that something is left out, and in tables of ours what. Only what is
@@ -21,6 +21,7 @@ from blake3 import blake3
 
 from tasks.errors import NoSpace, Refused
 from tasks.sources.chroma.records import NotWhole
+from tasks.sources.chroma.unique_keys import KEYS, drop_keys, in_one_line, make_keys, try_schema
 
 HEADER = 100
 """So many bytes at the start of a database tell whether something is left out of it."""
@@ -28,8 +29,6 @@ HEADER = 100
 _MARK, _MARK_AT = 0x47654C6F, 68
 WORDS = "embedding_fulltext_search"
 _KNOWN = {
-    "embedding_metadata": "CREATE TABLE embedding_metadata (id INTEGER REFERENCES embeddings(id), key TEXT NOT NULL,"
-    " string_value TEXT, int_value INTEGER, float_value REAL, bool_value INTEGER, PRIMARY KEY (id, key))",
     WORDS: f"CREATE VIRTUAL TABLE {WORDS} USING fts5(string_value, tokenize='trigram')",
     f"{WORDS}_data": f"CREATE TABLE '{WORDS}_data'(id INTEGER PRIMARY KEY, block BLOB)",
     f"{WORDS}_idx": f"CREATE TABLE '{WORDS}_idx'(segid, term, pgno, PRIMARY KEY(segid, term)) WITHOUT ROWID",
@@ -37,9 +36,12 @@ _KNOWN = {
     f"{WORDS}_docsize": f"CREATE TABLE '{WORDS}_docsize'(id INTEGER PRIMARY KEY, sz BLOB)",
     f"{WORDS}_config": f"CREATE TABLE '{WORDS}_config'(k PRIMARY KEY, v) WITHOUT ROWID",
 }
-# Of plain columns, by SQLite's own order. Those that begin with a record's number stay: a copy is read by them.
+_KEYS = {key.name for key in KEYS}
+_METADATA = next((key.statement, key.without) for key in KEYS if key.table == "embedding_metadata")
+# Of plain columns, by SQLite's own order.
 _INDEX = re.compile(
-    r"CREATE INDEX (\w+) ON (embedding_metadata|embedding_metadata_array) \(key, \w+\) WHERE \w+ IS NOT NULL"
+    r"CREATE INDEX \w+ ON (embedding_metadata|embedding_metadata_array)"
+    r" (\(key, \w+\) WHERE \w+ IS NOT NULL|\(id, key\))"
 )
 
 _DOCUMENT = "m.key = 'chroma:document' AND m.string_value IS NOT NULL AND typeof(m.id) = 'integer'"
@@ -75,6 +77,26 @@ class Words(NamedTuple):
 
     rows: int
     digest: str
+
+
+class _LeftOut(NamedTuple):
+    """What a database says of what is left out of it: what the index of words held; the statements of indexes; the
+    names of those of keys, and the statements of their tables."""
+
+    words: Words
+    indexes: list[str]
+    keys: dict[str, str]
+
+    @classmethod
+    def of(cls, connection: sqlite3.Connection) -> _LeftOut:
+        """Raises `NotWhole`."""
+        rows = connection.execute("SELECT name, sql, rows, digest FROM geometra_left_out").fetchall()
+        words = [Words(number, digest) for name, _, number, digest in rows if name == WORDS]
+        keys = {name: sql for name, sql, *_ in rows if name in _KEYS}
+        indexes = [sql for name, sql, *_ in rows if name != WORDS and name not in keys]
+        if len(words) != 1 or not all(_INDEX.fullmatch(in_one_line(sql)) for sql in indexes):
+            raise NotWhole("what a database says of what is left out of it makes no sense")
+        return cls(words[0], indexes, keys)
 
 
 class _Unlike(Exception):
@@ -133,25 +155,44 @@ def put_back(database: Path) -> None:
         connection.execute("PRAGMA journal_mode = OFF")
         try:
             _check_known(connection)
-            _try_words(connection)
         except _Unlike as error:
             raise NotWhole(f"what is left out of `{database.name}` can't be made again: {error}") from error
+        left_out = _LeftOut.of(connection)
+        try:
+            _try_words(connection)
+            if left_out.keys:
+                try_schema(connection)
         except sqlite3.OperationalError as error:
             raise Refused(
-                f"this host's SQLite {sqlite3.sqlite_version} can't make Chroma's index of words ({error}): restore"
+                f"this host's SQLite {sqlite3.sqlite_version} can't make again what is left out ({error}): restore"
                 " where Python has SQLite 3.34 or newer, or restore the collections into a server"
             ) from error
         connection.execute("BEGIN EXCLUSIVE")
-        expected = _refilled(connection)
+        _refill(connection, left_out)
         connection.execute("COMMIT")
         connection.execute(_CHECK)
         checked = connection.execute("PRAGMA quick_check(1)").fetchall()
         found = _counted(connection)
-        if found != expected or checked != [("ok",)]:
+        if found != left_out.words or checked != [("ok",)]:
             raise NotWhole(
-                f"`{database.name}` holds {found.rows} documents in its index of words, and not the {expected.rows}"
-                f" that were captured; SQLite says: {checked[0][0]}"
+                f"`{database.name}` holds {found.rows} documents in its index of words, and not the"
+                f" {left_out.words.rows} that were captured; SQLite says: {checked[0][0]}"
             )
+
+
+def make_readable(database: Path) -> None:
+    """Give a database that lacks something what its records are looked up by, and no more: for a copy that is read by
+    us alone, with any SQLite. Raises `NotWhole`, `NoSpace`."""
+    with _opened(database, "rw") as connection:
+        connection.execute("PRAGMA trusted_schema = OFF")
+        connection.execute("PRAGMA synchronous = OFF")
+        left_out = _LeftOut.of(connection)
+        for key in KEYS:
+            if key.name in left_out.keys:
+                connection.execute(f"CREATE INDEX geometra_{key.table} ON {key.table} ({key.columns})")
+        for statement in left_out.indexes:
+            if in_one_line(statement).endswith("(id, key)"):
+                connection.execute(statement)
 
 
 def _check_known(connection: sqlite3.Connection) -> None:
@@ -160,8 +201,11 @@ def _check_known(connection: sqlite3.Connection) -> None:
     if WORDS not in schema:
         raise _Unlike("it has no index of words")
     of_words = {name for name in schema if name.startswith(WORDS)}
-    if of_words - _KNOWN.keys() or any(_plain(schema.get(name, ("", ""))[1]) != sql for name, sql in _KNOWN.items()):
+    found = {name: in_one_line(sql) for name, (_, sql) in schema.items()}
+    if of_words - _KNOWN.keys() or any(found.get(name) != sql for name, sql in _KNOWN.items()):
         raise _Unlike("its index of words is not the one that is known of Chroma 0.5 to 1.5")
+    if found.get("embedding_metadata") not in _METADATA:
+        raise _Unlike("its table of metadata is not the one that is known of Chroma 0.5 to 1.5")
     if odd := [name for name, (kind, _) in schema.items() if kind in ("trigger", "view")]:
         raise _Unlike(f"it has `{odd[0]}`, which Chroma does not make")
     if connection.execute("SELECT k, v FROM embedding_fulltext_search_config").fetchall() != [("version", 4)]:
@@ -177,24 +221,22 @@ def _try_words(connection: sqlite3.Connection) -> None:
     connection.execute("DROP TABLE temp.geometra_try")
 
 
-def _plain(sql: object) -> str:
-    """As it is written in one line."""
-    return re.sub(r"\s+", " ", sql if isinstance(sql, str) else "").replace("( ", "(").replace(" )", ")")
-
-
 def _emptied(connection: sqlite3.Connection) -> list[str]:
     """The names of what was emptied. Raises `_Unlike`, in the middle of it."""
     pages, free = _pages(connection)
     if connection.execute("PRAGMA application_id").fetchone() != (0,):
         raise _Unlike("its header is marked by another program")
+    if connection.execute("SELECT 1 FROM sqlite_master WHERE name LIKE 'sqlite_stat%'").fetchone():
+        raise _Unlike("it has statistics of its indexes, which would go with them")
     words = _counted(connection)
     found = connection.execute("SELECT name, sql FROM sqlite_master WHERE type = 'index'").fetchall()
-    indexes = [(name, sql) for name, sql in found if _INDEX.fullmatch(_plain(sql))]
+    indexes = [(name, sql) for name, sql in found if _INDEX.fullmatch(in_one_line(sql))]
     # First, so that there is room for tables of ours without a further page.
     for name, _ in indexes:
         connection.execute(f'DROP INDEX "{name}"')
     for statement in _TAKE_OUT.split(";"):
         connection.execute(statement)
+    indexes += drop_keys(connection).items()  # last, for the tables of ours are made by them
     connection.execute("INSERT INTO geometra_left_out VALUES (?, '', ?, ?)", (WORDS, *words))
     connection.executemany("INSERT INTO geometra_left_out VALUES (?, ?, 0, '')", indexes)
     connection.execute(f"PRAGMA application_id = {_MARK}")
@@ -210,16 +252,10 @@ def _pages(connection: sqlite3.Connection) -> tuple[int, int]:
     return pages, free
 
 
-def _refilled(connection: sqlite3.Connection) -> Words:
-    """What the index of words must hold now."""
-    left_out = connection.execute("SELECT name, sql, rows, digest FROM geometra_left_out").fetchall()
-    words = [Words(rows, digest) for name, _, rows, digest in left_out if name == WORDS]
-    indexes = [sql for name, sql, *_ in left_out if name != WORDS]
-    if len(words) != 1 or not all(_INDEX.fullmatch(_plain(sql)) for sql in indexes):
-        raise NotWhole("what a database says of what is left out of it makes no sense")
-    for statement in [*_PUT_BACK.split(";"), *indexes]:
+def _refill(connection: sqlite3.Connection, left_out: _LeftOut) -> None:
+    make_keys(connection, left_out.keys)  # first: what else is made again is looked up by them, and they are proven
+    for statement in [*_PUT_BACK.split(";"), *left_out.indexes]:
         connection.execute(statement)
-    return words[0]
 
 
 def _counted(connection: sqlite3.Connection) -> Words:

@@ -44,8 +44,9 @@ class ChromaSettings(SourceSettings):
     what the variable TMPDIR says, or /var/tmp."""
 
     indexes: Literal["rebuild", "store"] = "rebuild"
-    """Of a `path`: whether Chroma's index of words and its indexes of metadata are left out of snapshots, and made
-    again and proven when the folder is restored; or stored, which takes about twice the bytes of long documents."""
+    """Of a `path`: whether Chroma's index of words and its indexes of metadata and of keys are left out of snapshots,
+    and made again and proven when the folder is restored; or stored, which takes about twice the bytes of long
+    documents."""
 
     @model_validator(mode="after")
     def _either(self) -> ChromaSettings:

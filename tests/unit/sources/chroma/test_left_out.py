@@ -25,12 +25,15 @@ from tests.contracts.memory_items import Saved
 
 NAMES = [
     "embedding_fulltext_search",
+    "embedding_metadata_array_id_key",
     "embedding_metadata_array_key_float",
     "embedding_metadata_array_key_int",
     "embedding_metadata_array_key_string",
     "embedding_metadata_float_value",
     "embedding_metadata_int_value",
     "embedding_metadata_string_value",
+    "sqlite_autoindex_embedding_metadata_1",
+    "sqlite_autoindex_embeddings_1",
 ]
 MADE_BY_FTS5 = ("embedding_fulltext_search_data", "embedding_fulltext_search_idx")
 
@@ -138,6 +141,7 @@ UNKNOWN = {
     ),
     "a trigger": ("CREATE TRIGGER t AFTER DELETE ON segments BEGIN DELETE FROM tenants; END",),
     "a view": ("CREATE VIEW v AS SELECT 1",),
+    "statistics of indexes": ("ANALYZE",),
     "another program's mark": ("PRAGMA application_id = 7",),
     "a write-ahead log": ("PRAGMA journal_mode = WAL",),
     "pages that move": ("PRAGMA auto_vacuum = FULL", "VACUUM"),
@@ -145,6 +149,7 @@ UNKNOWN = {
     "few rows": (
         "DELETE FROM embedding_metadata",
         "DELETE FROM embedding_metadata_array",
+        "DELETE FROM embeddings",
         "DELETE FROM embedding_fulltext_search",
         "INSERT INTO embedding_fulltext_search(embedding_fulltext_search) VALUES ('rebuild')",
         "VACUUM",
