@@ -5,12 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-from tasks.errors import UnsafePath
 from tasks.item import FIFO, FILE, FOLDER, HARDLINK, SOCKET, SYMLINK, Stored, StoredItems
 from tasks.sources.folder_writer import FolderWriter
-from tasks.sources.path_text import path_text
 from tasks.sources.source import Restoring
-from tasks.sources.target_path import check_path
+from tasks.sources.target_path import InOrder
 
 
 def restore_files(items: StoredItems, chosen: Iterable[Stored], into: Path, how: Restoring) -> list[str]:
@@ -51,13 +49,9 @@ class Others:
 
 def contents(chosen: Iterable[Stored], writer: FolderWriter) -> Iterator[Stored]:
     """The files, each after the folders it is in were made."""
-    leaf = b""
+    order = InOrder()
     for item in chosen:
-        path = item.entry.path
-        check_path(path)
-        if leaf and path.startswith(leaf):
-            raise UnsafePath(f"the snapshot has `{path_text(path)}` below something that is no folder")
-        leaf = b"" if item.entry.type == FOLDER else path + b"/"
+        order.check(item)
         if item.entry.type == FOLDER:
             writer.folder(item)
         elif item.entry.type == FILE:

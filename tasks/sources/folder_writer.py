@@ -10,6 +10,7 @@ from contextlib import suppress
 from pathlib import Path
 from threading import Lock
 from types import TracebackType
+from typing import Self
 
 from tasks.errors import Occupied, UnsafePath
 from tasks.item import Stored
@@ -22,7 +23,7 @@ from tasks.sources.target_file import TargetFile, identity
 from tasks.sources.target_path import check_path, translated
 
 _OPEN_TARGET = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
-_CREATE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+CREATE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 _REOPEN = os.O_WRONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 _OPEN_PIPE = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 _OPEN_FILES = 64
@@ -52,7 +53,7 @@ class FolderWriter:
         except OSError as error:
             raise translated(error, os.fsencode(into)) from error
 
-    def __enter__(self) -> FolderWriter:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(
@@ -105,7 +106,7 @@ class FolderWriter:
         try:
             parent, name = self._place(entry.path)
             written_as = self._written_as(entry.path, name)
-            number = os.open(written_as, _CREATE, 0o600, dir_fd=parent.number)
+            number = os.open(written_as, CREATE, 0o600, dir_fd=parent.number)
             try:
                 made = os.fstat(number)
                 try:
@@ -204,11 +205,11 @@ class FolderWriter:
                 named = self._name(parent, made_as, name)
             except BaseException:
                 if made_as != name:
-                    _remove(parent, made_as)
+                    remove(parent, made_as)
                 raise
             if made_as != named:
                 # Renaming one name of a file to another of its names does nothing, as POSIX has it.
-                _remove(parent, made_as)
+                remove(parent, made_as)
         except ValueError as error:
             raise UnsafePath(f"`{path_text(path)}` holds a byte that no name can hold") from error
         except OSError as error:
@@ -234,7 +235,7 @@ class FolderWriter:
             if target is None:
                 parent, name = self._place(path)
                 target = TargetFile(item.entry, self._written_as(path, name))
-                descriptor = Descriptor(os.open(target.name, _CREATE, 0o600, dir_fd=parent.number))
+                descriptor = Descriptor(os.open(target.name, CREATE, 0o600, dir_fd=parent.number))
                 target.made = identity(os.fstat(descriptor.number))
                 self._targets[path] = target
             elif descriptor is None:
@@ -267,6 +268,6 @@ class FolderWriter:
             made = made + b"/" + name if made else name
 
 
-def _remove(folder: Descriptor, name: bytes) -> None:
+def remove(folder: Descriptor, name: bytes) -> None:
     with suppress(FileNotFoundError):
         os.unlink(name, dir_fd=folder.number)

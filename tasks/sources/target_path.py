@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 
 from tasks.errors import BackupError, NoSpace, Occupied, Refused, UnsafePath
+from tasks.item import FOLDER, Stored
 from tasks.sources.path_text import path_text
 
 _IN_THE_WAY = frozenset({errno.ELOOP, errno.ENOTDIR})
@@ -18,6 +19,21 @@ def check_path(path: bytes) -> None:
         raise UnsafePath(
             f"the snapshot names the path `{path_text(path)}`, which leads out of the folder to restore to"
         )
+
+
+class InOrder:
+    """Checks the paths of items that come in their order."""
+
+    def __init__(self) -> None:
+        self._leaf = b""
+
+    def check(self, item: Stored) -> None:
+        """Raises `UnsafePath` for one that leads out, or is below something that is no folder."""
+        path = item.entry.path
+        check_path(path)
+        if self._leaf and path.startswith(self._leaf):
+            raise UnsafePath(f"the snapshot has `{path_text(path)}` below something that is no folder")
+        self._leaf = b"" if item.entry.type == FOLDER else path + b"/"
 
 
 def translated(error: OSError, path: bytes) -> BackupError:
