@@ -20,21 +20,39 @@ def chosen_snapshot(repository: Repository, snapshot: str, destination: str) -> 
     return known[-1]
 
 
-class Chosen:
-    """The items that match `patterns`, or are at or below one of the exact `paths`. Goes through the snapshot each time
-    it is iterated, so that a long list is never held. A hard link whose partner is not among the chosen comes as the
-    file itself.
+class Wish:
+    """Whether one item is meant. Raises `SettingsError` for no pattern."""
 
-    `count` and `content_bytes` tell how much it is. Raises `NotFound` for nothing, `SettingsError` for no pattern.
-    """
-
-    def __init__(self, items: Iterable[Stored], patterns: Iterable[str], paths: Iterable[bytes] = ()) -> None:
-        self._items = items
+    def __init__(self, patterns: Iterable[str], paths: Iterable[bytes] = ()) -> None:
         self._paths = tuple(path.strip(b"/") for path in paths)
         try:
             self._patterns = Patterns(patterns)
         except ValueError as error:
             raise SettingsError(str(error)) from error
+
+    @property
+    def lines(self) -> list[str]:
+        return [*self._patterns.lines, *(path.decode("utf-8", "backslashreplace") for path in self._paths)]
+
+    def __call__(self, item: Stored) -> bool:
+        path = item.entry.path
+        below = any(path == exact or path.startswith(exact + b"/") for exact in self._paths)
+        return below or self._patterns.match(path, folder=item.entry.type == FOLDER)
+
+
+class Chosen:
+    """The items that match `patterns`, or are at or below one of the exact `paths`. Goes through the snapshot each time
+    it is iterated, so that a long list is never held. A hard link whose partner is not among the chosen comes as the
+    file itself.
+
+    `count` and `content_bytes` tell how much it is; `moved`, once it was gone through, what comes as the file itself
+    and the path of its partner. Raises `NotFound` for nothing, `SettingsError` for no pattern.
+    """
+
+    def __init__(self, items: Iterable[Stored], patterns: Iterable[str], paths: Iterable[bytes] = ()) -> None:
+        self._items = items
+        self.moved: dict[bytes, bytes] = {}
+        self.wants = Wish(patterns, paths)
         self.count = self.content_bytes = 0
         linked = set()
         for item in filter(self.wants, items):
@@ -43,14 +61,12 @@ class Chosen:
             if item.entry.type == HARDLINK:
                 linked.add(item.entry.link)
         if not self.count:
-            wanted = [*self._patterns.lines, *(path.decode("utf-8", "backslashreplace") for path in self._paths)]
-            raise NotFound(f"the snapshot holds nothing that matches `{'`, `'.join(wanted)}`")
-        self._outside = linked and {item.entry.path for item in items if self._is_outside(item, linked)}
-
-    def wants(self, item: Stored) -> bool:
-        path = item.entry.path
-        below = any(path == exact or path.startswith(exact + b"/") for exact in self._paths)
-        return below or self._patterns.match(path, folder=item.entry.type == FOLDER)
+            raise NotFound(f"the snapshot holds nothing that matches `{'`, `'.join(self.wants.lines)}`")
+        self._outside: set[bytes] = set()
+        for item in items if linked else ():
+            if self._is_outside(item, linked):
+                self._outside.add(item.entry.path)
+                self.content_bytes += item.entry.content_size  # of the one link that comes in its place
 
     def __iter__(self) -> Iterator[Stored]:
         partners: dict[bytes, Stored] = {}
@@ -68,6 +84,7 @@ class Chosen:
         """The first link becomes the file that is not chosen; the others link to the first."""
         if partner.entry.type == HARDLINK:
             return link._replace(entry=link.entry._replace(link=partner.entry.link))
+        self.moved[link.entry.path] = partner.entry.path
         moved = partner._replace(entry=partner.entry._replace(path=link.entry.path))
         partners[link.entry.link] = link._replace(entry=link.entry._replace(link=link.entry.path))
         return moved

@@ -12,9 +12,9 @@ from typing import NamedTuple
 import msgpack
 
 from tasks.errors import Damaged
-from tasks.item import FILE, HARDLINK, Facts, Flaw, Item, Stored
+from tasks.item import FILE, HARDLINK, Entry, Facts, Flaw, Item, Stored
 from tasks.repository.saving import Previous, is_same
-from tasks.sources.source import Capture, Divisible
+from tasks.sources.source import Capture, Divisible, Limits
 from tasks.sources.stretch import Stretch, order
 
 MOST_LINKS = 100_000
@@ -83,10 +83,35 @@ class Bounded:
 
 
 class Place(NamedTuple):
-    """Where a stretch may begin: how much there is to read before it, in parts."""
+    """Where a stretch may begin: how much there is before it, in parts."""
 
     path: bytes
     before: float
+
+
+class Places:
+    """Where stretches may begin, of which enough are remembered. `total`: how much there is so far, in parts."""
+
+    def __init__(self) -> None:
+        self.total = 0.0
+        self._places: list[Place] = []
+        self._step = 0.0
+
+    def may_begin(self, path: bytes) -> None:
+        if not self._places or self.total - self._places[-1].before > self._step:
+            self._places.append(Place(path, self.total))
+            if len(self._places) > _MOST_PLACES:
+                self._places, self._step = self._places[::2], self.total / _MOST_PLACES
+
+    def starts(self, most: int) -> list[bytes]:
+        """Where to begin all stretches but the first, of at most so many."""
+        parts = min(most, math.ceil(self.total - _SLACK))
+        return [place.path for place in _starts(self._places, self.total, parts)]
+
+
+def weight(entry: Entry, limits: Limits) -> float:
+    """What a file is of a part."""
+    return entry.content_size / limits.size + 1 / limits.files
 
 
 def divide(
@@ -97,7 +122,7 @@ def divide(
     limits, last = source.limits(), Previous(previous)
     done = order(done_until)
     links: dict[bytes, bytes] = {}
-    places, total, step = list[Place](), 0.0, 0.0
+    places = Places()
     for item in source.capture_stretch(Stretch()):
         entry, key = item.entry, order(item.entry.path)
         if entry.type == HARDLINK:
@@ -106,17 +131,15 @@ def divide(
                 return None
         if key < done:
             continue
-        if source.may_begin_at(item) and (not places or total - places[-1].before > step):
-            places.append(Place(entry.path, total))
-            if len(places) > _MOST_PLACES:
-                places, step = places[::2], total / _MOST_PLACES
+        if source.may_begin_at(item):
+            places.may_begin(entry.path)
         old = last.find(key)
         if entry.type == FILE:
             unchanged = old is not None and is_same(item, old)
-            total += _UNCHANGED / limits.files if unchanged else entry.content_size / limits.size + 1 / limits.files
+            places.total += _UNCHANGED / limits.files if unchanged else weight(entry, limits)
     most = limits.parts - 1 if done_until else limits.parts
     starts = [done_until] if done_until else []
-    starts += [place.path for place in _starts(places, total, min(most, math.ceil(total - _SLACK)))]
+    starts += places.starts(most)
     return Division(reference, tuple(stretches_from(starts, links))) if starts else None
 
 

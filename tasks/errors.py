@@ -79,7 +79,8 @@ class WrongKey(BackupError):
 
 
 class NotYet(BackupError):
-    """A source's window is not open; `seconds` until it is. The step waits, for as long as that takes."""
+    """A source's window is not open, or this host is not the one to do it; `seconds` until it is looked at again. The
+    step waits, for as long as that takes."""
 
     def __init__(self, text: str, seconds: float) -> None:
         super().__init__(text)

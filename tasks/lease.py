@@ -57,6 +57,10 @@ class Lease:
         if self._superseded:
             raise LeaseLost(self._step)
 
+    def is_held(self) -> bool:
+        """Asks the record, which `check` does not: a process that was stopped for long does not know yet."""
+        return self._record.renew(self._run, self._step, self._token, self._seconds)
+
     def __enter__(self) -> Lease:
         self._thread.start()
         return self

@@ -23,6 +23,7 @@ from tasks.errors import BackupError, NotFound, Refused, Unavailable
 from tasks.installation import Installation, current
 from tasks.prune import prune_task
 from tasks.record import KEPT, Run, step_name
+from tasks.report import recall
 from tasks.runs import close, close_task, join, join_task
 from tasks.settings import Settings
 from tasks.upload import upload_task
@@ -69,9 +70,9 @@ def begin(
 
 
 def begin_due(installation: Installation, plan: str, now: datetime | None = None) -> Run | None:
-    """Begin the run of the last time that a plan was due, if none was. None where that time was missed and is not made
-    up for, as the plan is due again soon; a run's record is not kept for ever, so neither is what is older than that.
-    Raises `NotFound`."""
+    """Begin the run of the last time that a plan was due, if neither the record nor a report on this host knows of one.
+    None where that time was missed and is not made up for, as the plan is due again soon; a run's record is not kept
+    for ever, so neither is what is older than that. Raises `NotFound`."""
     now = now or datetime.now(UTC)
     _sources(installation.settings, plan, ())
     options, record = installation.settings.plans[plan], installation.record
@@ -79,7 +80,10 @@ def begin_due(installation: Installation, plan: str, now: datetime | None = None
     if last is None or options.schedule is None:
         raise NotFound(f"the plan `{plan}` was never due: it has no schedule")
     slot = slot_of(last)
-    if now - last > ON_TIME + options.jitter and not record.has_slot(plan, slot):
+    known = record.has_slot(plan, slot)
+    if not known and (ended := recall(installation, plan, slot)):
+        return ended
+    if not known and now - last > ON_TIME + options.jitter:
         again = next_due(cron.parse(options.schedule), installation.settings.zone_of(plan), now)
         if again - now < options.catch_up or now - last > KEPT:
             return None

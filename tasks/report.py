@@ -15,6 +15,7 @@ import structlog
 from celery import Task, shared_task
 
 from tasks.broker import is_embedded
+from tasks.due import is_slot
 from tasks.errors import NotFound, Unavailable
 from tasks.installation import Installation, current
 from tasks.outcome import Outcome
@@ -153,6 +154,31 @@ def read_reports(folder: Path, limit: int = 20) -> list[dict[str, Any]]:
         except (OSError, ValueError):
             continue  # removed meanwhile, or not one of ours
     return reports
+
+
+def recall(installation: Installation, plan: str, slot: str) -> Run | None:
+    """The run of that slot that a report on this host tells of and the record does not, as the broker came back without
+    its data: recorded again. None where there is no such report. Raises `Unavailable`."""
+    record = installation.record
+    for told in _of(installation.reports, plan):
+        if told["slot"] == slot:
+            run = Run(told["run"], plan, slot, datetime.fromisoformat(told["started"]), tuple(told["steps"]))
+            for step, outcome in {**told["steps"], **told["parts"]}.items():
+                record.settle(run.id, step, outcome)
+            record.keep_report(run.id, told)
+            return record.begin(run)
+    return None
+
+
+def last_started(folder: Path, plan: str) -> datetime | None:
+    """When the last run began, as a plan was due, of which a report is on this host."""
+    return max((datetime.fromisoformat(told["started"]) for told in _of(folder, plan)), default=None)
+
+
+def _of(folder: Path, plan: str) -> Iterator[dict[str, Any]]:
+    for told in read_reports(folder, KEPT):
+        if told.get("plan") == plan and is_slot(str(told.get("slot"))):
+            yield told
 
 
 def last_reports(installation: Installation, limit: int) -> Iterator[dict[str, Any]]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -10,16 +10,24 @@ from typing import Any
 from celery import Task, shared_task
 
 from tasks.chosen import Chosen, chosen_snapshot
+from tasks.errors import BackupError, NotFound, NotYet, Unavailable
 from tasks.installation import Installation
 from tasks.item import Stored
 from tasks.outcome import Outcome, State
+from tasks.portions import Portions
 from tasks.progress import Progress, unheard
 from tasks.repository import Repository, Snapshot
-from tasks.sources.source import Restoring, Served, Source
-from tasks.step import run_step
+from tasks.shared_restore import SharedRestore
+from tasks.sharing import is_decided, share
+from tasks.sources.not_restored import NotRestored
+from tasks.sources.source import Divisible, Restoring, Served, Source
+from tasks.step import Work, run_step
 from tasks.stopwatch import Stopwatch
 from tasks.target import Target, target_of
 from tasks.watched import Watched
+
+_ELSEWHERE_SECONDS = 5.0
+"""Until a part is offered again that came to a host that can't do it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,13 +98,97 @@ def restore_task(
 ) -> dict[str, Any]:
     """`into` is a folder on the worker's host; or a server's URL without a password, or where one is found
     (`env:NAME`, `file:PATH`), and then there are the `options` of the source's kind, a list each. `run` is any new id,
-    which makes a second delivery harmless."""
+    which makes a second delivery harmless. Files that go into a folder are shared by all workers of the pool that see
+    that folder, if they are many or large."""
+    blank = Outcome("restore", source, destination, run, snapshot)
 
     def work(installation: Installation, progress: Progress) -> Outcome:
-        target = target_of(installation.source(source), into, options or {})
+        made = installation.source(source)
+        target = target_of(made, into, options or {})
         wanted = Wanted(target, tuple(patterns), how=Restoring(overwrite=overwrite))
+        if isinstance(target, Path) and isinstance(made, Divisible):
+
+            def share_parts(portions: Portions) -> None:
+                def of_all(figures: dict[str, float]) -> None:
+                    progress(figures | {"total_bytes": float(portions.size)})
+
+                blanks = [replace(blank, snapshot=portions.snapshot, part=str(n + 1)) for n in range(len(portions))]
+                share(self, restore_part_task, blanks, _part_work, progress=of_all)
+
+            done = restore_shared(installation, blank, wanted, progress=progress, sharing=share_parts)
+            if done is not None:
+                return done
         return replace(
             restore(installation, source, destination, wanted, snapshot=snapshot, progress=progress), run=run
         )
 
-    return run_step(self, Outcome("restore", source, destination, run, snapshot), None, work)
+    return run_step(self, blank, None, work)
+
+
+def restore_shared(
+    installation: Installation,
+    blank: Outcome,
+    wanted: Wanted,
+    *,
+    progress: Progress = unheard,
+    sharing: Callable[[Portions], None],
+) -> Outcome | None:
+    """Put back files into a folder, in portions if they are large: a second call for the same run goes on where the
+    first was killed. None where it can't be done so: nothing was written. `sharing` has all portions put back."""
+    made, into = installation.source(blank.source), wanted.into
+    if not isinstance(into, Path) or not isinstance(made, Divisible):
+        return None
+    watch = Stopwatch()
+    repository = installation.repository(blank.source, blank.destination, reader=True)
+    shared = SharedRestore(installation.record, repository, blank.destination, blank.run)
+
+    def snapshot() -> Snapshot:
+        return chosen_snapshot(repository, blank.snapshot, blank.destination)
+
+    overwrite, limits = wanted.how.overwrite, made.limits()
+    portions = shared.divide(snapshot, into, wanted.patterns, overwrite=overwrite, limits=limits)
+    if portions is None:
+        return None
+    try:
+        if len(portions) > 1:
+            sharing(portions)
+        else:
+            shared.put_back(portions, 1, progress)
+        missed = NotRestored()
+        missed.add_all(shared.finish(portions))
+    except Unavailable:
+        raise
+    except BackupError:
+        shared.give_up(portions)
+        raise
+    state: State = "incomplete" if missed.lines() else "done"
+    parts = {"parts": len(portions)} if len(portions) > 1 else {}
+    figures = {"items": portions.items, "restored_bytes": portions.size} | parts | watch.figures()
+    return replace(blank, snapshot=portions.snapshot, state=state, figures=figures, flaws=tuple(missed.lines()))
+
+
+@shared_task(name="restore.part", bind=True, max_retries=None)
+def restore_part_task(self: Task[Any, Any], *, source: str, destination: str, run: str, number: str) -> dict[str, Any]:
+    """One part of what a restore puts back; sent by the task that divided it, for whoever is free and sees the folder
+    that it goes to. Who does not see it leaves the part to others."""
+    blank = Outcome("restore", source, destination, run, part=number)
+    return run_step(self, blank, None, _part_work(blank))
+
+
+def _part_work(blank: Outcome) -> Work:
+    def work(installation: Installation, progress: Progress) -> Outcome:
+        repository = installation.repository(blank.source, blank.destination, reader=True)
+        shared = SharedRestore(installation.record, repository, blank.destination, blank.run)
+        portions, number = shared.portions(), int(blank.part)
+        if portions is None:
+            raise NotFound(f"`{blank.source}` is not divided in the run `{blank.run}`, or no more: restore again")
+        if is_decided(blank):
+            shared.clear(portions, number)
+            return replace(blank, state="skipped")
+        if not shared.is_seen(portions):
+            raise NotYet(f"this host does not see the folder `{portions.into}` that it goes to", _ELSEWHERE_SECONDS)
+        count, size = shared.put_back(portions, number, progress, lambda: not is_decided(blank))
+        figures: dict[str, float] = {"items": count, "restored_bytes": size}
+        return replace(blank, snapshot=portions.snapshot, figures=figures)
+
+    return work

@@ -19,6 +19,8 @@ from tasks.record import step_name
 from tasks.step import Work, take_step
 
 _LOOK_SECONDS = 0.2
+_BYTES = ("content_bytes", "read_bytes", "restored_bytes")
+"""The figures that may tell how much a part was, the first of those that it has."""
 
 
 def share(
@@ -48,7 +50,7 @@ def share(
                 raise PartFailed(each.failure.kind, message)
         if len(done) == len(blanks):
             return done
-        read = sum(each.figures.get("content_bytes", each.figures.get("read_bytes", 0)) for each in done)
+        read = sum(next((each.figures[name] for name in _BYTES if name in each.figures), 0) for each in done)
         progress({"done_bytes": read, "total_bytes": 0, "items": len(done)})
         left = [blank for blank, step in zip(blanks, steps, strict=True) if step not in outcomes]
         if not any(take_step(task, blank, work_of(blank)) for blank in left):

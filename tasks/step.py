@@ -85,6 +85,8 @@ def take_step(task: Task[Any, Any], blank: Outcome, work: Work) -> dict[str, Any
         return None
     with lease:
         outcome = _lost(blank, lease.lost) if lease.lost >= LIVES else _do(task, blank, work, lease)
+        if outcome.failure and not lease.is_held():
+            raise LeaseLost(step)  # what failed may be what another worker undid, who goes on
         host = {"host": installation.settings.host}
         return record.settle(blank.run, step, outcome.to_json() | host)
 

@@ -16,12 +16,16 @@ from tasks.beat_record import BeatRecord
 from tasks.broker import broker_url, connect
 from tasks.errors import Unavailable
 from tasks.installation import current
+from tasks.report import last_started
+from workers.schedule import PLAN
 from workers.signals import alive
 
 LEASE_SECONDS = float(os.environ.get("GEOMETRA_BACKUP_BEAT_LEASE_SECONDS", "30"))
 """How long after the active one was killed another may take over."""
 _LOOK_SECONDS = LEASE_SECONDS / 3
 """How often each looks: so a standby is active after four thirds of that time at most."""
+
+_LONG_AGO = datetime.fromtimestamp(0, UTC)
 
 _log = structlog.get_logger(__name__)
 
@@ -33,6 +37,7 @@ class OneBeat(Scheduler):
     def __init__(self, *arguments: Any, **options: Any) -> None:
         self._name = f"{current().settings.host}-{os.getpid()}-{uuid.uuid4().hex[:8]}"
         self._active = False
+        self._noted: set[str] = set()
         super().__init__(*arguments, **options)
 
     @cached_property
@@ -62,6 +67,7 @@ class OneBeat(Scheduler):
         try:
             sent = super().apply_async(entry, producer=producer, advance=advance, **options)
             self._beats.mark(str(entry.name), datetime.now(UTC))
+            self._noted.add(str(entry.name))
         except (SchedulingError, Unavailable):
             self._active = False  # the next look begins from what was noted, so it is sent again
             raise
@@ -74,15 +80,28 @@ class OneBeat(Scheduler):
         super().close()
 
     def _go_on(self) -> None:
-        """Where the last active one has ended; an entry that is new begins now."""
+        """Where the last active one has ended."""
         noted = self._beats.sent()
+        is_blank = not noted.keys() & self.schedule.keys()
         for name, entry in self.schedule.items():
             if name in noted:
                 entry.last_run_at = noted[name]
+                self._noted.add(name)
             else:
-                self._beats.mark(name, entry.last_run_at or datetime.now(UTC))
+                entry.last_run_at = self._since(name, entry, is_blank=is_blank)
+                self._beats.mark(name, entry.last_run_at)
         self._beats.keep_only(self.schedule)
         self._heap = None
+
+    def _since(self, name: str, entry: ScheduleEntry, *, is_blank: bool) -> datetime:
+        """From when on what is due is sent, of an entry that nothing is noted of: a new one begins now. If the broker
+        has lost what was noted, it may have lost a run too: the last one is asked for again, and the worker looks
+        whether that has ended. A beat that is as new as the broker's data looks itself when the last one began."""
+        plan = name.removeprefix(PLAN)
+        if plan != name and name in self._noted:
+            return _LONG_AGO
+        began = last_started(current().reports, plan) if plan != name and is_blank else None
+        return began or entry.last_run_at or datetime.now(UTC)
 
     def _become(self, *, active: bool) -> None:
         if active != self._active:

@@ -12,6 +12,8 @@ from tasks import cron, due
 from tasks.plan import DUE
 from tasks.settings import Settings
 
+PLAN = "plan "
+"""What the name of each plan's entry begins with."""
 EXPIRES = timedelta(hours=20)
 """A start that no worker took for so long is dropped: the next one makes up for it."""
 
@@ -55,7 +57,7 @@ class PlanSchedule(BaseSchedule):
 def beat_schedule(settings: Settings, every: timedelta) -> dict[str, dict[str, Any]]:
     """An entry for each plan with a schedule, and one that sees to unfinished runs `every` so often."""
     entries: dict[str, dict[str, Any]] = {
-        f"plan {name}": {
+        PLAN + name: {
             "task": "plan.start",
             "schedule": PlanSchedule(plan.schedule, settings.zone_of(name), delay_of(settings, name)),
             "kwargs": {"plan": name, "slot": DUE},

@@ -5,29 +5,29 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-from tasks.errors import UnsafePath
 from tasks.item import FIFO, FILE, FOLDER, HARDLINK, SOCKET, SYMLINK, Stored, StoredItems
-from tasks.sources.folder_writer import FolderWriter, check_path
-from tasks.sources.path_text import path_text
+from tasks.sources.folder_writer import FolderWriter
 from tasks.sources.source import Restoring
+from tasks.sources.target_path import InOrder
 
 
 def restore_files(items: StoredItems, chosen: Iterable[Stored], into: Path, how: Restoring) -> list[str]:
     """Put files back below `into`: folders and contents first, then links, so that no content can go through one; each
     folder's metadata when all in it is done. Returns what could not be given back, a line each.
 
-    `chosen` is gone through twice if there is much in it beside files, and held in memory only if it can't be.
+    `chosen` is gone through again if there is much in it beside files, and held in memory only if it can't be.
     """
     if iter(chosen) is chosen:
         chosen = tuple(chosen)
     with FolderWriter(into, how) as writer:
-        others = _Others(chosen)
-        items.extract(_contents(others, writer), writer)
-        _links_and_folders(others.again(), writer)
+        others = Others(chosen)
+        items.extract(contents(others, writer), writer)
+        make_links(others.again(), writer)
+        finish_folders(others.again(), writer)
         return writer.missed.lines()
 
 
-class _Others:
+class Others:
     """Iterates over all items, and once more over those that are no files: by heart, if they are few."""
 
     _MOST = 20_000
@@ -47,31 +47,22 @@ class _Others:
         return self._chosen if len(self._held) > self._MOST else self._held
 
 
-def _contents(chosen: Iterable[Stored], writer: FolderWriter) -> Iterator[Stored]:
+def contents(chosen: Iterable[Stored], writer: FolderWriter) -> Iterator[Stored]:
     """The files, each after the folders it is in were made."""
-    leaf = b""
+    order = InOrder()
     for item in chosen:
-        path = item.entry.path
-        check_path(path)
-        if leaf and path.startswith(leaf):
-            raise UnsafePath(f"the snapshot has `{path_text(path)}` below something that is no folder")
-        leaf = b"" if item.entry.type == FOLDER else path + b"/"
+        order.check(item)
         if item.entry.type == FOLDER:
             writer.folder(item)
         elif item.entry.type == FILE:
             yield item
 
 
-def _links_and_folders(chosen: Iterable[Stored], writer: FolderWriter) -> None:
-    inside: list[Stored] = []
+def make_links(chosen: Iterable[Stored], writer: FolderWriter) -> None:
+    """All that is neither file nor folder."""
     for item in chosen:
-        path = item.entry.path
-        while inside and not path.startswith(inside[-1].entry.path + b"/"):
-            writer.finish_folder(inside.pop())
-        kind = item.entry.type
-        if kind == FOLDER:
-            inside.append(item)
-        elif kind == HARDLINK:
+        path, kind = item.entry.path, item.entry.type
+        if kind == HARDLINK:
             writer.hard_link(item)
         elif kind == SYMLINK:
             writer.symbolic_link(item)
@@ -79,7 +70,18 @@ def _links_and_folders(chosen: Iterable[Stored], writer: FolderWriter) -> None:
             writer.pipe(item)
         elif kind == SOCKET:
             writer.missed.add("a socket is made by the server that listens on it", path)
-        elif kind != FILE:
+        elif kind not in (FILE, FOLDER):
             writer.missed.add("devices are not made", path)
+
+
+def finish_folders(chosen: Iterable[Stored], writer: FolderWriter) -> None:
+    """Each folder's metadata, after that of all folders in it."""
+    inside: list[Stored] = []
+    for item in chosen:
+        if item.entry.type != FOLDER:
+            continue
+        while inside and not item.entry.path.startswith(inside[-1].entry.path + b"/"):
+            writer.finish_folder(inside.pop())
+        inside.append(item)
     while inside:
         writer.finish_folder(inside.pop())

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import os
 import secrets
 import stat
@@ -11,8 +10,9 @@ from contextlib import suppress
 from pathlib import Path
 from threading import Lock
 from types import TracebackType
+from typing import Self
 
-from tasks.errors import BackupError, NoSpace, Occupied, Refused, UnsafePath
+from tasks.errors import Occupied, UnsafePath
 from tasks.item import Stored
 from tasks.sources.metadata import Metadata
 from tasks.sources.not_restored import NotRestored
@@ -20,13 +20,12 @@ from tasks.sources.open_folders import Descriptor, OpenFolders
 from tasks.sources.path_text import path_text
 from tasks.sources.source import Restoring
 from tasks.sources.target_file import TargetFile, identity
+from tasks.sources.target_path import check_path, translated
 
 _OPEN_TARGET = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
-_CREATE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+CREATE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 _REOPEN = os.O_WRONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 _OPEN_PIPE = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
-_IN_THE_WAY = frozenset({errno.ELOOP, errno.ENOTDIR})
-_FULL = frozenset({errno.ENOSPC, errno.EDQUOT})
 _OPEN_FILES = 64
 
 
@@ -52,9 +51,9 @@ class FolderWriter:
             into.mkdir(parents=True, exist_ok=True)
             self._folders = OpenFolders(Descriptor(os.open(into, _OPEN_TARGET)), limit=64)
         except OSError as error:
-            raise _translated(error, os.fsencode(into)) from error
+            raise translated(error, os.fsencode(into)) from error
 
-    def __enter__(self) -> FolderWriter:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(
@@ -84,7 +83,7 @@ class FolderWriter:
                     ) from None
                 self._were_there.add(path)
         except OSError as error:
-            raise _translated(error, path) from error
+            raise translated(error, path) from error
 
     def finish_folder(self, item: Stored) -> None:
         """Owner, attributes, permissions and time, once nothing more is written below. A folder that was there before
@@ -96,17 +95,18 @@ class FolderWriter:
             self._metadata.give(self._folders.at(path).number, item.entry)
             self._folders.forget(path)
         except OSError as error:
-            raise _translated(error, path) from error
+            raise translated(error, path) from error
 
     def whole(self, item: Stored, data: memoryview) -> None:
         entry = item.entry
-        if self._overwrite or entry.extents is not None:
+        if entry.extents is not None:
             self.write(item, 0, data)
             self.complete(item)
             return
         try:
             parent, name = self._place(entry.path)
-            number = os.open(name, _CREATE, 0o600, dir_fd=parent.number)
+            written_as = self._written_as(entry.path, name)
+            number = os.open(written_as, CREATE, 0o600, dir_fd=parent.number)
             try:
                 made = os.fstat(number)
                 try:
@@ -114,15 +114,16 @@ class FolderWriter:
                     while written < len(data):
                         written += os.write(number, data[written:])
                     self._metadata.give(number, entry, made)
+                    self._name(parent, written_as, name)
                 except BaseException:
                     with suppress(OSError):
-                        if identity(os.stat(name, dir_fd=parent.number, follow_symlinks=False)) == identity(made):
-                            os.unlink(name, dir_fd=parent.number)
+                        if identity(os.stat(written_as, dir_fd=parent.number, follow_symlinks=False)) == identity(made):
+                            os.unlink(written_as, dir_fd=parent.number)
                     raise
             finally:
                 os.close(number)
         except OSError as error:
-            raise _translated(error, entry.path) from error
+            raise translated(error, entry.path) from error
 
     def write(self, item: Stored, offset: int, data: memoryview) -> None:
         try:
@@ -132,7 +133,7 @@ class FolderWriter:
                 while written < len(part):
                     written += os.pwrite(descriptor.number, part[written:], place + written)
         except OSError as error:
-            raise _translated(error, item.entry.path) from error
+            raise translated(error, item.entry.path) from error
 
     def complete(self, item: Stored) -> None:
         entry = item.entry
@@ -143,13 +144,12 @@ class FolderWriter:
             self._metadata.give(descriptor.number, entry)
             with self._lock:
                 self._open.pop(entry.path, None)
-            if self._overwrite:
-                parent, name = self._place(entry.path)
-                os.rename(target.name, name, src_dir_fd=parent.number, dst_dir_fd=parent.number)
+            parent, name = self._place(entry.path)
+            self._name(parent, target.name, name)
             with self._lock:
                 del self._targets[entry.path]
         except OSError as error:
-            raise _translated(error, entry.path) from error
+            raise translated(error, entry.path) from error
 
     def hard_link(self, item: Stored) -> None:
         """A further name of a file that was restored before."""
@@ -161,7 +161,7 @@ class FolderWriter:
             self.missed.add("it shares its content with a file that is not among what was restored", entry.path)
             return
         except OSError as error:
-            raise _translated(error, entry.link) from error
+            raise translated(error, entry.link) from error
         if not stat.S_ISREG(status.st_mode):
             raise UnsafePath(f"`{path_text(entry.path)}` would share its content with something that is no file")
         if (status.st_size, status.st_mtime_ns) != (entry.size, entry.mtime_ns):
@@ -199,23 +199,32 @@ class FolderWriter:
         """Make something that has no bytes at `path`: at once, or beside what it is to replace."""
         try:
             parent, name = self._place(path)
+            made_as = self._written_as(path, name)
             try:
-                make(parent.number, name)
-            except FileExistsError:
-                if not self._overwrite:
-                    raise
-                beside = _temporary_name()
-                make(parent.number, beside)
-                try:
-                    os.rename(beside, name, src_dir_fd=parent.number, dst_dir_fd=parent.number)
-                finally:
-                    # Renaming one name of a file to another of its names does nothing, as POSIX has it.
-                    _remove(parent, beside)
+                make(parent.number, made_as)
+                named = self._name(parent, made_as, name)
+            except BaseException:
+                if made_as != name:
+                    remove(parent, made_as)
+                raise
+            if made_as != named:
+                # Renaming one name of a file to another of its names does nothing, as POSIX has it.
+                remove(parent, made_as)
         except ValueError as error:
             raise UnsafePath(f"`{path_text(path)}` holds a byte that no name can hold") from error
         except OSError as error:
-            raise _translated(error, path) from error
-        return parent, name
+            raise translated(error, path) from error
+        return parent, named
+
+    def _written_as(self, path: bytes, name: bytes) -> bytes:
+        """The name that something has in its folder until it is complete."""
+        return b".geometra-restore-" + secrets.token_hex(8).encode() if self._overwrite else name
+
+    def _name(self, parent: Descriptor, written_as: bytes, name: bytes) -> bytes:
+        """Give what is complete the name that it is to have; the one that it has now."""
+        if written_as != name:
+            os.rename(written_as, name, src_dir_fd=parent.number, dst_dir_fd=parent.number)
+        return name
 
     def _file(self, item: Stored) -> tuple[TargetFile, Descriptor]:
         """The file of an item: made the first time, opened again when it had to make room for others."""
@@ -225,8 +234,8 @@ class FolderWriter:
             descriptor = self._open.pop(path, None)
             if target is None:
                 parent, name = self._place(path)
-                target = TargetFile(item.entry, _temporary_name() if self._overwrite else name)
-                descriptor = Descriptor(os.open(target.name, _CREATE, 0o600, dir_fd=parent.number))
+                target = TargetFile(item.entry, self._written_as(path, name))
+                descriptor = Descriptor(os.open(target.name, CREATE, 0o600, dir_fd=parent.number))
                 target.made = identity(os.fstat(descriptor.number))
                 self._targets[path] = target
             elif descriptor is None:
@@ -259,34 +268,6 @@ class FolderWriter:
             made = made + b"/" + name if made else name
 
 
-def check_path(path: bytes) -> None:
-    """Raises `UnsafePath` for a path that is not plainly below some folder."""
-    parts = path.split(b"/")
-    if b"" in parts or b"." in parts or b".." in parts or b"\0" in path:
-        raise UnsafePath(
-            f"the snapshot names the path `{path_text(path)}`, which leads out of the folder to restore to"
-        )
-
-
-def _temporary_name() -> bytes:
-    return b".geometra-restore-" + secrets.token_hex(8).encode()
-
-
-def _remove(folder: Descriptor, name: bytes) -> None:
+def remove(folder: Descriptor, name: bytes) -> None:
     with suppress(FileNotFoundError):
         os.unlink(name, dir_fd=folder.number)
-
-
-def _translated(error: OSError, path: bytes) -> BackupError:
-    text = path_text(path)
-    if error.errno in _IN_THE_WAY:
-        return UnsafePath(
-            f"`{text}` would be written through a link, or a file is where a folder must be; move it away"
-        )
-    if error.errno in (errno.EEXIST, errno.EISDIR, errno.ENOTEMPTY):
-        if error.errno in (errno.EISDIR, errno.ENOTEMPTY):
-            return Occupied(f"`{text}` is a folder there, and no folder is ever removed; move it away")
-        return Occupied(f"`{text}` is there already; restore to another folder, or allow to overwrite (`--overwrite`)")
-    if error.errno in _FULL:
-        return NoSpace(f"no room to restore `{text}`: {error.strerror}")
-    return Refused(f"`{text}` can't be restored: {error.strerror}")

@@ -77,7 +77,8 @@ class Joined(Protocol):
 
 @runtime_checkable
 class Divisible(Protocol):
-    """A source that several captures may share, each taking a stretch of its paths."""
+    """A source that several captures may share, each taking a stretch of its paths; and several restores into a folder,
+    where `Source.restore` is no more than `restore_files`."""
 
     def limits(self) -> Limits: ...
 

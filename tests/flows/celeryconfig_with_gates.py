@@ -6,5 +6,6 @@ from tests.flows import kinds as _kinds
 
 _kinds.register()
 _kinds.register_tasks()
+_kinds.gate_restores()
 
 from celeryconfig import *  # noqa: E402, F403

@@ -19,6 +19,7 @@ from tasks.settings import SourceSettings
 from tasks.sources import SOURCES
 from tasks.sources.filetree import FileTree, FileTreeSettings
 from tasks.sources.source import Capture
+from tasks.sources.staging_writer import StagingWriter
 from tasks.sources.stretch import Stretch
 
 
@@ -158,6 +159,22 @@ def register_tasks() -> None:
     from tasks.backup import BACKUPS, task_of
 
     BACKUPS.update({kind: task_of(kind) for kind in ("gated", "deadly", "faulty", "brittle") if kind not in BACKUPS})
+
+
+def gate_restores() -> None:
+    """In a worker whose environment says `RESTORE_GATE=METHOD:GATE`: stop before that method of what writes, at each
+    item whose name ends in `gate`."""
+    method, _, gate = os.environ.get("RESTORE_GATE", "").partition(":")
+    if not method:
+        return
+    whole = getattr(StagingWriter, method)
+
+    def gated(self: StagingWriter, item: Stored) -> None:
+        if item.entry.path.endswith(b"gate"):
+            pass_gate(Path(gate))
+        whole(self, item)
+
+    setattr(StagingWriter, method, gated)
 
 
 @contextmanager

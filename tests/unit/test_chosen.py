@@ -74,7 +74,9 @@ def test_hard_links_whose_partner_stays_behind_come_as_one_file_and_links_to_it(
         item("b/one", HARDLINK, "a/file"),
         item("b/two", HARDLINK, "a/file"),
     ]
-    _, one, two = Chosen(items, [], [b"b"])
+    chosen = Chosen(items, [], [b"b"])
+    _, one, two = chosen
+    assert (chosen.count, chosen.content_bytes, chosen.moved) == (3, 10, {b"b/one": b"a/file"})
     assert (one.entry.path, one.entry.type, one.content) == (b"b/one", FILE, b"a/file")
     assert (two.entry.path, two.entry.type, two.entry.link) == (b"b/two", HARDLINK, b"b/one")
 

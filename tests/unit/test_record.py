@@ -235,8 +235,10 @@ def test_who_was_stopped_for_longer_than_the_lease_finds_it_lost(
     record: Record, locks: Path, client: redis.Redis
 ) -> None:
     with Lease(record, "run-1", "s", 0.4, locks=locks) as held:
+        assert held.is_held()
         client.delete("geometra:lease:run-1:s")
         assert record.take("run-1", "s", "another", 5) == 1
+        assert not held.is_held()
         time.sleep(0.4)
         with pytest.raises(LeaseLost):
             held.check()

@@ -18,7 +18,6 @@ from pathlib import Path
 from tasks.errors import BackupError, Damaged, NoSpace, Occupied, Refused, UnsafePath
 from tasks.item import FILE, FOLDER, HARDLINK, Entry, Stored, StoredItems, Stream
 from tasks.sources.file_restore import restore_files
-from tasks.sources.folder_writer import check_path
 from tasks.sources.git.bundle import WHOLE_LIMIT, BundleHead, unpack
 from tasks.sources.git.capture import BUNDLE, DOCUMENT, OWN, TREE
 from tasks.sources.git.command import Git, GitFailed
@@ -26,6 +25,7 @@ from tasks.sources.git.document import Document, is_reference
 from tasks.sources.git.empty_folder import make_git_folder
 from tasks.sources.path_text import path_text
 from tasks.sources.source import Restoring
+from tasks.sources.target_path import check_path
 
 _FIRST = (b"index", b"shallow", b"sharedindex.")
 """What git must have before it can do its part, beside objects and references."""

@@ -37,7 +37,7 @@ def test_models_do_not_hold_up_the_other_files() -> None:
 def test_only_proof_and_restore_hold_the_private_key() -> None:
     assert [pool.name for pool in POOLS if pool.keys == "reader"] == ["proof", "restore"]
     assert route("verify") == route("prune") == {"queue": "proof"}
-    assert route("restore") == {"queue": "restore"}
+    assert route("restore") == route("restore.part") == {"queue": "restore"}
 
 
 def test_an_upload_goes_to_the_host_that_captured_and_so_does_its_retry() -> None:

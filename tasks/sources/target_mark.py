@@ -1,0 +1,36 @@
+"""A file that tells whether two hosts mean the same folder by the same path."""
+
+from __future__ import annotations
+
+import os
+import stat
+from contextlib import suppress
+from pathlib import Path
+
+from tasks.sources.target_path import translated
+
+_CREATE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+
+
+def mark(into: Path, name: str) -> None:
+    """Make the folder if need be, and the mark in it. Raises `Refused`, `NoSpace`, `UnsafePath`."""
+    try:
+        into.mkdir(parents=True, exist_ok=True)
+        os.close(os.open(_file(into, name), _CREATE, 0o600))
+    except OSError as error:
+        raise translated(error, os.fsencode(into)) from error
+
+
+def is_marked(into: Path, name: str) -> bool:
+    with suppress(OSError):
+        return stat.S_ISREG(_file(into, name).lstat().st_mode)
+    return False
+
+
+def unmark(into: Path, name: str) -> None:
+    with suppress(OSError):  # no folder, or no right: then there is none that was made here
+        _file(into, name).unlink()
+
+
+def _file(into: Path, name: str) -> Path:
+    return into / f".geometra-restore-{name}"

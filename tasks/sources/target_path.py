@@ -1,0 +1,51 @@
+"""Paths below the folder to restore to: which are safe, and what it means where the system refuses one."""
+
+from __future__ import annotations
+
+import errno
+
+from tasks.errors import BackupError, NoSpace, Occupied, Refused, UnsafePath
+from tasks.item import FOLDER, Stored
+from tasks.sources.path_text import path_text
+
+_IN_THE_WAY = frozenset({errno.ELOOP, errno.ENOTDIR})
+_FULL = frozenset({errno.ENOSPC, errno.EDQUOT})
+
+
+def check_path(path: bytes) -> None:
+    """Raises `UnsafePath` for a path that is not plainly below some folder."""
+    parts = path.split(b"/")
+    if b"" in parts or b"." in parts or b".." in parts or b"\0" in path:
+        raise UnsafePath(
+            f"the snapshot names the path `{path_text(path)}`, which leads out of the folder to restore to"
+        )
+
+
+class InOrder:
+    """Checks the paths of items that come in their order."""
+
+    def __init__(self) -> None:
+        self._leaf = b""
+
+    def check(self, item: Stored) -> None:
+        """Raises `UnsafePath` for one that leads out, or is below something that is no folder."""
+        path = item.entry.path
+        check_path(path)
+        if self._leaf and path.startswith(self._leaf):
+            raise UnsafePath(f"the snapshot has `{path_text(path)}` below something that is no folder")
+        self._leaf = b"" if item.entry.type == FOLDER else path + b"/"
+
+
+def translated(error: OSError, path: bytes) -> BackupError:
+    text = path_text(path)
+    if error.errno in _IN_THE_WAY:
+        return UnsafePath(
+            f"`{text}` would be written through a link, or a file is where a folder must be; move it away"
+        )
+    if error.errno in (errno.EEXIST, errno.EISDIR, errno.ENOTEMPTY):
+        if error.errno in (errno.EISDIR, errno.ENOTEMPTY):
+            return Occupied(f"`{text}` is a folder there, and no folder is ever removed; move it away")
+        return Occupied(f"`{text}` is there already; restore to another folder, or allow to overwrite (`--overwrite`)")
+    if error.errno in _FULL:
+        return NoSpace(f"no room to restore `{text}`: {error.strerror}")
+    return Refused(f"`{text}` can't be restored: {error.strerror}")
