@@ -6,7 +6,7 @@ import threading
 import time
 from collections.abc import Iterable, Iterator
 
-from tasks.item import Reading, Sink, Stored, StoredItems, Stream
+from tasks.item import Reading, Sink, Stored, StoredItems, Stream, WholeSink
 from tasks.progress import Progress
 
 _INTERVAL = 0.25
@@ -26,7 +26,8 @@ class Watched:
         return _CountedStream(self._items.open(item), self._count)
 
     def extract(self, items: Iterable[Stored], into: Sink) -> None:
-        self._items.extract(items, _CountedSink(into, self._count))
+        counted = _CountedWholeSink if isinstance(into, WholeSink) else _CountedSink
+        self._items.extract(items, counted(into, self._count))
 
 
 class _Count:
@@ -60,6 +61,16 @@ class _CountedSink:
     def complete(self, item: Stored) -> None:
         self._sink.complete(item)
         self._count.add(0, 1)
+
+
+class _CountedWholeSink(_CountedSink):
+    """For most small files: what takes an item at once is offered it at once."""
+
+    _sink: WholeSink
+
+    def whole(self, item: Stored, data: memoryview) -> None:
+        self._sink.whole(item, data)
+        self._count.add(len(data), 1)
 
 
 class _CountedStream:

@@ -55,6 +55,7 @@ def servers(postgres_programs: Path) -> Iterator[Servers]:  # noqa: F811 - a fix
         yield Servers(redis, postgres, fresh_redis, fresh_postgres)
 
 
+@pytest.mark.timeout(300)  # three servers twice, and workers
 def test_all_stores_are_one_recovery_point_and_come_back_into_fresh_servers(
     tmp_path: Path, filled_chroma: Path, servers: Servers
 ) -> None:

@@ -17,7 +17,7 @@ from workers.memory import keep_freed_memory
 def work(number):
     held = [bytearray((number + each) % 8 + 1 << 20) for each in range(4)]
 with ThreadPoolExecutor(4) as threads:
-    list(threads.map(work, range(200)))
+    list(threads.map(work, range(60)))
 print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt)
 """
 
