@@ -119,7 +119,13 @@ class SharedRestore:
         def files() -> Iterator[Stored]:
             return (item for item in portions.chosen(number, items) if item.entry.type == FILE)
 
-        self._once(portions, str(number), write, files, is_wanted=is_wanted)
+        try:
+            self._once(portions, str(number), write, files, is_wanted=is_wanted)
+        except LeaseLost:
+            self._touch_up(portions)
+            raise
+        if not is_wanted():
+            self._touch_up(portions)
         return count, size
 
     def finish(self, portions: Portions) -> Found:
@@ -129,10 +135,7 @@ class SharedRestore:
             target_mark.unmark(portions.into, portions.name)
             return done
         found = list(chain(*(self._found_by(str(number + 1)) for number in range(len(portions)))))
-        items = self._items(portions)
-        others = Others(Chosen(items, portions.patterns) if portions.patterns else items)
-        for _ in others:
-            pass
+        others = self._others(portions)
 
         def links() -> Iterator[Stored]:
             return (item for item in others.again() if item.entry.type in (HARDLINK, SYMLINK, FIFO))
@@ -144,6 +147,24 @@ class SharedRestore:
         self._parts.keep(f"{self._what}/end", bytes(msgpack.packb(found)))
         target_mark.unmark(portions.into, portions.name)
         return found
+
+    def _others(self, portions: Portions) -> Others:
+        items = self._items(portions)
+        others = Others(Chosen(items, portions.patterns) if portions.patterns else items)
+        for _ in others:
+            pass
+        return others
+
+    def _touch_up(self, portions: Portions) -> None:
+        """Folders have their times again where a worker that had been stopped for long wrote into them, and took it
+        away, after the restore had ended without it."""
+        if self.found() is None:
+            return
+        with (
+            suppress(BackupError),  # such as of a folder that is gone by now
+            StagingWriter(portions.into, portions.how, portions.name, portions.there) as writer,
+        ):
+            finish_folders(self._others(portions).again(), writer)
 
     def give_up(self, portions: Portions) -> None:
         """After a failure that is final."""

@@ -70,7 +70,7 @@ class Spool:
                 raise
 
     def _adopted(self, source: str, run: str, start: str) -> tuple[Path, IO[str]] | None:
-        for folder in sorted(self._run(source, run).glob(f"{start}*")):
+        for folder in _found(self._run(source, run), f"{start}*"):
             if "-" in folder.name.removeprefix(start):
                 continue  # of a part
             with suppress(OSError):
@@ -173,7 +173,7 @@ class Spool:
         for folder in self._all_runs():
             sealed = self.sealed(folder.parent.name, folder.name)
             if sealed and (folder / f"settled-{sealed.reference}").exists():
-                for pack in (sealed.folder / sealed.source / "packs").glob("*/*"):
+                for pack in _found(sealed.folder / sealed.source / "packs", "*/*"):
                     with suppress(FileNotFoundError):
                         dropped += pack.stat().st_size
                         pack.unlink()
@@ -203,10 +203,10 @@ class Spool:
         """Remove what killed processes left: half-removed folders; attempts and drafts that nobody works on, and that
         do not count, whose capture `is_over` (asked by source and run), or were left long ago. Returns how many."""
         oldest = (time.time() if now is None else now) - _ABANDONED_SECONDS
-        leftovers = list(self.folder.glob(f"{_TRASH}*"))
+        leftovers = _found(self.folder, f"{_TRASH}*")
         for folder in self._all_runs():
             sealed = self.sealed(folder.parent.name, folder.name)
-            parts = {*folder.glob("attempt-*"), *folder.glob("draft-*")} - {sealed.folder if sealed else folder}
+            parts = {*_found(folder, "attempt-*"), *_found(folder, "draft-*")} - {sealed.folder if sealed else folder}
             useless = bool(parts) and (bool(sealed) or is_over(folder.parent.name, folder.name))
             dead = [part for part in parts if _is_dead(part, useless=useless, oldest=oldest)]
             # Asked again: it may have been sealed, and let go of, since.
@@ -248,6 +248,14 @@ def _make(folder: Path) -> None:
             return
         # Another capture's `collect` took the run's folder away while it was still empty.
     folder.mkdir(mode=0o700, parents=True)
+
+
+def _found(folder: Path, pattern: str) -> list[Path]:
+    """Sorted; nothing where another process takes the folder away meanwhile."""
+    try:
+        return sorted(folder.glob(pattern))
+    except FileNotFoundError:
+        return []
 
 
 def _names(folder: Path) -> list[str]:

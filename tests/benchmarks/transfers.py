@@ -27,6 +27,7 @@ from tasks.destinations.gcs import GcsSettings
 from tasks.destinations.s3 import S3Settings
 from tasks.settings import DestinationSettings
 from tasks.stopwatch import Stopwatch
+from workers.memory import keep_freed_memory
 
 MIB = 1 << 20
 SETTINGS: dict[str, type[DestinationSettings]] = {"s3": S3Settings, "azure": AzureSettings, "gcs": GcsSettings}
@@ -113,6 +114,7 @@ def child(asked: dict[str, Any]) -> dict[str, float]:
     settings = SETTINGS[asked["kind"]].model_validate(asked["settings"])
     files = sorted(Path(asked["folder"]).iterdir())
     if asked["who"] == "ours":
+        keep_freed_memory()  # as every process of ours does
         ours = open_destination(settings)
         calls = Sdk(ours.put, ours.get)
     else:

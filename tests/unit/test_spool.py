@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -148,6 +150,23 @@ def test_what_is_sealed_while_it_is_looked_at_stays(spool: Spool) -> None:
     assert spool.collect(is_over=is_over) == 0
     assert [sealed.folder for sealed in spool.pending("models", "here")] == [attempt]
     assert attempt.exists()
+
+
+def test_a_run_that_another_worker_removes_meanwhile_is_nothing_to_collect(
+    spool: Spool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = put_off(spool, "pack").parent
+    scandir, taken = os.scandir, list[Path]()
+
+    def late(path: object) -> object:
+        if path == run and not taken:
+            taken.append(run)
+            shutil.rmtree(run)
+        return scandir(path)  # type: ignore[call-overload]
+
+    monkeypatch.setattr(os, "scandir", late)
+    assert spool.collect() == 0
+    assert taken == [run]
 
 
 def test_what_a_kill_left_half_removed_is_collected(spool: Spool) -> None:
