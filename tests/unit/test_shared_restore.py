@@ -177,6 +177,24 @@ def test_an_attempt_that_another_followed_leaves_its_work_to_that_one(
     assert restore.left_over() == []
 
 
+def test_one_that_comes_late_leaves_folders_their_times(
+    restore: Restore, record: Record, repository: Repository, tmp_path: Path
+) -> None:
+    """As one that was stopped for long, while others ended the restore, and writes on before it notices."""
+    portions, other = restore.divided(), Restore(record, repository, tmp_path)
+
+    def meanwhile() -> bool:
+        other.all(portions)
+        (restore.into / "docs/late").touch()
+        (restore.into / "docs/late").unlink()
+        return True
+
+    with pytest.raises(LeaseLost):
+        restore.put_back(portions, 1, unheard, meanwhile)
+    assert state_of(restore.into) == state_of(tmp_path / "originals")
+    assert restore.left_over() == []
+
+
 def test_a_part_whose_result_the_record_has_lost_is_told(restore: Restore) -> None:
     portions = restore.divided()
     restore.put_back(portions, 1, unheard)
