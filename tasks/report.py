@@ -163,7 +163,7 @@ def recall(installation: Installation, plan: str, slot: str) -> Run | None:
     for told in _of(installation.reports, plan):
         if told["slot"] == slot:
             run = Run(told["run"], plan, slot, datetime.fromisoformat(told["started"]), tuple(told["steps"]))
-            for step, outcome in {**told["steps"], **told["parts"]}.items():
+            for step, outcome in {**told["steps"], **told.get("parts", {})}.items():
                 record.settle(run.id, step, outcome)
             record.keep_report(run.id, told)
             return record.begin(run)

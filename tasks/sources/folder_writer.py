@@ -20,10 +20,8 @@ from tasks.sources.open_folders import Descriptor, OpenFolders
 from tasks.sources.path_text import path_text
 from tasks.sources.source import Restoring
 from tasks.sources.target_file import TargetFile, identity
-from tasks.sources.target_path import check_path, translated
+from tasks.sources.target_path import CREATE, OPEN_FOLDER, check_path, translated
 
-_OPEN_TARGET = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
-CREATE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 _REOPEN = os.O_WRONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 _OPEN_PIPE = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 _OPEN_FILES = 64
@@ -49,7 +47,7 @@ class FolderWriter:
         self._were_there: set[bytes] = set()
         try:
             into.mkdir(parents=True, exist_ok=True)
-            self._folders = OpenFolders(Descriptor(os.open(into, _OPEN_TARGET)), limit=64)
+            self._folders = OpenFolders(Descriptor(os.open(into, OPEN_FOLDER)), limit=64)
         except OSError as error:
             raise translated(error, os.fsencode(into)) from error
 

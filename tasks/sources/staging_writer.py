@@ -11,12 +11,12 @@ from pathlib import Path
 
 from tasks.errors import Refused
 from tasks.item import HARDLINK, Stored
-from tasks.sources.folder_writer import CREATE, FolderWriter, remove
+from tasks.sources.folder_writer import FolderWriter, remove
 from tasks.sources.open_folders import Descriptor
 from tasks.sources.path_text import path_text
 from tasks.sources.source import Restoring
 from tasks.sources.target_file import identity
-from tasks.sources.target_path import translated
+from tasks.sources.target_path import CREATE, translated
 
 _NO_LINKS = frozenset({errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK})
 """How file systems say that a file can't have two names there, or no more of them."""

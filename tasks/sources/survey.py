@@ -10,9 +10,8 @@ from tasks.errors import Occupied
 from tasks.item import FIFO, FILE, FOLDER, HARDLINK, SYMLINK, Stored
 from tasks.sources.open_folders import Descriptor, OpenFolders
 from tasks.sources.path_text import path_text
-from tasks.sources.target_path import InOrder, translated
+from tasks.sources.target_path import OPEN_FOLDER, InOrder, translated
 
-_OPEN_TARGET = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
 _MADE = (FILE, FOLDER, HARDLINK, SYMLINK, FIFO)
 
 
@@ -29,7 +28,7 @@ class Survey:
         self._order = InOrder()
         self._absent = b""
         try:
-            self._folders = OpenFolders(Descriptor(os.open(into, _OPEN_TARGET)))
+            self._folders = OpenFolders(Descriptor(os.open(into, OPEN_FOLDER)))
         except OSError as error:
             raise translated(error, os.fsencode(into)) from error
 

@@ -7,16 +7,14 @@ import stat
 from contextlib import suppress
 from pathlib import Path
 
-from tasks.sources.target_path import translated
-
-_CREATE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+from tasks.sources.target_path import CREATE, translated
 
 
 def mark(into: Path, name: str) -> None:
     """Make the folder if need be, and the mark in it. Raises `Refused`, `NoSpace`, `UnsafePath`."""
     try:
         into.mkdir(parents=True, exist_ok=True)
-        os.close(os.open(_file(into, name), _CREATE, 0o600))
+        os.close(os.open(_file(into, name), CREATE, 0o600))
     except OSError as error:
         raise translated(error, os.fsencode(into)) from error
 

@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import errno
+import os
 
 from tasks.errors import BackupError, NoSpace, Occupied, Refused, UnsafePath
 from tasks.item import FOLDER, Stored
 from tasks.sources.path_text import path_text
 
+OPEN_FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
+"""How the folder to restore to is opened: it may itself be a link, as whoever restores has named it."""
+CREATE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+"""How a file in it is made: never over something, nor through a link."""
 _IN_THE_WAY = frozenset({errno.ELOOP, errno.ENOTDIR})
 _FULL = frozenset({errno.ENOSPC, errno.EDQUOT})
 
