@@ -15,7 +15,7 @@ from tasks.destinations.destination import Data, Listed, check_name, check_prefi
 from tasks.destinations.immutable import Terms, in_seconds
 from tasks.destinations.pace import Pace
 from tasks.destinations.per_process import PerProcess
-from tasks.destinations.remote import DIGEST, MIB, WHOLE_BYTES, Endpoint, RemoteSettings, checked, total_of
+from tasks.destinations.remote import CHECKSUM, MIB, WHOLE_BYTES, Endpoint, RemoteSettings, checked, total_of
 from tasks.errors import (
     BackupError,
     Damaged,
@@ -107,7 +107,7 @@ class AzureSettings(RemoteSettings):
 
 class Azure:
     """Create-only by `If-None-Match: *`. The service checks all it is sent by its MD5, and gives that of what it sends;
-    whole reads are also checked by a digest kept beside the blob. What is larger than two packs goes up in parts, of
+    whole reads are also checked by a checksum kept beside the blob. What is larger than two packs goes up in parts, of
     which the service drops those that were never put together after a week."""
 
     Settings: ClassVar[type[AzureSettings]] = AzureSettings
@@ -137,7 +137,7 @@ class Azure:
                 length=len(body),
                 overwrite=False,
                 validate_content=True,
-                metadata={DIGEST: body.digest},
+                metadata={CHECKSUM: body.crc32c},
                 max_concurrency=_PARTS_AT_ONCE,
                 **locking,
             )
@@ -151,7 +151,7 @@ class Azure:
         part = None if whole else offset
         from azure.core.exceptions import HttpResponseError
 
-        # One request, or one for each 4 MiB: the digest beside the blob covers the whole of it.
+        # One request, or one for each 4 MiB: the checksum beside the blob covers the whole of it.
         with self._explained("read", name):
             try:
                 found: Any = blob.download_blob(part, length, validate_content=not whole, max_concurrency=1)
@@ -166,7 +166,7 @@ class Azure:
         expected = check_range(name, self._size(name) if total is None else total, offset, length)
         if len(content) != expected:
             raise Unavailable(f"of `{name}` only {len(content)} of {expected} bytes came from {self._where}")
-        if whole and not is_whole(content, found.properties.metadata.get(DIGEST)):
+        if whole and not is_whole(content, found.properties.metadata.get(CHECKSUM)):
             raise Damaged(f"`{name}` at {self._where} is not what was stored: run `verify` on its source")
         return content
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import hashlib
 import io
 import mmap
@@ -13,14 +14,16 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from blake3 import blake3
-
 from tasks.destinations.destination import Data
 from tasks.destinations.file_errors import explained
 from tasks.errors import Missing, Refused
 
 if TYPE_CHECKING:
     from _typeshed import WriteableBuffer
+
+
+_COPIED_BYTES = 1 << 16
+"""Small enough for a copy to stay in the processor's cache."""
 
 
 class Body(io.RawIOBase):
@@ -34,15 +37,20 @@ class Body(io.RawIOBase):
     def __len__(self) -> int:
         return len(self.view)
 
-    @property
+    @cached_property
     def md5(self) -> bytes:
-        """What the services check an upload by; no secret depends on it."""
+        """What some services check an upload by; no secret depends on it."""
         return hashlib.md5(self.view, usedforsecurity=False).digest()
 
     @cached_property
-    def digest(self) -> str:
-        """Kept beside each object, so that whoever reads all of it can tell that it is what was sent."""
-        return _digest(self.view)
+    def crc32c(self) -> str:
+        """What others check an upload by; kept beside each object, too, so that whoever reads all of it can tell that
+        it is what was sent."""
+        return crc32c(self.view)
+
+    def pieces(self, size: int) -> Iterator[memoryview]:
+        """All of it, from the first byte on, without a copy."""
+        return (self.view[at : at + size] for at in range(0, len(self), size))
 
     def readable(self) -> bool:
         return True
@@ -71,13 +79,27 @@ class Body(io.RawIOBase):
         return len(piece)
 
 
+class Altered(Body):
+    """One whose pieces are not what it holds: sent by these, it arrives otherwise than it was signed."""
+
+    def pieces(self, size: int) -> Iterator[memoryview]:
+        return Body(memoryview(bytes(byte ^ 1 for byte in self.view))).pieces(size)
+
+
 def is_whole(content: bytes, expected: str | None) -> bool:
-    """Whether it has the digest that was kept beside it; so has what something else stored, without any."""
-    return expected is None or _digest(content) == expected
+    """Whether it has the checksum that was kept beside it; so has what something else stored, without any."""
+    return expected is None or crc32c(content) == expected
 
 
-def _digest(data: bytes | memoryview) -> str:
-    return blake3(data).hexdigest()
+def crc32c(data: bytes | memoryview) -> str:
+    """In base64 of four bytes, most significant first, as S3 and Google Cloud Storage write it. Fifty times as fast as
+    an MD5, and enough against accidents; against an attacker it is the engine that seals each block."""
+    import google_crc32c
+
+    value = 0
+    for at in range(0, len(data), _COPIED_BYTES):
+        value = google_crc32c.extend(value, bytes(data[at : at + _COPIED_BYTES]))  # it takes no views
+    return base64.b64encode(value.to_bytes(4, "big")).decode()
 
 
 @contextmanager

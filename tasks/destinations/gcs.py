@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
@@ -11,7 +10,7 @@ from typing import Any, ClassVar, Literal
 
 from pydantic import Field, model_validator
 
-from tasks.destinations.body import Body, body_of
+from tasks.destinations.body import Body, body_of, crc32c
 from tasks.destinations.destination import Data, Listed, check_name, check_prefix, check_range
 from tasks.destinations.gcs_session import Sessions
 from tasks.destinations.immutable import Terms, in_seconds
@@ -22,8 +21,6 @@ from tasks.errors import BackupError, Damaged, Exists, Locked, Missing, NoStore,
 
 _SESSION_BYTES = 8 * MIB
 """What is larger goes up in a session: it costs one request more."""
-_COPIED_BYTES = 1 << 16
-"""Small enough for a copy to stay in the processor's cache."""
 _RIGHTS = {
     "store": "storage.objects.create",
     "read": "storage.objects.get",
@@ -103,14 +100,13 @@ class Gcs:
     def _put(self, name: str, data: Data) -> None:
         until = self._terms.until(name)
         with body_of(data) as body, self._explained("store and lock" if until else "store", name):
-            checksum = _crc32c(body.view)
             blob = self._bucket().blob(name)
-            blob.crc32c = checksum
+            blob.crc32c = body.crc32c
             if until:
                 self._retain(blob, until)
             stored = self._send_in_a_session if len(body) > _SESSION_BYTES else self._send_at_once
             # The name too: unlike elsewhere it is a part of what is sent, and may be damaged on its way.
-            if stored(blob, body) != (blob.name, checksum):
+            if stored(blob, body) != (blob.name, body.crc32c):
                 raise Unavailable(f"`{name}` arrived damaged at {self._where}")
 
     def _send_at_once(self, blob: Any, body: Body) -> tuple[str, str]:
@@ -230,7 +226,7 @@ class Gcs:
     def _is_right(content: bytes, headers: Mapping[str, str]) -> bool:
         """By the service's own checksum, unless something on the way drops that."""
         hashes = headers.get("X-Goog-Hash", "")
-        return "crc32c=" not in hashes or f"crc32c={_crc32c(content)}" in hashes
+        return "crc32c=" not in hashes or f"crc32c={crc32c(content)}" in hashes
 
     def _size(self, name: str) -> int:
         with self._explained("read", name):
@@ -334,12 +330,3 @@ class Gcs:
             session = client._http  # noqa: SLF001 - it takes a session of one's own only together with its credentials
             mount(session, self._pace(), settings.connections, settings.ca_file)
             return client.bucket(settings.bucket)
-
-
-def _crc32c(data: bytes | memoryview) -> str:
-    import google_crc32c
-
-    value = 0
-    for at in range(0, len(data), _COPIED_BYTES):
-        value = google_crc32c.extend(value, bytes(data[at : at + _COPIED_BYTES]))  # it takes no views
-    return base64.b64encode(value.to_bytes(4, "big")).decode()

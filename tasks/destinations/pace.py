@@ -5,10 +5,12 @@ from __future__ import annotations
 import io
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import IO, Any
 
 _PIECE = 1 << 16
+_UNLIMITED_PIECE = 1 << 18
+"""Each costs the sender a turn; and what sends one has to be done with it before a time-out, on a slow line too."""
 _LEAST_PIECE = 1 << 10
 _BURST_SECONDS = 0.25
 
@@ -19,7 +21,7 @@ class Pace:
     def __init__(self, bytes_a_second: int | None) -> None:
         self.limit = bytes_a_second
         # A few times a second each, however slow it is and however many they are: a service gives up on who is silent.
-        self.piece = _PIECE if bytes_a_second is None else min(_PIECE, max(_LEAST_PIECE, bytes_a_second // 16))
+        self.piece = min(_PIECE, max(_LEAST_PIECE, bytes_a_second // 16)) if bytes_a_second else _UNLIMITED_PIECE
         self._lock = threading.Lock()
         self._free_at = 0.0
 
@@ -55,6 +57,23 @@ class Pace:
         if isinstance(body, (bytes, bytearray)):
             body = io.BytesIO(body)
         return _Paced(body, self) if hasattr(body, "read") else body
+
+
+class Handed:
+    """The body of a request as an iterable of pieces, given out at a pace. Each who iterates begins at the start."""
+
+    def __init__(self, pieces: Callable[[int], Iterator[memoryview]], pace: Pace) -> None:
+        self._pieces, self._pace = pieces, pace
+
+    def __iter__(self) -> Iterator[memoryview]:
+        for piece in self._pieces(self._pace.piece):
+            self._pace.take(len(piece))
+            yield piece
+
+    def seek(self, offset: int) -> None:
+        """As it is asked to rewind before it is sent once more."""
+        if offset:
+            raise ValueError("it is handed out from the start")
 
 
 class _Paced:

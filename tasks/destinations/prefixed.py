@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from datetime import datetime, timedelta
 from pathlib import Path
 
+from tasks.destinations.checking import refuses_damaged
 from tasks.destinations.destination import Data, Destination, Listed, OnDisk, check_name, check_prefix
 from tasks.destinations.immutable import immutable, term_of
 
@@ -37,6 +38,9 @@ class Prefixed:
 
     def locked_until(self, name: str) -> datetime | None:
         return immutable(self._destination).locked_until(self._prefix + check_name(name))
+
+    def refuses_damaged(self, name: str) -> bool:
+        return refuses_damaged(self._destination, self._prefix + check_name(name))
 
     def list(self, prefix: str = "") -> Iterator[Listed]:
         listed = self._destination.list(self._prefix + check_prefix(prefix))

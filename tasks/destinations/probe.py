@@ -8,6 +8,7 @@ from datetime import UTC, datetime, timedelta
 from itertools import islice
 from typing import NamedTuple
 
+from tasks.destinations.checking import refuses_damaged
 from tasks.destinations.destination import Destination
 from tasks.destinations.immutable import immutable, term_of
 from tasks.destinations.rights import Role
@@ -42,6 +43,12 @@ def probe(destination: Destination, role: Role = "writer", now: datetime | None 
             raise Refused("what was written does not show in a listing")
         yield Tried("lists")
         yield _overwritten(destination, name)
+        if not refuses_damaged(destination, f"{_FOLDER}{os.urandom(8).hex()}"):
+            yield Tried(
+                "it does not look whether what arrives is what was sent",
+                'set `signature = "s3"` if it knows that one: then each upload is compared by its MD5; else only'
+                " `verify` finds what is damaged on its way",
+            )
         if term := term_of(destination):
             yield _locked(destination, term, now or datetime.now(UTC))
     finally:

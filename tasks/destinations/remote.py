@@ -17,8 +17,8 @@ MIB = 1 << 20
 WHOLE_BYTES = 64 * MIB
 """Up to here an object is sent in one request: a pack has half of it. Then what is stored was checked as a whole, what
 failed is sent again as a whole, nothing unfinished can be left behind, and rights to write single objects suffice."""
-DIGEST = "blake3"
-"""The name under which each object's digest is kept beside it."""
+CHECKSUM = "crc32c"
+"""The name under which each object's checksum is kept beside it."""
 
 
 def _folder(value: str) -> str:

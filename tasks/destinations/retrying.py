@@ -11,6 +11,7 @@ from typing import TypeVar
 import tenacity
 
 from tasks.destinations.body import body_of
+from tasks.destinations.checking import refuses_damaged
 from tasks.destinations.destination import Data, Destination, Listed
 from tasks.destinations.immutable import immutable, term_of
 from tasks.destinations.per_process import PerProcess
@@ -96,6 +97,9 @@ class Retrying:
 
     def locked_until(self, name: str) -> datetime | None:
         return self._patiently(lambda: immutable(self._inner).locked_until(name))
+
+    def refuses_damaged(self, name: str) -> bool:
+        return refuses_damaged(self._inner, name)
 
     def _list(self, prefix: str, listing: Iterator[Listed]) -> Iterator[Listed]:
         """After a failure from the start again, passing over what was listed; the deadline is that of the next name."""

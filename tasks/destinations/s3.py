@@ -11,16 +11,16 @@ from typing import IO, TYPE_CHECKING, Annotated, Any, ClassVar, Literal, cast
 
 from pydantic import AfterValidator, BeforeValidator, Field, WithJsonSchema, model_validator
 
-from tasks.destinations.body import Body, body_of, is_whole
+from tasks.destinations.body import Altered, Body, body_of, is_whole
 from tasks.destinations.destination import Data, Listed, check_name, check_prefix, check_range
 from tasks.destinations.immutable import Terms
-from tasks.destinations.pace import Pace
+from tasks.destinations.pace import Handed, Pace
 from tasks.destinations.per_process import PerProcess
-from tasks.destinations.remote import DIGEST, Endpoint, RemoteSettings, bounds, checked, total_of
+from tasks.destinations.remote import CHECKSUM, Endpoint, RemoteSettings, bounds, checked, total_of
 from tasks.destinations.s3_errors import explained
 from tasks.destinations.s3_lock import S3Lock
 from tasks.destinations.s3_past import S3Past
-from tasks.errors import BackupError, Damaged, Unavailable
+from tasks.errors import BackupError, Damaged, Refused, Unavailable
 from tasks.secret import SecretReference
 
 if TYPE_CHECKING:
@@ -114,9 +114,10 @@ class S3Settings(RemoteSettings):
 
 
 class S3:
-    """Create-only by `If-None-Match: *`. The service checks each upload by its MD5, and we that what it stored has it;
-    whole reads are checked by a digest kept beside the object. One request for each object, whatever its size, so there
-    is nothing unfinished to be left behind."""
+    """Create-only by `If-None-Match: *`. The service checks each upload: by its SHA-256, which is a part of the newer
+    signature, or by its MD5 with the old one, where we also look that what it stored has it. Whole reads are checked by
+    a checksum kept beside the object. One request for each object, whatever its size, so there is nothing unfinished to
+    be left behind."""
 
     Settings: ClassVar[type[S3Settings]] = S3Settings
 
@@ -126,7 +127,8 @@ class S3:
         self._client = PerProcess(self._connect)
         self._pace = PerProcess(lambda: Pace(settings.bytes_a_second))
         self._lock = S3Lock(settings.bucket, self._where, Terms(settings), self._explained)
-        self._tags_are_md5 = True
+        self._by_md5 = settings.signature == "s3"
+        self._tags_are_md5 = self._by_md5
         self._past = settings.as_of and S3Past(
             settings.bucket, settings.prefix, settings.as_of, client=self._client, explained=self._explained
         )
@@ -136,24 +138,14 @@ class S3:
         if self._past:
             raise self._past.refused("store", name)
         with body_of(data) as body:
-            md5 = body.md5
-            extra: Any = {"StorageClass": self._settings.storage_class} if self._settings.storage_class else {}
-            locking = self._lock.headers(name)
-            with self._lock.told(), self._explained("store and lock" if locking else "store", name):
-                stored = self._client().put_object(
-                    Bucket=self._bucket,
-                    Key=name,
-                    Body=cast(IO[bytes], body),
-                    ContentLength=len(body),
-                    ContentMD5=base64.b64encode(md5).decode(),
-                    ContentType="application/octet-stream",
-                    IfNoneMatch="*",
-                    Metadata={DIGEST: body.digest},
-                    **extra,
-                    **locking,
-                )
-            if not _is_encrypted(stored) and stored.get("ETag", "").strip('"') != md5.hex() and self._tags_are_md5:
-                self._look_again(name, body)
+            self._store(name, body)
+
+    def refuses_damaged(self, name: str) -> bool:
+        try:
+            self._store(check_name(name), Altered(memoryview(os.urandom(1024))))
+        except (Refused, Unavailable):
+            return True
+        return False
 
     def get(self, name: str, offset: int = 0, length: int | None = None) -> bytes:
         check_name(name)
@@ -182,7 +174,7 @@ class S3:
             expected = check_range(name, total, offset, length)
         if len(content) != expected:
             raise Unavailable(f"of `{name}` only {len(content)} of {expected} bytes came from {self._where}")
-        if whole and not is_whole(content, found.get("Metadata", {}).get(DIGEST)):
+        if whole and not is_whole(content, found.get("Metadata", {}).get(CHECKSUM)):
             raise Damaged(f"`{name}` at {self._where} is not what was stored: run `verify` on its source")
         return content
 
@@ -213,6 +205,29 @@ class S3:
 
     def locked_until(self, name: str) -> datetime | None:
         return self._lock.locked_until(self._client(), check_name(name))
+
+    def _store(self, name: str, body: Body) -> None:
+        extra: Any = {"StorageClass": self._settings.storage_class} if self._settings.storage_class else {}
+        if self._by_md5:
+            extra["ContentMD5"] = base64.b64encode(body.md5).decode()
+        else:
+            # What knows it keeps it; what locks objects wants this or an MD5.
+            extra["ChecksumCRC32C"] = body.crc32c
+        locking = self._lock.headers(name)
+        with self._lock.told(), self._explained("store and lock" if locking else "store", name):
+            stored = self._client().put_object(
+                Bucket=self._bucket,
+                Key=name,
+                Body=cast(IO[bytes], body),
+                ContentLength=len(body),
+                ContentType="application/octet-stream",
+                IfNoneMatch="*",
+                Metadata={CHECKSUM: body.crc32c},
+                **extra,
+                **locking,
+            )
+        if self._tags_are_md5 and not _is_encrypted(stored) and stored.get("ETag", "").strip('"') != body.md5.hex():
+            self._look_again(name, body)
 
     def _list(self, prefix: str) -> Iterator[Listed]:
         after: Any = {}
@@ -272,7 +287,6 @@ class S3:
         import botocore.session
 
         settings = self._settings
-        own = settings.endpoint is not None
         config: Any = botocore.config.Config  # its stubs do not know all of its options
         with self._explained("open", ""):
             core = botocore.session.get_session()
@@ -296,10 +310,14 @@ class S3:
                     # One place tries again, for all destinations: retrying.py.
                     retries={"total_max_attempts": 1, "mode": "standard"},
                     signature_version=settings.signature,
-                    s3={"addressing_style": "path" if settings.path_style else "auto"},
-                    # Other services refuse the trailers that newer checksums come in; all know Content-MD5.
-                    request_checksum_calculation="when_required" if own else "when_supported",
-                    response_checksum_validation="when_required" if own else "when_supported",
+                    s3={
+                        "addressing_style": "path" if settings.path_style else "auto",
+                        # Also where TLS would do: what is in memory may be damaged before that.
+                        "payload_signing_enabled": True,
+                    },
+                    # None of the trailers that checksums come in by themselves: other services refuse them.
+                    request_checksum_calculation="when_required",
+                    response_checksum_validation="when_required",
                     ignore_configured_endpoint_urls=not settings.default_credentials,
                     tcp_keepalive=True,
                 ),
@@ -315,7 +333,8 @@ class S3:
             request.headers[name.strip()] = value.strip()
 
     def _slow_down(self, request: Any, **_: Any) -> None:
-        request.body = self._pace().sent(request.body)
+        if isinstance(request.body, Body):
+            request.body = Handed(request.body.pieces, self._pace())
 
 
 def _is_encrypted(stored: Any) -> bool:

@@ -172,7 +172,7 @@ class TestAnS3ThatDoesNotCheckWhatItIsSent:
     content = random.Random(1).randbytes(2_000_000)
 
     def test_what_arrived_damaged_is_removed_and_sent_again(self, s3: S3Server) -> None:
-        settings = s3.settings(s3.bucket(), headers=("X-Unchecked: yes",))
+        settings = s3.settings(s3.bucket(), signature="s3", headers=("X-Unchecked: yes",))
         with faulty_proxy(s3.url) as (proxy, url):
             through = settings.model_copy(update={"endpoint": url})
             proxy.coming = [("request flipped", 0.5)]
@@ -184,7 +184,7 @@ class TestAnS3ThatDoesNotCheckWhatItIsSent:
         assert open_destination(settings).get("packs/one") == self.content
 
     def test_a_tag_of_another_kind_is_no_damage_and_costs_one_look(self, s3: S3Server) -> None:
-        settings = s3.settings(s3.bucket(), headers=("X-Tag: of its own",))
+        settings = s3.settings(s3.bucket(), signature="s3", headers=("X-Tag: of its own",))
         with faulty_proxy(s3.url) as (proxy, url):
             destination = S3(settings.model_copy(update={"endpoint": url}))
             for name in ("packs/one", "packs/two", "packs/three"):

@@ -46,7 +46,7 @@ def test_a_certificate_of_ones_own_is_trusted_where_it_is_named_and_nowhere_else
 
 
 class TestRgwOverTls(DestinationObjects):
-    """A real service behind TLS: there the SDK signs no payload, and other services refuse trailers."""
+    """A real service behind TLS: there the SDK would sign no payload, and send trailers, which this one refuses."""
 
     @pytest.fixture
     def destination(self, rgw: RgwServer, tmp_path: Path) -> Iterator[Destination]:
@@ -54,9 +54,7 @@ class TestRgwOverTls(DestinationObjects):
             yield open_destination(rgw.settings(rgw.bucket(), endpoint=front.url, ca_file=front.ca_file))
 
 
-def test_as_at_amazon_checksums_come_in_trailers_over_tls(
-    s3: S3Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_as_at_amazon_over_tls(s3: S3Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Without an `endpoint` in backup.toml it is Amazon's; where the SDK's own variable leads elsewhere, that is as
     near as a test comes."""
     monkeypatch.setenv("AWS_ACCESS_KEY_ID", KEY)

@@ -1,4 +1,5 @@
-"""moto's server, made more like S3: it looks whether a name is taken and stores in one step, and checks Content-MD5.
+"""moto's server, made more like S3: it looks whether a name is taken and stores in one step, and checks Content-MD5 and
+the SHA-256 of what is signed with one.
 
 A request with `X-Unchecked` is not checked, as by services that do not; one with `X-Tag` gets a tag that is no MD5.
 """
@@ -20,15 +21,25 @@ _put_object = S3Response.put_object
 
 
 def _at_once(self: S3Response, *arguments: Any) -> Any:
-    claimed = self.headers.get("Content-MD5")
-    found = base64.b64encode(hashlib.md5(self.body or b"", usedforsecurity=False).digest()).decode()
-    if claimed not in (None, found) and "X-Unchecked" not in self.headers:
-        raise S3ClientError("BadDigest", "The Content-MD5 you specified did not match what we received.")
+    if "X-Unchecked" not in self.headers:
+        _check(self.headers, self.body or b"")
     with _lock:
         status, headers, body = _put_object(self, *arguments)
     if "X-Tag" in self.headers:
         headers = {name: value for name, value in headers.items() if name.lower() != "etag"} | {"ETag": '"0a-1"'}
     return status, headers, body
+
+
+def _check(headers: Any, body: bytes) -> None:
+    claimed = headers.get("Content-MD5")
+    found = base64.b64encode(hashlib.md5(body, usedforsecurity=False).digest()).decode()
+    if claimed not in (None, found):
+        raise S3ClientError("BadDigest", "The Content-MD5 you specified did not match what we received.")
+    signed = headers.get("X-Amz-Content-SHA256", "")
+    if len(signed) == 64 and signed != hashlib.sha256(body).hexdigest():
+        raise S3ClientError(
+            "XAmzContentSHA256Mismatch", "The provided 'x-amz-content-sha256' header does not match what was computed."
+        )
 
 
 if __name__ == "__main__":

@@ -30,6 +30,26 @@ def test_the_probe_finds_all_that_a_night_needs(s3: S3Server) -> None:
     assert found == ["writes", "reads", "lists", "never overwrites", "deletes"]
 
 
+@pytest.mark.parametrize(
+    ("signature", "headers", "advised"),
+    [
+        ("s3v4", (), False),
+        ("s3", (), False),
+        ("s3v4", ("X-Unchecked: yes",), True),
+        # There we look ourselves.
+        ("s3", ("X-Unchecked: yes",), False),
+    ],
+)
+def test_the_probe_finds_a_service_that_takes_what_arrives_damaged(
+    s3: S3Server, signature: str, headers: tuple[str, ...], advised: bool
+) -> None:
+    destination = open_destination(s3.settings(s3.bucket(), signature=signature, headers=headers))
+    found = [tried for tried in probe(destination) if tried.advice]
+    assert [tried.says for tried in found] == ["it does not look whether what arrives is what was sent"] * advised
+    assert all("`verify`" in tried.advice for tried in found)
+    assert list(destination.list()) == []
+
+
 def test_a_secret_that_is_not_there_is_named_and_nothing_is_connected(s3: S3Server) -> None:
     with pytest.raises(SettingsError, match="NO_SUCH_SECRET"):
         open_destination(s3.settings("any", secret_key=Secret(reference="env:NO_SUCH_SECRET"))).get("a")

@@ -178,9 +178,11 @@ def test_packs_go_up_four_at_once_and_nothing_names_one_that_is_not_there(house:
 def test_a_long_copy_that_is_cut_off_has_named_what_it_brought(house: House) -> None:
     """What came of the packs of one index is named over there before the next one's come, and not even read again."""
     files = dict[bytes, bytes]()
+    nights = []
     for night in range(5):
         files |= {b"%d-%d" % (night, at): noise(10 * night + at, MIB) for at in range(4)}
-        snapshot = house.night(files, night, house.first)
+        nights.append(house.night(files, night, house.first))
+    snapshot = nights[-1]
     first = house.first.index_names()[0]
     brought = len(house.first.index_object(first)) + AT_ONCE
     cut = Crowded(house.second.destination, most_packs=brought)
