@@ -1,7 +1,8 @@
 """`python -m tests.benchmarks.transfers`: packs up and down through our destinations, beside the SDKs' own plain calls.
 
-The same objects, threads, client settings and server for both, each in a process of its own and in turns. Ratios are of
-medians; above `--most` of the time, or above `--memory`, this fails.
+The same objects, client settings and server for all, each in a process of its own and in turns: ours, the SDK's calls
+in as many threads, and the SDK's calls one after the other, as a script makes them. Ratios are of medians; above
+`--most` of the time of either, or above `--memory`, this fails.
 """
 
 from __future__ import annotations
@@ -34,6 +35,8 @@ SETTINGS: dict[str, type[DestinationSettings]] = {"s3": S3Settings, "azure": Azu
 STORES = {"moto": "s3", "rgw": "s3", "azurite": "azure", "gcs": "gcs"}
 """The servers, and the kind of destination that each is for."""
 VERBS = ("put", "get")
+WHO = ("ours", "sdk", "plain")
+"""Plain: the SDK's calls, one after the other."""
 
 
 class Measured(NamedTuple):
@@ -177,14 +180,14 @@ def _plain(settings: DestinationSettings) -> dict[str, Any]:
 
 
 def compare(store: str, *, packs: Path, threads: int, repeat: int, scratch: Path) -> dict[str, dict[str, Measured]]:
-    """By verb and by who: *ours*, *sdk*; medians."""
+    """By verb and by who of `WHO`; medians."""
     kind = STORES[store]
     rounds: dict[tuple[str, str], list[Measured]] = {}
     folder = scratch / store
     folder.mkdir()
     with served(store, folder) as place:
         for turn in range(repeat):
-            order = ("ours", "sdk") if turn % 2 == 0 else ("sdk", "ours")
+            order = WHO if turn % 2 == 0 else WHO[::-1]
             settings = place()
             for verb in VERBS:
                 for who in order:
@@ -195,15 +198,12 @@ def compare(store: str, *, packs: Path, threads: int, repeat: int, scratch: Path
                         "who": who,
                         "under": f"{who}/{turn}",
                     }
-                    asked |= {"folder": str(packs), "threads": threads}
+                    asked |= {"folder": str(packs), "threads": 1 if who == "plain" else threads}
                     rounds.setdefault((verb, who), []).append(measure(asked))
             destination = open_destination(SETTINGS[kind].model_validate(settings))
             for each in list(destination.list()):
                 destination.delete(each.name)
-    return {
-        verb: {who: Measured(*map(median, zip(*rounds[verb, who], strict=True))) for who in ("ours", "sdk")}
-        for verb in VERBS
-    }
+    return {verb: {who: Measured(*map(median, zip(*rounds[verb, who], strict=True))) for who in WHO} for verb in VERBS}
 
 
 def main() -> int:
@@ -229,16 +229,19 @@ def main() -> int:
         for number in range(asked.packs):
             (packs / f"{number:03}").write_bytes(random.Random(number).randbytes(asked.megabytes * MIB))
         total = (asked.packs - 1) * asked.megabytes
-        print("| store | | ours s | SDK s | ratio | MiB/s | ours CPU s | SDK CPU s | ours MB | SDK MB |")
-        print("|---|---|---|---|---|---|---|---|---|---|")
+        print(
+            "| store | | ours s | SDK s | ratio | plain s | ratio | MiB/s | ours CPU s | SDK CPU s | ours MB | SDK MB |"
+        )
+        print("|---|---|---|---|---|---|---|---|---|---|---|---|")
         for store in asked.store:
             found = compare(store, packs=packs, threads=asked.threads, repeat=asked.repeat, scratch=scratch)
             for verb, by in found.items():
-                ours, sdk = by["ours"], by["sdk"]
-                ratio = ours.seconds / sdk.seconds
-                failed |= ratio > asked.most or ours.peak_memory_bytes > asked.memory * 1e6
+                ours, sdk, plain = (by[who] for who in WHO)
+                ratios = [ours.seconds / other.seconds for other in (sdk, plain)]
+                failed |= max(ratios) > asked.most or ours.peak_memory_bytes > asked.memory * 1e6
                 print(
-                    f"| {store} | {verb} | {ours.seconds:.2f} | {sdk.seconds:.2f} | {ratio:.2f} |"
+                    f"| {store} | {verb} | {ours.seconds:.2f} | {sdk.seconds:.2f} | {ratios[0]:.2f} |"
+                    f" {plain.seconds:.2f} | {ratios[1]:.2f} |"
                     f" {total / ours.seconds:.0f} | {ours.cpu_seconds:.2f} | {sdk.cpu_seconds:.2f} |"
                     f" {ours.peak_memory_bytes / 1e6:.0f} | {sdk.peak_memory_bytes / 1e6:.0f} |",
                     flush=True,
