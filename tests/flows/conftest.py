@@ -9,13 +9,14 @@ from pathlib import Path
 
 import pytest
 
-from tests.flows.house import House
+from tests.flows.house import IMPORTED, House
+from tests.flows.nursery import Nursery
 from tests.flows.terminal import Terminal
 from tests.flows.trees import grow
 from tests.redis_process import RedisProcess, redis_process
 from tests.stores.fixtures import azure, gcs, rgw, s3
 
-__all__ = ["azure", "gcs", "house", "rgw", "s3", "shared_broker"]
+__all__ = ["azure", "gcs", "house", "nursery", "rgw", "s3", "shared_broker"]
 
 
 @pytest.fixture(scope="session")
@@ -24,11 +25,17 @@ def shared_broker() -> Iterator[RedisProcess]:
         yield server
 
 
+@pytest.fixture(scope="session")
+def nursery() -> Iterator[Nursery]:
+    with closing(Nursery(IMPORTED)) as nursery:
+        yield nursery
+
+
 @pytest.fixture
-def house(tmp_path: Path, shared_broker: RedisProcess) -> Iterator[House]:
+def house(tmp_path: Path, shared_broker: RedisProcess, nursery: Nursery) -> Iterator[House]:
     with closing(shared_broker.client()) as client:
         client.flushall()
-    house = House(tmp_path, shared_broker)
+    house = House(tmp_path, shared_broker, nursery=nursery)
     try:
         yield house
     finally:

@@ -20,7 +20,7 @@ from typing import Any, NamedTuple
 from tasks.errors import Unavailable
 from tests.flows.house import LEASE, VISIBILITY, House
 from tests.flows.line import Line
-from tests.flows.nursery import Nursery
+from tests.flows.nursery import Nursery, runs
 from tests.postgres_process import PostgresProcess
 from tests.redis_process import RedisProcess
 
@@ -75,7 +75,7 @@ class Actor:
         """As a deploy does: asked first, killed in the end."""
         deadline = time.monotonic() + patience
         _signal(self.process, way)
-        while _runs(self.process) and time.monotonic() < deadline:
+        while runs(self.process) and time.monotonic() < deadline:
             time.sleep(0.02)
         self.kill()
 
@@ -88,14 +88,6 @@ class Actor:
         with suppress(OSError):
             return [int(pid) for pid in Path(f"/proc/{self.process}/task/{self.process}/children").read_text().split()]
         return []
-
-
-def _runs(process: int) -> bool:
-    """Also one that is dead and not reaped yet counts as gone."""
-    try:
-        return Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
-    except OSError:
-        return False
 
 
 WAYS: dict[str, tuple[str, ...]] = {
@@ -178,7 +170,7 @@ class Night:
             server.ensure()
         for actor in self.actors.values():
             actor.all(signal.SIGCONT)
-            if not _runs(actor.process):
+            if not runs(actor.process):
                 actor.kill()
             actor.start()
 

@@ -22,6 +22,7 @@ from tasks.configuration import load
 from tasks.installation import Installation
 from tasks.record import Record
 from tests.flows import kinds
+from tests.flows.nursery import Born, Nursery
 from tests.redis_process import RedisProcess
 from tests.repositories import PASSPHRASE, keys
 from workers.pools import route
@@ -34,11 +35,28 @@ VISIBILITY, LEASE, WAIT, SILENCE = 3.0, 2.0, 0.5, 4.0
 wait for something that is away; and how long the broker may be silent."""
 
 
-class Worker:
-    """A `celery` child process with all its own children."""
+_CONFIG = "GEOMETRA_BACKUP_CONFIG"
+IMPORTED = {
+    "GEOMETRA_BACKUP_VISIBILITY_SECONDS": str(VISIBILITY),
+    "GEOMETRA_BACKUP_LEASE_SECONDS": str(LEASE),
+    "GEOMETRA_BACKUP_WAIT_SECONDS": str(WAIT),
+    "GEOMETRA_BACKUP_BROKER_SILENCE_SECONDS": str(SILENCE),
+    "CELERY_CONFIG_MODULE": "tests.flows.celeryconfig_with_gates",
+}
+"""What a worker's modules read of the environment when they are imported."""
 
-    def __init__(self, command: Sequence[str], environment: Mapping[str, str], log: Path) -> None:
+
+class Worker:
+    """A `celery` process with all its own children: of a `nursery`, or without one started from nothing."""
+
+    def __init__(
+        self, command: Sequence[str], environment: Mapping[str, str], log: Path, nursery: Nursery | None
+    ) -> None:
         self.log = log
+        self.child: subprocess.Popen[bytes] | Born
+        if nursery:
+            self.child = Born(nursery, nursery.start(command, environment, log))
+            return
         with log.open("ab") as console:
             self.child = subprocess.Popen(
                 [sys.executable, "-m", "celery", "-A", "workers", *command],
@@ -66,18 +84,24 @@ class Worker:
 
 
 class House:
-    def __init__(self, folder: Path, broker: RedisProcess, *, url: str = "", host: str = "local") -> None:
-        """`url`: how its workers reach the broker, where that is not the straight way."""
+    def __init__(
+        self,
+        folder: Path,
+        broker: RedisProcess,
+        *,
+        url: str = "",
+        host: str = "local",
+        nursery: Nursery | None = None,
+    ) -> None:
+        """`url`: how its workers reach the broker, where that is not the straight way. Of a `nursery` are those that
+        are not asked for with more of an environment of their own than another configuration."""
+        self._nursery = nursery
         self.folder, self.broker, self.host = folder, broker, host
         self.file = folder / "backup.toml"
         self.environment = {
-            "GEOMETRA_BACKUP_CONFIG": str(self.file),
+            _CONFIG: str(self.file),
             "GEOMETRA_BACKUP_BROKER": url or broker.url,
-            "GEOMETRA_BACKUP_VISIBILITY_SECONDS": str(VISIBILITY),
-            "GEOMETRA_BACKUP_LEASE_SECONDS": str(LEASE),
-            "GEOMETRA_BACKUP_WAIT_SECONDS": str(WAIT),
-            "GEOMETRA_BACKUP_BROKER_SILENCE_SECONDS": str(SILENCE),
-            "CELERY_CONFIG_MODULE": "tests.flows.celeryconfig_with_gates",
+            **IMPORTED,
         }
         self._workers: list[Worker] = []
         self.client: redis.Redis = connect(broker.url)
@@ -134,7 +158,9 @@ class House:
         return self._start(["flower", "--address=127.0.0.1", f"--port={port}", *options], environment)
 
     def _start(self, command: Sequence[str], environment: Mapping[str, str]) -> Worker:
-        worker = Worker(command, {**self.environment, **environment}, self.folder / f"console{len(self._workers)}.log")
+        log = self.folder / f"console{len(self._workers)}.log"
+        nursery = None if environment.keys() - {_CONFIG} else self._nursery
+        worker = Worker(command, {**self.environment, **environment}, log, nursery)
         self._workers.append(worker)
         return worker
 

@@ -1,7 +1,8 @@
-"""Celery processes that are forked from one that has imported everything: a fault night starts and kills dozens.
+"""Celery processes that are forked from one that has imported everything: flows start and kill hundreds.
 
-`python -m tests.flows.nursery` reads a JSON line for each: `arguments` of `celery`, `environment`, `log`; and answers
-with its process id. A line with `ended`, such an id, is answered when that process is gone. It ends with its input.
+`python -m tests.flows.nursery` reads a JSON line for each: `arguments` of `celery`, its whole `environment`, `log`; and
+answers with its process id. A line with `ended`, such an id, is answered when that process is gone. It ends with its
+input.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ import signal
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -25,6 +27,7 @@ class Nursery:
     """In the test's own process. `environment` holds what the program reads when it is imported. Safe in threads."""
 
     def __init__(self, environment: Mapping[str, str]) -> None:
+        self.imported = dict(environment)
         self._lock = threading.Lock()
         self._child = subprocess.Popen(
             [sys.executable, "-m", "tests.flows.nursery"],
@@ -36,12 +39,17 @@ class Nursery:
         )
 
     def start(self, arguments: Sequence[str], environment: Mapping[str, str], log: Path) -> int:
-        return self._ask(arguments=list(arguments), environment=dict(environment), log=str(log))
+        """Its process id, which is that of a group of its own."""
+        return self._ask(arguments=list(arguments), environment={**os.environ, **environment}, log=str(log))
 
     def kill(self, process: int) -> None:
         """With all its children, and wait for its end."""
         with suppress(ProcessLookupError):
             os.killpg(process, signal.SIGKILL)
+        self.reap(process)
+
+    def reap(self, process: int) -> None:
+        """Wait for the end of one that was killed, or has ended."""
         self._ask(ended=process)
 
     def close(self) -> None:
@@ -58,6 +66,44 @@ class Nursery:
             self._child.stdin.write(json.dumps(line) + "\n")
             self._child.stdin.flush()
             return int(self._child.stdout.readline())
+
+
+class Born:
+    """A process of a nursery, with what tests use of `subprocess.Popen`."""
+
+    def __init__(self, nursery: Nursery, process: int) -> None:
+        self._nursery, self.pid, self._ended = nursery, process, False
+
+    def poll(self) -> int | None:
+        """0 where it has ended, however it did."""
+        if not self._ended and runs(self.pid):
+            return None
+        if not self._ended:
+            self._nursery.reap(self.pid)
+            self._ended = True
+        return 0
+
+    def wait(self, timeout: float = 60) -> None:
+        deadline = time.monotonic() + timeout
+        while self.poll() is None:
+            if time.monotonic() > deadline:
+                raise subprocess.TimeoutExpired(str(self.pid), timeout)
+            time.sleep(0.01)
+
+    def send_signal(self, number: signal.Signals) -> None:
+        if self.poll() is None:
+            os.kill(self.pid, number)
+
+    def terminate(self) -> None:
+        self.send_signal(signal.SIGTERM)
+
+
+def runs(process: int) -> bool:
+    """Also one that is dead and not reaped yet counts as gone."""
+    try:
+        return Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except OSError:
+        return False
 
 
 def main() -> None:
@@ -81,6 +127,9 @@ def main() -> None:
             answer = line["ended"]
         elif (answer := os.fork()) == 0:
             _become(app, line)
+        else:
+            with suppress(OSError):  # here and there: who comes first
+                os.setpgid(answer, answer)
         sys.stdout.write(f"{answer}\n")
         sys.stdout.flush()
 
@@ -88,10 +137,11 @@ def main() -> None:
 def _become(app: Any, line: Mapping[str, Any]) -> None:
     code = 1
     try:
-        os.setsid()
+        os.setpgid(0, 0)
         output = os.open(line["log"], os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
         for number, descriptor in enumerate((os.open(os.devnull, os.O_RDONLY), output, output)):
             os.dup2(descriptor, number)
+        os.environ.clear()
         os.environ.update(line["environment"])
         app.start(line["arguments"])
         code = 0

@@ -50,13 +50,6 @@ SHOP = (
 
 
 @pytest.fixture(scope="session")
-def nursery(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Nursery]:
-    house = House(tmp_path_factory.mktemp("nursery"), RedisProcess(Path("nowhere")))
-    with closing(Nursery(house.environment)) as nursery:
-        yield nursery
-
-
-@pytest.fixture(scope="session")
 def servers(postgres_programs: Path) -> Iterator[Servers]:  # noqa: F811 - a fixture
     with redis_process() as redis, postgres_process(postgres_programs) as postgres, ExitStack() as stack:
         with closing(redis.client(text=False)) as client:
