@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 from tasks.broker import broker_url, connect
 from tasks.configuration import find, load
 from tasks.destinations import Destination, Local, Overlay, Prefixed, open_destination
-from tasks.errors import Missing, NotFound, Refused, SettingsError
+from tasks.errors import NotARepository, NotFound, Refused, SettingsError
 from tasks.record import Record, step_name
 from tasks.repository import ReaderKey, Repository, WriterKey, open_keys
 from tasks.settings import Settings
@@ -63,26 +63,25 @@ class Installation:
         keys = self.reader_key() if reader else self.writer_key()
         at = self.destination(destination, source)
         cache = self.settings.state / "cache" / destination / source
-        if create:
-            self._check_not_emptied(at, source, destination, cache)
-            return Repository.create_or_open(at, source, keys, self.document(), cache=cache)
-        return Repository.open(at, keys, cache=cache)
-
-    def _check_not_emptied(self, at: Destination, source: str, destination: str, cache: Path) -> None:
-        """A destination that had a repository and has none is another disk, or an emptied one: not to go on with."""
-        if cache.exists():
-            try:
-                at.get("repository", 0, 0)
-            except Missing:
-                raise Refused(
-                    f"`{destination}` held backups of `{source}` and holds none now: is another disk mounted there? To"
-                    f" begin anew on it, remove `{cache}`"
-                ) from None
+        if not create:
+            return Repository.open(at, keys, cache=cache)
+        # One that had a repository and has none is another disk, or an emptied one: not to go on with.
+        new = not cache.exists()
+        try:
+            return Repository.create_or_open(at, source, keys, self.document(), cache=cache, begin=new)
+        except NotARepository:
+            raise Refused(
+                f"`{destination}` held backups of `{source}` and holds none now: is another disk mounted there? To"
+                f" begin anew on it, remove `{cache}`"
+            ) from None
 
     def spooled(self, sealed: Sealed) -> Repository:
         """The repository as it will be once that capture is uploaded: the spool laid over the capture's reference."""
         below = self.destination(sealed.reference, sealed.source)
-        return Repository.open(Overlay(self.spool_destination(sealed.source, sealed.folder), below), self.writer_key())
+        spooled = Overlay(self.spool_destination(sealed.source, sealed.folder), below)
+        # One that was made: that it is there says that the destination has a repository.
+        cache = self.settings.state / "cache" / sealed.reference / sealed.source
+        return Repository.open(spooled, self.writer_key(), cache if cache.exists() else None)
 
     def spool_destination(self, source: str, attempt: Path) -> Destination:
         """The part of an attempt's folder that mirrors the source's repository."""

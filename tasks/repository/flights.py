@@ -1,9 +1,12 @@
-"""Work on several packs at once: few enough to hold them in memory, and stopped by the first that fails."""
+"""Work on several packs or other objects at once: few enough for memory, and stopped by the first that fails."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from functools import partial
+from itertools import islice
 from typing import TypeVar
 
 T = TypeVar("T")
@@ -12,6 +15,8 @@ R = TypeVar("R")
 AT_ONCE = 4
 """Packs under way from one destination to another: each may be held in memory, some 32 MiB."""
 _LOOK_SECONDS = 1.0
+_SMALL_AT_ONCE = 8
+"""Objects of some kilobytes: a destination that is far away is asked for the next ones before the first has come."""
 
 
 def fly(
@@ -38,3 +43,17 @@ def fly(
             look()
     if failure:
         raise failure
+
+
+def ahead(
+    work: Callable[[T], R], items: Iterable[T], *, is_small: Callable[[T], bool] = lambda item: True
+) -> Iterator[R]:
+    """What `work` gives for each item, in their order; while one is looked at, the next few are under way in threads,
+    but for large ones, which wait for their turn. Raises what work does, when it is that item's turn."""
+    with ThreadPoolExecutor(_SMALL_AT_ONCE, "ahead") as pool:
+        coming = (pool.submit(work, item).result if is_small(item) else partial(work, item) for item in items)
+        flying = deque(islice(coming, _SMALL_AT_ONCE))
+        while flying:
+            found = flying.popleft()()
+            flying.extend(islice(coming, 1))
+            yield found

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import tempfile
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Iterator
 from contextlib import suppress
 from datetime import UTC, datetime
 from operator import itemgetter
@@ -13,7 +13,7 @@ from typing import Self
 
 from blake3 import blake3
 
-from tasks.destinations.destination import Destination
+from tasks.destinations.destination import Destination, Listed
 from tasks.errors import (
     Damaged,
     Exists,
@@ -27,6 +27,7 @@ from tasks.errors import (
 )
 from tasks.repository import index as indexes
 from tasks.repository.condemned import doubts
+from tasks.repository.flights import ahead
 from tasks.repository.index import Index
 from tasks.repository.keys import FORMAT, RepositoryKeys, WriterKey, check_document, keyring_of
 from tasks.repository.locks import Locks
@@ -36,6 +37,8 @@ from tasks.repository.snapshot import Snapshot
 
 _MARKER = "repository"
 _INDEX_TRIES = 5
+_SMALL_BYTES = 1 << 20
+"""Of an index object, up to which it is read before its turn: those that a prune has merged are up to 40 MB large."""
 
 
 class Inventory:
@@ -69,12 +72,24 @@ class Inventory:
 
     @classmethod
     def create_or_open(
-        cls, destination: Destination, source: str, writer: WriterKey, document: bytes, *, cache: Path | None = None
+        cls,
+        destination: Destination,
+        source: str,
+        writer: WriterKey,
+        document: bytes,
+        *,
+        cache: Path | None = None,
+        begin: bool = True,
     ) -> Self:
-        """Puts the keyring document and the marker where they are missing."""
+        """Puts the keyring document and the marker where they are missing. Without `begin` only the document: raises
+        `NotARepository` where there is no marker."""
         name = f"keys/{keyring_of(document)}"
-        with suppress(NotARepository):
+        try:
             opened = cls.open(destination, writer, cache)
+        except NotARepository:
+            if not begin:
+                raise
+        else:
             try:
                 destination.get(name, 0, 0)
             except Missing:
@@ -118,15 +133,18 @@ class Inventory:
 
     def snapshots(self) -> list[Snapshot]:
         """All of them, oldest first. Raises `Damaged` naming one that can't be read."""
-        found = [self._snapshot(listed.name) for listed in self.destination.list("snapshots/")]
+        found = ahead(lambda listed: self._snapshot(listed.name), self.destination.list("snapshots/"))
         return sorted(found, key=lambda snapshot: (snapshot.started, snapshot.id))
 
     def readable_snapshots(self) -> list[Snapshot]:
         """Those that can be read, oldest first: one damaged object must stop neither a capture nor a restore."""
-        found = []
-        for name in self.snapshot_ids():
+
+        def read(snapshot_id: str) -> Snapshot | None:
             with suppress(Damaged, NewerFormat, NotFound):
-                found.append(self.snapshot(name))
+                return self.snapshot(snapshot_id)
+            return None
+
+        found = filter(None, ahead(read, self.snapshot_ids()))
         return sorted(found, key=lambda snapshot: (snapshot.started, snapshot.id))
 
     def snapshot_ids(self) -> list[str]:
@@ -185,8 +203,8 @@ class Inventory:
             loaded = Index()
             late: list[tuple[int, SealedPack, str]] = []
             try:
-                for origin in self.index_names():
-                    for pack in self._packs_of(origin, strict):
+                for origin, packs in self.index_objects(strict=strict):
+                    for pack in packs:
                         place = rank(pack)
                         if place == 0:
                             loaded.add(pack, origin)
@@ -199,6 +217,18 @@ class Inventory:
                 loaded.add(pack, origin)
             return loaded
         raise Unavailable(f"the index of `{self.source}` changes faster than it can be read: is a prune in a loop?")
+
+    def index_objects(
+        self, *, strict: bool = True, without: Collection[str] = ()
+    ) -> Iterator[tuple[str, list[SealedPack]]]:
+        """The name and the packs of each index object that is listed. Raises `Missing`; `strict`: also `Damaged`,
+        `NewerFormat`."""
+
+        def read(listed: Listed) -> tuple[str, list[SealedPack]]:
+            return listed.name, self._packs_of(listed.name, strict)
+
+        listed = (each for each in self.destination.list("index/") if each.name not in without)
+        return ahead(read, listed, is_small=lambda listed: listed.size <= _SMALL_BYTES)
 
     def _packs_of(self, name: str, strict: bool) -> list[SealedPack]:
         try:

@@ -159,7 +159,7 @@ def _lasting(
     """What must stay locked beside the packs, and the index objects that need not."""
     if not locks:
         return [], set()
-    objects = {origin: repository.index_object(origin) for origin in repository.index_names()}
+    objects = dict(repository.index_objects())
     needed = needed_indexes(objects, listed)
     names = ["repository", f"keys/{repository.writer.keyring}", *(f"snapshots/{name}" for name in kept)]
     return [*names, *sorted(needed)], objects.keys() - needed
@@ -208,8 +208,7 @@ def _rewrite_indexes(plan: PrunePlan) -> None:
     """Drop packs from the index, and merge many small index objects. New ones first, then the old ones go, unless they
     are locked: then a later prune finds that they are needed no more."""
     repository, gone = plan.repository, plan.delete
-    origins = [origin for origin in repository.index_names() if origin not in plan.replaced]
-    objects = {origin: repository.index_object(origin) for origin in origins}
+    objects = dict(repository.index_objects(without=plan.replaced))
     many = len(objects) > _MOST_INDEXES
     old = [origin for origin, packs in objects.items() if many or any(pack.name in gone for pack in packs)]
     remaining: dict[bytes, SealedPack] = {}

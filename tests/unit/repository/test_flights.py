@@ -9,7 +9,7 @@ from collections.abc import Iterator
 import pytest
 
 from tasks.errors import Unavailable
-from tasks.repository.flights import AT_ONCE, fly
+from tasks.repository.flights import AT_ONCE, ahead, fly
 
 
 def test_as_many_fly_as_may_and_no_more_are_even_taken_from_the_list() -> None:
@@ -79,3 +79,47 @@ def test_whoever_watches_may_stop_it_also_while_nothing_lands(monkeypatch: pytes
 
 def test_nothing_to_do_is_done_at_once() -> None:
     fly(lambda number: number, [], lambda number, _: pytest.fail("nothing was there"))
+
+
+def test_what_is_read_ahead_comes_in_order_and_no_more_of_it_than_may() -> None:
+    lock, begun = threading.Lock(), list[int]()
+
+    def work(number: int) -> int:
+        with lock:
+            begun.append(number)
+        time.sleep(0.02 * (number % 3))
+        return number * 2
+
+    found = list[int]()
+    for each in ahead(work, range(40)):
+        found.append(each)
+        assert len(begun) <= len(found) + 8
+    assert found == [number * 2 for number in range(40)]
+
+
+def test_small_things_are_under_way_together_and_a_large_one_waits_for_its_turn() -> None:
+    together = threading.Barrier(4)
+    here = threading.get_ident()
+    by: dict[int, int] = {}
+
+    def work(number: int) -> int:
+        by[number] = threading.get_ident()
+        if number < 4:
+            together.wait(10)
+        return number
+
+    assert list(ahead(work, range(6), is_small=lambda number: number != 4)) == list(range(6))
+    assert by[4] == here
+    assert here not in {by[number] for number in (0, 1, 2, 3, 5)}
+
+
+def test_an_error_comes_at_its_turn() -> None:
+    def work(number: int) -> int:
+        if number == 3:
+            raise Unavailable("gone")
+        return number
+
+    found = ahead(work, range(100))
+    assert [next(found) for _ in range(3)] == [0, 1, 2]
+    with pytest.raises(Unavailable, match="gone"):
+        next(found)
