@@ -2,228 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import replace
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import Any
 from zoneinfo import ZoneInfo
 
 from celery import Task, shared_task
 
 from tasks import cron
-from tasks.ahead import Ahead
 from tasks.asked import QUEUE, RunId, checked, is_asked
-from tasks.destinations import Destination
-from tasks.division import Bounded, Division, divide, seems_large
+from tasks.capture import blank_part, capture, capture_part, parts_of
+from tasks.division import Division
 from tasks.due import is_slot, next_due
-from tasks.errors import BackupError, NotFound, NotYet, Refused, SettingsError, Unavailable, WindowClosed
+from tasks.errors import BackupError, NotFound, NotYet, WindowClosed
 from tasks.installation import Installation, current
 from tasks.outcome import Outcome
-from tasks.parts import Parts
-from tasks.progress import Progress, unheard
+from tasks.progress import Progress
 from tasks.record import Run, step_name
-from tasks.repository import About, Part, Repository, Snapshot, snapshot_id
 from tasks.sharing import is_decided, share
 from tasks.sources import SOURCES
-from tasks.sources.source import Divisible, Rooted
 from tasks.step import Work, run_step
-
-
-def capture(
-    installation: Installation,
-    source: str,
-    run: Run,
-    *,
-    now: datetime | None = None,
-    progress: Progress = unheard,
-    sharing: Share | None = None,
-) -> Outcome:
-    """Capture a source into this host's spool, deduplicated against its first destination that can be reached. One that
-    is large is divided, where there is someone to share it with.
-
-    The run's id and start make the snapshot's id, so a capture for the same run is made once, and a second call
-    returns what the first came to. Raises `SourceError`, `Unavailable`, `NoSpace`.
-    """
-    spool = installation.spool
-    installation.tidy_spool()
-    if sealed := spool.sealed(source, run.id):
-        return Outcome.from_json(sealed.outcome)
-    division = _parts(installation, source, run.id).division() if sharing else None
-    reference, repository = _reference(installation, source, division.reference if division else "")
-    name = snapshot_id(source, run.id, run.started)
-    try:
-        return _outcome(repository.snapshot(name))
-    except NotFound:
-        pass
-    settings, made = installation.settings, installation.source(source)
-    about = About(
-        id=name,
-        source=source,
-        kind=settings.sources[source].kind,
-        run=run.id,
-        plan=run.plan,
-        host=settings.host,
-        started=now or datetime.now(UTC),
-        allow_incomplete=settings.sources[source].allow_incomplete,
-        roots=made.roots() if isinstance(made, Rooted) else {},
-    )
-    with spool.attempt(source, run.id) as attempt:
-        scratch = spool.scratch(attempt)
-        with sending_ahead(installation, source, attempt, reference) as into:
-            if sharing is None or not isinstance(made, Divisible) or made.limits().parts < 2:
-                snapshot = repository.save(made.capture(), about, into, scratch=scratch, progress=progress)
-            else:
-                shared = _Shared(installation, repository, made, about=about, reference=reference)
-                snapshot = shared.capture(division, into, sharing, scratch=scratch, progress=progress)
-        outcome = _outcome(snapshot)
-        outcome = replace(outcome, figures=outcome.figures | into.figures())
-        sealed = spool.seal(attempt, snapshot.id, reference, outcome.to_json())
-    return Outcome.from_json(sealed.outcome)
-
-
-Share = Callable[[Division], None]
-"""Has all parts captured that have no outcome yet, by whoever is free. Raises `PartFailed`."""
-
-
-class _Shared:
-    """The capture of a source that several workers share if it is large: who comes first divides it, and joins what
-    all have stored."""
-
-    def __init__(
-        self, installation: Installation, repository: Repository, made: Divisible, *, about: About, reference: str
-    ) -> None:
-        self._installation, self._repository, self._made = installation, repository, made
-        self._about, self._reference = about, reference
-        self._parts = _parts(installation, about.source, about.run)
-
-    def capture(
-        self, division: Division | None, into: Ahead, sharing: Share, *, scratch: Path, progress: Progress
-    ) -> Snapshot:
-        """Raises what `Repository.save` and `join` do, and `PartFailed`."""
-        if division is None:
-            found = self._divided(into, scratch, progress)
-            if isinstance(found, Snapshot):
-                return found
-            division = found
-        if division.reference != self._reference:
-            raise Unavailable(f"`{self._about.source}` was divided by another worker meanwhile")
-        sharing(division)
-        parts = [self._parts.part(str(number)) for number in range(1, len(division.stretches) + 1)]
-        counting = self._made.joined(part.facts for part in parts)
-        how: dict[str, Any] = {"links": division.links, "scratch": scratch, "progress": progress}
-        return self._repository.join(parts, counting, self._about, into, **how)
-
-    def _divided(self, into: Ahead, scratch: Path, progress: Progress) -> Division | Snapshot:
-        """How the source is divided; or all of it, where it is not large, or can't be divided."""
-        repository, made = self._repository, self._made
-        how: dict[str, Any] = {"scratch": scratch, "progress": progress}
-        if seems_large(made, repository.last_figures()):
-            division = divide(made, repository.last_items(), self._reference)
-            if division:
-                return self._parts.keep_division(division)
-        else:
-            # As far as anyone knows it is small: nobody looks through it before it turns out not to be.
-            bounded = Bounded(made.capture(), made)
-            part = repository.store(bounded, into, **how)
-            if not bounded.cut:
-                return repository.finish(part, self._about, into)
-            division = divide(made, repository.last_items(), self._reference, done_until=bounded.cut)
-            if division:
-                into.drain(progress)
-                kept = self._parts.keep_division(division)
-                if kept == division:  # or it was divided by another worker, elsewhere
-                    self._parts.keep_part("1", part)
-                    self._installation.record.settle(*_done(self._about, "1", part, self._installation.settings.host))
-                return kept
-        return repository.save(made.capture(), self._about, into, **how)
-
-
-def _parts(installation: Installation, source: str, run: str) -> Parts:
-    return Parts(installation.record, installation.writer_key().for_source(source), source, run)
-
-
-def _done(about: About, number: str, part: Part, host: str) -> tuple[str, str, dict[str, Any]]:
-    outcome = _part_outcome(about.source, about.run, number, part)
-    return about.run, step_name("backup", about.source, part=number), outcome.to_json() | {"host": host}
-
-
-def _part_outcome(source: str, run: str, number: str, part: Part) -> Outcome:
-    figures = part.saved.figures | {"flaws": len(part.flaws)}
-    return replace(_blank(source, run, number), figures=figures)
-
-
-def capture_part(
-    installation: Installation, source: str, run: Run, number: str, *, progress: Progress = unheard
-) -> Outcome:
-    """Capture one part of a source that was divided. All that it stores is at the destination that the capture relies
-    on, and nothing of it is left in this host's spool, when it is done. Raises what `capture` does."""
-    spool, parts = installation.spool, _parts(installation, source, run.id)
-    installation.tidy_spool()
-    division, made = parts.division(), installation.source(source)
-    if division is None or not isinstance(made, Divisible):
-        raise NotFound(f"`{source}` is not divided in the run `{run.id}`, or no more: run the backup again")
-    stretch = division.stretches[int(number) - 1]
-    repository = installation.repository(source, division.reference, create=True)
-    with spool.attempt(source, run.id, part=number) as attempt:
-        scratch = spool.scratch(attempt)
-        with sending_ahead(installation, source, attempt, division.reference, at_once=True) as into:
-            capturing = made.capture_stretch(stretch)
-            part = repository.store(capturing, into, start=stretch.start, scratch=scratch, progress=progress)
-            into.drain(progress)
-        part = parts.keep_part(number, part)
-        spool.clear(attempt)
-    return _part_outcome(source, run.id, number, part)
-
-
-def sending_ahead(
-    installation: Installation, source: str, attempt: Path, reference: str, *, at_once: bool = False
-) -> Ahead:
-    """The destination for a capture's packs: its attempt's folder, which sends them on when the spool fills."""
-    others = [name for name in installation.destinations_of(source) if name != reference]
-
-    def opened(name: str) -> Destination:
-        return installation.repository(source, name, create=True).destination
-
-    into = installation.spool_destination(source, attempt)
-    quota = installation.settings.spool_quota
-    return Ahead(into, installation.spool, quota, [reference, *others], open=opened, at_once=at_once)
-
-
-def _reference(installation: Installation, source: str, chosen: str = "") -> tuple[str, Repository]:
-    names = (chosen,) if chosen else installation.destinations_of(source)
-    missed: list[str] = []
-    refused: Refused | SettingsError | None = None
-    for name in names:
-        try:
-            return name, installation.repository(source, name, create=True)
-        except Unavailable as error:
-            missed.append(f"`{name}`: {error}")
-        except (Refused, SettingsError) as error:
-            # Such as one that was emptied, or whose secret is not there: the others go on, and the upload to this one
-            # tells what is wrong.
-            refused = refused or error
-    if refused and not missed:
-        raise refused
-    raise Unavailable(f"no destination of `{source}` can be reached; {'; '.join(missed)}")
-
-
-def _outcome(snapshot: Snapshot) -> Outcome:
-    grave = sorted(snapshot.flaws, key=lambda flaw: flaw.allowed)
-    return Outcome(
-        verb="backup",
-        source=snapshot.source,
-        run=snapshot.run,
-        snapshot=snapshot.id,
-        state="done" if snapshot.complete else "incomplete",
-        figures=dict(snapshot.figures),
-        flaws=tuple(_in_words(flaw.path, flaw.what, flaw.why) for flaw in grave[:100] if not flaw.allowed),
-    )
-
-
-def _in_words(path: str, what: str, why: str) -> str:
-    shown = path.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
-    return f"{shown} is {what}: {why}" if why else f"{shown} is {what}"
 
 
 def task_of(kind: str) -> Task[Any, Any]:
@@ -243,11 +41,11 @@ def task_of(kind: str) -> Task[Any, Any]:
             about = installation.record.run(run)
             if about is None:
                 raise NotFound(f"there is no run `{run}` in the record: send `backup.{kind}` to the queue `{QUEUE}`")
-            if not installation.spool.sealed(source, run) and not _parts(installation, source, run).division():
+            if not installation.spool.sealed(source, run) and not parts_of(installation, source, run).division():
                 await_window(installation, source, about, datetime.now(UTC))
 
             def share_parts(division: Division) -> None:
-                blanks = [_blank(source, run, str(number + 1)) for number in range(len(division.stretches))]
+                blanks = [blank_part(source, run, str(number + 1)) for number in range(len(division.stretches))]
                 share(self, part_task, blanks, _part_work, progress=progress)
 
             return capture(installation, source, about, progress=progress, sharing=share_parts)
@@ -255,6 +53,35 @@ def task_of(kind: str) -> Task[Any, Any]:
         return run_step(self, Outcome("backup", source, run=run), None, work)
 
     return backup
+
+
+def _part_task_of(kind: str) -> Task[Any, Any]:
+    @shared_task(name=f"backup.{kind}.part", bind=True, max_retries=None)
+    def part(self: Task[Any, Any], *, source: str, run: str, number: str) -> dict[str, Any]:
+        """One part of a source that was divided; sent by the task that divided it, for whoever is free."""
+        blank = blank_part(source, run, number)
+        return run_step(self, blank, None, _part_work(blank))
+
+    return part
+
+
+def _part_work(blank: Outcome) -> Work:
+    def work(installation: Installation, progress: Progress) -> Outcome:
+        about = installation.record.run(blank.run)
+        if about is None or is_decided(blank):
+            return replace(blank, state="skipped")
+        return capture_part(installation, blank.source, about, blank.part, progress=progress)
+
+    return work
+
+
+def _check_kind(installation: Installation, source: str, kind: str) -> None:
+    installation.source(source)
+    configured = installation.settings.sources[source].kind
+    if configured != kind:
+        raise NotFound(
+            f"the source `{source}` is of kind `{configured}`: send `backup.{configured}`, not `backup.{kind}`"
+        )
 
 
 def await_window(installation: Installation, source: str, run: Run, now: datetime) -> None:
@@ -283,39 +110,6 @@ def await_window(installation: Installation, source: str, run: Run, now: datetim
 
 def _clock(instant: datetime, zone: ZoneInfo) -> str:
     return f"{instant.astimezone(zone):%Y-%m-%d %H:%M}"
-
-
-def _part_task_of(kind: str) -> Task[Any, Any]:
-    @shared_task(name=f"backup.{kind}.part", bind=True, max_retries=None)
-    def part(self: Task[Any, Any], *, source: str, run: str, number: str) -> dict[str, Any]:
-        """One part of a source that was divided; sent by the task that divided it, for whoever is free."""
-        blank = _blank(source, run, number)
-        return run_step(self, blank, None, _part_work(blank))
-
-    return part
-
-
-def _blank(source: str, run: str, number: str) -> Outcome:
-    return Outcome("backup", source, run=run, part=number)
-
-
-def _part_work(blank: Outcome) -> Work:
-    def work(installation: Installation, progress: Progress) -> Outcome:
-        about = installation.record.run(blank.run)
-        if about is None or is_decided(blank):
-            return replace(blank, state="skipped")
-        return capture_part(installation, blank.source, about, blank.part, progress=progress)
-
-    return work
-
-
-def _check_kind(installation: Installation, source: str, kind: str) -> None:
-    installation.source(source)
-    configured = installation.settings.sources[source].kind
-    if configured != kind:
-        raise NotFound(
-            f"the source `{source}` is of kind `{configured}`: send `backup.{configured}`, not `backup.{kind}`"
-        )
 
 
 BACKUPS: dict[str, Task[Any, Any]] = {kind: task_of(kind) for kind in SOURCES}

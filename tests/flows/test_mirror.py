@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from tasks.backup import capture
+from tasks.capture import capture
 from tasks.configuration import parse
 from tasks.errors import NotARepository, NotFound, SettingsError, Unavailable
 from tasks.installation import Installation

@@ -16,7 +16,7 @@ from unittest import mock
 import pytest
 
 from tasks import ahead
-from tasks.backup import capture
+from tasks.capture import capture
 from tasks.configuration import load
 from tasks.errors import Unavailable
 from tasks.installation import Installation

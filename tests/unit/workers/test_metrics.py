@@ -18,7 +18,7 @@ import yaml
 from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.parser import text_string_to_metric_families
 
-from tasks.backup import capture
+from tasks.capture import capture
 from tasks.configuration import parse
 from tasks.installation import PASSPHRASE, Installation
 from tasks.item import Unreadable
