@@ -19,6 +19,7 @@ from contextlib import ExitStack, closing
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
+from typing import Any
 
 from tasks.restore import Wanted, restore
 from tests.benchmarks.corpora.corpus import CORPORA
@@ -48,7 +49,7 @@ def night(broker: RedisProcess, corpus: Path, folder: Path, *, workers: int, par
         house.configure({"models": {"kind": "models", "paths": [corpus], "part_size": part}}, {"here": destination})
         cores = sorted(os.sched_getaffinity(0))
         for number in range(workers):
-            environment = {}
+            environment: dict[str, Any] = {}
             if number and seconds:
                 other = folder / "other.toml"
                 text = house.file.read_text().replace('state = "state"', 'state = "other"')

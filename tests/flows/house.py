@@ -47,19 +47,26 @@ IMPORTED = {
 
 
 class Worker:
-    """A `celery` process with all its own children: of a `nursery`, or without one started from nothing."""
+    """A `celery` process with all its own children: of a `nursery`, or without one started from nothing. Where others
+    see `hidden`, it sees an empty folder."""
 
     def __init__(
-        self, command: Sequence[str], environment: Mapping[str, str], log: Path, nursery: Nursery | None
+        self,
+        command: Sequence[str],
+        environment: Mapping[str, str],
+        log: Path,
+        *,
+        nursery: Nursery | None = None,
+        hidden: Path | None = None,
     ) -> None:
         self.log = log
         self.child: subprocess.Popen[bytes] | Born
-        if nursery:
+        if nursery and not hidden:
             self.child = Born(nursery, nursery.start(command, environment, log))
             return
         with log.open("ab") as console:
             self.child = subprocess.Popen(
-                [sys.executable, "-m", "celery", "-A", "workers", *command],
+                [*(hiding(hidden) if hidden else ()), sys.executable, "-m", "celery", "-A", "workers", *command],
                 cwd=ROOT,
                 env={**os.environ, **environment},
                 stdin=subprocess.DEVNULL,
@@ -143,12 +150,20 @@ class House:
             app.config_from_object(settings)
             yield app
 
-    def worker(self, *, concurrency: int = 2, pool: str = "prefork", queues: str = "", **environment: str) -> Worker:
+    def worker(
+        self,
+        *,
+        concurrency: int = 2,
+        pool: str = "prefork",
+        queues: str = "",
+        hidden: Path | None = None,
+        **environment: str,
+    ) -> Worker:
         """A worker that is on its way up: messages wait for it."""
         name = f"worker{len(self._workers)}@{self.host}"
         command = ["worker", "--concurrency", str(concurrency), "--pool", pool, "--hostname", name]
         command += ["--without-gossip", "--without-mingle", *(["--queues", queues] if queues else [])]
-        return self._start(command, environment)
+        return self._start(command, environment, hidden)
 
     def beat(self, **environment: str) -> Worker:
         return self._start(["beat", "--pidfile", ""], environment)
@@ -157,10 +172,10 @@ class House:
         """On loopback, with the settings that it finds by itself."""
         return self._start(["flower", "--address=127.0.0.1", f"--port={port}", *options], environment)
 
-    def _start(self, command: Sequence[str], environment: Mapping[str, str]) -> Worker:
+    def _start(self, command: Sequence[str], environment: Mapping[str, str], hidden: Path | None = None) -> Worker:
         log = self.folder / f"console{len(self._workers)}.log"
         nursery = None if environment.keys() - {_CONFIG} else self._nursery
-        worker = Worker(command, {**self.environment, **environment}, log, nursery)
+        worker = Worker(command, {**self.environment, **environment}, log, nursery=nursery, hidden=hidden)
         self._workers.append(worker)
         return worker
 
@@ -208,6 +223,11 @@ class House:
         for worker in self._workers:
             worker.kill()
         self.client.close()
+
+
+def hiding(folder: Path) -> list[str]:
+    """What to write before a command that is to see an empty folder there. Needs the right to mount."""
+    return ["unshare", "--mount", "sh", "-c", 'mount -t tmpfs none "$0" && exec "$@"', str(folder)]
 
 
 def _toml(value: Any) -> str:

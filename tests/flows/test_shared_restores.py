@@ -6,6 +6,7 @@ import os
 import random
 import re
 import signal
+import subprocess
 import time
 from collections.abc import Iterable
 from pathlib import Path
@@ -13,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from tests.flows.house import House, Worker
+from tests.flows.house import House, Worker, hiding
 from tests.flows.test_night import local, originals_of
 from tests.flows.test_parts import holds, large
 from tests.flows.trees import state_of
@@ -71,10 +72,10 @@ def assert_restored(house: House, original: dict[str, Any], *, least: int = 4, r
         assert not done
 
 
-def restorer(house: House, gate: str = "", **environment: str) -> Worker:
+def restorer(house: House, gate: str = "", *, hidden: Path | None = None, **environment: str) -> Worker:
     """A worker that stops at that gate, if it is closed."""
     gates = {"RESTORE_GATE": f"{gate}:{house.folder / 'gate'}"} if gate else {}
-    return house.worker(queues="restore", concurrency=1, **gates, **environment)
+    return house.worker(queues="restore", concurrency=1, hidden=hidden, **gates, **environment)
 
 
 def close_gate(house: House) -> Path:
@@ -107,6 +108,31 @@ def test_workers_of_two_hosts_that_see_the_same_folder_share_a_restore(house: Ho
     gate.unlink()
     assert_restored(house, original)
     assert {part["host"] for part in parts(house).values()} == {house.host, "other"}
+
+
+def test_a_host_that_does_not_see_the_folder_leaves_its_parts_to_those_that_do(house: House) -> None:
+    """There is another folder, an empty one, by the same path: a part put there would be lost."""
+    there = house.folder / "there"
+    there.mkdir()
+    if subprocess.run([*hiding(there), "true"], stderr=subprocess.DEVNULL, check=False).returncode:
+        pytest.skip("nobody may mount here, so no host can be given another folder by the same path")
+    original = captured(house)
+    gate = close_gate(house)
+    other = house.folder / "other.toml"
+    text = house.file.read_text().replace('state = "state"', 'state = "state-of-other"')
+    other.write_text(text.replace(f'host = "{house.host}"', 'host = "other"'))
+    restorer(house, "complete")
+    ask(house, into=str(there / "back"))
+    reached(house, gate)
+    restorer(house, hidden=there, GEOMETRA_BACKUP_CONFIG=str(other))
+    blind = f"this host does not see the folder `{there / 'back'}`"
+    house.wait_for(lambda: any(blind in note for note in house.record.notes("back").values()), "the other host")
+    gate.unlink()
+    outcome(house)
+    (there / "back").rename(house.folder / "back")
+    assert_restored(house, original)
+    assert {part["host"] for part in parts(house).values()} == {house.host}
+    assert list(there.iterdir()) == []
 
 
 def at_gate(house: House, workers: Iterable[Worker]) -> str:
