@@ -16,5 +16,5 @@ if sys.version_info < (3, 11):
 root = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 bootstrap = os.path.join(root, "workers", "bootstrap.py")
 os.chdir(root)
-arguments = sys.argv[1:] or ["--numprocesses", str((os.cpu_count() or 1) + 1), "--dist", "worksteal"]
+arguments = sys.argv[1:] or ["--numprocesses", str((os.cpu_count() or 1) + 2), "--dist", "worksteal"]
 os.execv(sys.executable, [sys.executable, "-I", bootstrap, "requirements-test.lock", "pytest"] + arguments)
