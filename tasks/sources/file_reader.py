@@ -30,6 +30,7 @@ class FileReader:
         self._alone = alone
         self._may_grow = may_grow
         self._held: dict[bytes, Descriptor] = {}
+        self._last: tuple[bytes, Descriptor] | None = None
 
     def open(self, entry: Entry) -> FileStream:
         """Raises `Vanished`, `Unreadable`."""
@@ -40,10 +41,16 @@ class FileReader:
             else:
                 folder, _, name = path[self._skip :].rpartition(b"/")
                 own = self._owners.reader in (0, entry.uid)
-                number = open_for_reading(self._folders.at(folder), name or self._alone, own=own)
+                number = open_for_reading(self._at(folder), name or self._alone, own=own)
         except OSError as error:
             raise translated(error) from error
         return FileStream(number, entry, self._owners, self._may_grow)
+
+    def _at(self, folder: bytes) -> Descriptor:
+        """The open folder, which is mostly that of the file before."""
+        if self._last is None or self._last[0] != folder:
+            self._last = folder, self._folders.at(folder)
+        return self._last[1]
 
     def hold(self, folder: Descriptor, path: bytes, names: list[bytes]) -> None:
         """Open the last 256 of a folder's files now, for when their turn comes; `path` is the folder's. Those of

@@ -18,6 +18,7 @@ PARTIAL = "partial"
 _GONE = frozenset({errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.ENXIO, errno.EISDIR})
 _SECOND = 1_000_000_000
 _TICK = _SECOND // 50
+_new = tuple.__new__
 
 
 class FileStream:
@@ -65,28 +66,27 @@ class FileStream:
             os.close(self._number)
 
     def readinto(self, buffer: memoryview, /) -> int:
-        filled = 0
-        while self._runs and filled < len(buffer):
-            count = self._read(buffer[filled:] if filled else buffer)
+        filled, runs = 0, self._runs
+        while runs and filled < len(buffer):
+            offset, end = self._offset, runs[-1][1]
+            room = buffer[filled:] if filled else buffer
+            if len(runs) > 1 and end - offset < len(room):
+                room = room[: end - offset]
+            try:
+                count = os.preadv(self._number, (room,), offset)
+            except OSError as error:
+                raise translated(error) from error
+            if offset + count >= end:
+                count = end - offset
+                runs.pop()
+                self._offset = runs[-1][0] if runs else end
+            else:
+                self._offset = offset + count
+                if not count:
+                    self._short = True
+                    runs.clear()
             filled += count
-            self._offset += count
-            if self._offset == self._runs[-1][1]:
-                self._runs.pop()
-                if self._runs:
-                    self._offset = self._runs[-1][0]
-            elif not count:
-                self._short = True
-                self._runs.clear()
         return filled
-
-    def _read(self, buffer: memoryview) -> int:
-        left = self._runs[-1][1] - self._offset
-        if len(self._runs) > 1 and left < len(buffer):
-            buffer = buffer[:left]
-        try:
-            return min(os.preadv(self._number, (buffer,), self._offset), left)
-        except OSError as error:
-            raise translated(error) from error
 
     def close(self) -> Reading:
         entry = self._entry
@@ -98,7 +98,9 @@ class FileStream:
         self._number = -1
         whole = not self._short
         if whole and _same(entry, status):
-            return Reading(entry._replace(version=(0, entry.version[1])) if self._again else entry)
+            if self._again:
+                entry = entry._replace(version=(0, entry.version[1]))
+            return _new(Reading, (entry, ""))
         if whole and self._may_grow and status.st_size >= entry.size:
             return Reading(entry._replace(version=(0, entry.version[1])))
         return Reading(self._as_read(status), PARTIAL)
