@@ -100,11 +100,12 @@ class Items:
             for item in items:
                 if item.entry.type != FILE:
                     continue
-                adding = gathering.add if item.columns else extraction.add
-                if item.level:
-                    adding(item, self.lists(item.level, item.content, shown(item)))
+                if item.columns:
+                    gathering.add(item, self.lists(item.level, item.content, shown(item)))
+                elif item.level:
+                    extraction.add(item, self.lists(item.level, item.content, shown(item)))
                 else:
-                    adding(item, (item.content,))
+                    extraction.add(item)
 
 
 class RowStream:

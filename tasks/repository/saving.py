@@ -174,8 +174,10 @@ class Saving:
         self.files += 1
         if old is not None and self._is_unchanged(item, old):
             self.unchanged += 1
-            self.content_bytes += _content_size(old.entry)
+            self.content_bytes += old.entry.content_size
             return old
+        if item.at_once and entry.size <= chunker.WHOLE_LIMIT and (small := self._read_at_once(item)):
+            return small
         try:
             stream = item.open()
         except Vanished:
@@ -208,7 +210,7 @@ class Saving:
         size = kept.size
         if entry.size < 0:
             entry = entry._replace(size=size)
-        if _content_size(entry) != size:
+        if entry.content_size != size:
             # The record must say what is stored.
             entry, flaw = entry._replace(size=size, extents=None), flaw or "partial"
         if flaw:
@@ -216,9 +218,7 @@ class Saving:
             # The next run reads the item again, or it would take over the flaw without a word.
             entry = entry._replace(version=(0, 0))
         self.content_bytes += size
-        # As `_replace`: this is done for every file of a first night. The cut and the digest are the last of an entry.
-        entry = _new(Entry, (*entry[:-2], kept.cut, kept.digest))
-        return _new(Stored, (entry, kept.level, kept.content, kept.columns))
+        return Stored(entry._replace(cut=kept.cut, digest=kept.digest), kept.level, kept.content, kept.columns)
 
     def _is_unchanged(self, item: Item, old: Stored) -> bool:
         if not is_same(item, old):
@@ -240,9 +240,27 @@ class Saving:
         except Damaged:
             return False
 
+    def _read_at_once(self, item: Item) -> Stored | None:
+        """Read and keep a small item, without the stream that most of its time would go to."""
+        if SIZE - self._at <= chunker.WHOLE_LIMIT:
+            self._next_buffer(self._at)
+        view, start = self._buffer.view, self._at
+        entry = item.at_once(item.entry, view[start:]) if item.at_once else None
+        if entry is None:
+            return None
+        size = entry.size
+        end = self._at = start + size
+        data = view[start:end]
+        digest = blake3(data).digest() if item.want_digest else b""
+        content = self._keep_whole(data, start, end) if size else b""
+        self.read_bytes += size
+        self.content_bytes += size
+        # As `_replace`: this is done for every file of a first night. The cut and the digest are the last of an entry.
+        return _new(Stored, (_new(Entry, (*entry[:-2], "w", digest)), 0, content, ()))
+
     def _read(self, stream: Stream, item: Item, cut_before: str) -> _Kept:
         """Read and keep a stream as it lies."""
-        expected = _content_size(item.entry)
+        expected = item.entry.content_size
         room = SIZE - self._at
         if room <= chunker.WHOLE_LIMIT or room <= min(expected, _ROOM):
             self._next_buffer(self._at)
@@ -254,7 +272,7 @@ class Saving:
             self.read_bytes += size
             data = self._buffer.view[start:filled]
             digest = blake3(data).digest() if item.want_digest else b""
-            return _new(_Kept, (0, self._keep_whole(data, start, filled) if size else b"", size, "w", digest, ()))
+            return _Kept(0, self._keep_whole(data, start, filled) if size else b"", size, "w", digest)
         hasher = blake3() if item.want_digest else None
         cut = chunker.choose(max(expected, filled - start), self._buffer.view[start:filled], cut_before, item.cut)
         cutter, size = self._cutting.chunker(cut), 0
@@ -372,8 +390,3 @@ class Saving:
             done = self.content_bytes if now == float("inf") else max(self.content_bytes, self.read_bytes)
             total = max(self._expected, done) if self._expected else 0
             self._progress({"done_bytes": done, "total_bytes": total, "items": self.items})
-
-
-def _content_size(entry: Entry) -> int:
-    """Of a file; as `Entry.content_size`, which also knows what is none."""
-    return entry.size if entry.extents is None else entry.content_size

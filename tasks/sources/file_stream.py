@@ -18,7 +18,6 @@ PARTIAL = "partial"
 _GONE = frozenset({errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.ENXIO, errno.EISDIR})
 _SECOND = 1_000_000_000
 _TICK = _SECOND // 50
-_new = tuple.__new__
 
 
 class FileStream:
@@ -37,7 +36,7 @@ class FileStream:
             status = os.fstat(number)
             if not stat.S_ISREG(status.st_mode):
                 raise Vanished("something that is no file has taken its place")
-            if not _same(entry, status):
+            if not is_as_listed(entry, status):
                 entry = file_entry(entry.path, status, owners)
             if attributes := attributes_of_file(number):
                 entry = entry._replace(xattrs=attributes)
@@ -56,10 +55,7 @@ class FileStream:
         self._owners = owners
         self._may_grow = may_grow
         self._short = False
-        # A change within the clock tick of the last one leaves no trace in the times, so a file that changed just now
-        # is not trusted to be unchanged next time. Some file systems count in whole seconds.
-        changed = entry.version[0]
-        self._again = time.time_ns() - changed < (_TICK if changed % _SECOND else 2 * _SECOND)
+        self._again = is_young(entry, time.time_ns())
 
     def __del__(self) -> None:
         if self._number >= 0:
@@ -97,12 +93,10 @@ class FileStream:
         os.close(self._number)
         self._number = -1
         whole = not self._short
-        if whole and _same(entry, status):
-            if self._again:
-                entry = entry._replace(version=(0, entry.version[1]))
-            return _new(Reading, (entry, ""))
+        if whole and is_as_listed(entry, status):
+            return Reading(as_to_be_read_again(entry) if self._again else entry)
         if whole and self._may_grow and status.st_size >= entry.size:
-            return Reading(entry._replace(version=(0, entry.version[1])))
+            return Reading(as_to_be_read_again(entry))
         return Reading(self._as_read(status), PARTIAL)
 
     def _as_read(self, status: os.stat_result) -> Entry:
@@ -118,9 +112,21 @@ class FileStream:
         )
 
 
-def _same(entry: Entry, status: os.stat_result) -> bool:
-    # Whatever changes a file's content or its times sets its ctime.
+def is_as_listed(entry: Entry, status: os.stat_result) -> bool:
+    """Whether this is the file of the entry, unchanged: whatever changes content, attributes or times sets a ctime."""
     return entry.version == (status.st_ctime_ns, status.st_ino) and entry.size == status.st_size
+
+
+def is_young(entry: Entry, now: int) -> bool:
+    """Whether a file that is read from `now` on, in ns, had changed so lately that another change may leave no trace:
+    within the clock tick of the last one the times stay as they are, and some file systems count in whole seconds."""
+    changed = entry.version[0]
+    return now - changed < (_TICK if changed % _SECOND else 2 * _SECOND)
+
+
+def as_to_be_read_again(entry: Entry) -> Entry:
+    """The entry of a file that is not trusted to be unchanged next time."""
+    return entry._replace(version=(0, entry.version[1]))
 
 
 def translated(error: OSError) -> Vanished | Unreadable:

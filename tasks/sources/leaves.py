@@ -48,12 +48,13 @@ class Leaves:
             columns = columns_beside(folder, status.st_size, own=self._owners.reader in (0, status.st_uid))
         if status.st_nlink == 1:
             # As `Item(...)`: this is done for every file of every night.
-            return _new(Item, (entry, partial(reader.open, entry), self._cut, self._want_digest, columns))
+            opening = partial(reader.open, entry)
+            return _new(Item, (entry, opening, self._cut, self._want_digest, columns, reader.at_once))
         number = (status.st_dev, status.st_ino)
         if first := self._first_name(number, path, status.st_nlink):
             return Item(entry._replace(type=HARDLINK, link=first, version=(0, 0)))
-        opening = partial(self._open_first, reader, number, entry)
-        return Item(entry, opening, self._cut, self._want_digest, columns)
+        first_opening = partial(self._open_first, reader, number, entry)
+        return Item(entry, first_opening, self._cut, self._want_digest, columns)
 
     def _without_bytes(self, folder: Descriptor, path: bytes, status: os.stat_result) -> Entry:
         entry = other_entry(path, status, self._owners)

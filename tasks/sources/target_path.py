@@ -19,8 +19,8 @@ _FULL = frozenset({errno.ENOSPC, errno.EDQUOT})
 
 def check_path(path: bytes) -> None:
     """Raises `UnsafePath` for a path that is not plainly below some folder."""
-    parts = path.split(b"/")
-    if b"" in parts or b"." in parts or b".." in parts or b"\0" in path:
+    framed = b"/" + path + b"/"
+    if b"//" in framed or b"/./" in framed or b"/../" in framed or b"\0" in path:
         raise UnsafePath(
             f"the snapshot names the path `{path_text(path)}`, which leads out of the folder to restore to"
         )
