@@ -33,6 +33,7 @@ FINE_NODES = Nodes(8, 128)
 _COLUMNS = 1
 """The first of what a record says of its content's order: FORMAT.md, *Columns*."""
 
+_FIELDS = 15
 _TEXT = "surrogateescape"
 _pack = msgpack.Packer(autoreset=True, unicode_errors=_TEXT).pack
 _new = tuple.__new__
@@ -66,10 +67,9 @@ def encode(item: Stored) -> bytes:
 
 def decode(group: bytes | memoryview) -> Iterator[Stored]:
     """The records of a group. Raises `ValueError` where the bytes are none."""
-    unpacker = msgpack.Unpacker(max_buffer_size=0, use_list=False, unicode_errors=_TEXT)
-    unpacker.feed(group)
     try:
-        for path, kind, mode, uid, gid, user, owner, mtime, size, first, second, cut, level, content, rare in unpacker:
+        for record in _unpacked(group):
+            path, kind, mode, uid, gid, user, owner, mtime, size, first, second, cut, level, content, rare = record
             digest, link, device, xattrs, extents = b"", b"", 0, (), None
             columns: tuple[int, ...] = ()
             if rare:
@@ -85,6 +85,26 @@ def decode(group: bytes | memoryview) -> Iterator[Stored]:
             yield _new(Stored, (entry, level, content, columns))
     except (TypeError, AttributeError, msgpack.exceptions.UnpackException) as error:
         raise ValueError("no records") from error
+
+
+def contents(group: bytes | memoryview) -> Iterator[tuple[int, bytes]]:
+    """Of the records of a group no more than level and content. Raises as `decode` does."""
+    try:
+        for record in _unpacked(group):
+            if len(record) != _FIELDS:
+                raise ValueError("no records")
+            level, content, rare = record[-3:]
+            if rare and (len(rare) > 1 or "h" not in rare):
+                _columns(record[0], rare)
+            yield level, content
+    except (TypeError, AttributeError, msgpack.exceptions.UnpackException) as error:
+        raise ValueError("no records") from error
+
+
+def _unpacked(group: bytes | memoryview) -> Iterator[tuple[Any, ...]]:
+    unpacker = msgpack.Unpacker(max_buffer_size=0, use_list=False, unicode_errors=_TEXT)
+    unpacker.feed(group)
+    return iter(unpacker)
 
 
 def _columns(path: bytes, rare: dict[str, Any]) -> tuple[int, ...]:
