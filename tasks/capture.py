@@ -110,7 +110,7 @@ class _Shared:
         repository, made = self._repository, self._made
         how: dict[str, Any] = {"scratch": scratch, "progress": progress}
         if seems_large(made, repository.last_figures()):
-            division = divide(made, repository.last_items(), self._reference)
+            division = divide(made, repository.last_groups(), self._reference)
             if division:
                 return self._parts.keep_division(division)
         else:
@@ -119,7 +119,7 @@ class _Shared:
             part = repository.store(bounded, into, **how)
             if not bounded.cut:
                 return repository.finish(part, self._about, into)
-            division = divide(made, repository.last_items(), self._reference, done_until=bounded.cut)
+            division = divide(made, repository.last_groups(), self._reference, done_until=bounded.cut)
             if division:
                 into.drain(progress)
                 kept = self._parts.keep_division(division)

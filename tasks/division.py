@@ -13,7 +13,8 @@ import msgpack
 
 from tasks.errors import Damaged
 from tasks.item import FILE, HARDLINK, Entry, Facts, Flaw, Item, Stored
-from tasks.repository.saving import Previous, is_same
+from tasks.repository.previous import Previous, is_same
+from tasks.repository.records import Group
 from tasks.sources.source import Capture, Divisible, Limits
 from tasks.sources.stretch import Stretch, order
 
@@ -69,7 +70,7 @@ class Bounded:
                 self.cut = item.entry.path
                 return
             if item.entry.type == FILE:
-                size, files = size + item.entry.content_size, files + 1
+                size, files = size + item.entry.size, files + 1  # no holes are known before it is read
             yield item
 
     def stored(self, item: Stored) -> None:
@@ -114,9 +115,7 @@ def weight(entry: Entry, limits: Limits) -> float:
     return entry.content_size / limits.size + 1 / limits.files
 
 
-def divide(
-    source: Divisible, previous: Iterable[Stored], reference: str, *, done_until: bytes = b""
-) -> Division | None:
+def divide(source: Divisible, previous: Iterable[Group], reference: str, *, done_until: bytes = b"") -> Division | None:
     """Look through a source without reading any file, beside the last snapshot's items, and divide it; None where it
     is not worth it, or can't be. What comes before `done_until` was captured, and is a stretch of its own."""
     limits, last = source.limits(), Previous(previous)
@@ -133,7 +132,7 @@ def divide(
             continue
         if source.may_begin_at(item):
             places.may_begin(entry.path)
-        old = last.find(key)
+        old = last.find(entry.path)
         if entry.type == FILE:
             unchanged = old is not None and is_same(item, old)
             places.total += _UNCHANGED / limits.files if unchanged else weight(entry, limits)

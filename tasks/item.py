@@ -70,6 +70,10 @@ class Item(NamedTuple):
     `want_digest` asks for the BLAKE3-256 of the stream in the stored entry. `cut` hints how to cut (FORMAT.md names
     the ways); "" leaves it to the repository. `columns` hints that the stream consists of rows of fixed width, and how
     many bytes of a row each of its columns has; what is wrong there costs space, never a byte.
+
+    `at_once`, where a source offers it, saves what a stream costs: given the entry, it reads a small item whole into
+    the start of a buffer of at least 64 KiB, and gives the entry as `Stream.close` would, with the size of what was
+    read. It gives None, and `open` is asked instead, for what is not small, can't be read, or is not as it was listed.
     """
 
     entry: Entry
@@ -77,6 +81,7 @@ class Item(NamedTuple):
     cut: str = ""
     want_digest: bool = False
     columns: tuple[int, ...] = ()
+    at_once: Callable[[Entry, memoryview], Entry | None] | None = None
 
 
 class Flaw(NamedTuple):

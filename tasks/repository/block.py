@@ -58,7 +58,10 @@ class Draft:
 
     def add_view(self, name: bytes, buffer: Buffer, start: int, end: int) -> None:
         """A chunk that lies in a buffer; one right behind the last extends its view."""
-        self._extend_view(buffer, start, end)
+        if self._last is buffer and self._end == start:
+            self._end = end
+        else:
+            self._extend_view(buffer, start, end)
         self._note(name, end - start)
 
     def add_views(self, names: bytes, buffer: Buffer, start: int, lengths: array[int]) -> None:

@@ -53,10 +53,16 @@ class Extraction:
             for pool in (self._fetchers, self._decoders):
                 pool.shutdown(cancel_futures=True)
 
-    def add(self, item: Stored, lists: Iterable[bytes]) -> None:
-        """`lists`: the names of its chunks, joined, part by part. Here or at the end raises `Damaged` where the chunks
-        are not there, or are not as many bytes as the item has."""
+    def add(self, item: Stored, lists: Iterable[bytes] = ()) -> None:
+        """`lists`: the names of its chunks, joined, part by part, unless they are in its record. Here or at the end
+        raises `Damaged` where the chunks are not there, or are not as many bytes as the item has."""
         pending = Pending(item)
+        if not item.level:
+            if len(item.content) % NAME:
+                raise Damaged(f"{shown(item)}: its list of chunks is cut short")
+            if self._window.add_all(pending, item.content):
+                self._flush()
+            return
         for names in lists:
             if len(names) % NAME:
                 raise Damaged(f"{shown(item)}: its list of chunks is cut short")
@@ -121,9 +127,10 @@ class Extraction:
         return None
 
     def _write(self, job: Job, block: memoryview) -> None:
+        whole = self._whole
         for pending, offset, start, end in job.runs:
-            if self._whole and pending.is_whole(end - start):
-                self._whole(pending.item, block[start:end])
+            if whole and pending.is_whole(end - start):
+                whole(pending.item, block[start:end])
                 continue
             self._into.write(pending.item, offset, block[start:end])
             with self._lock:

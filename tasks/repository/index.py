@@ -118,8 +118,9 @@ class Index:
         return Place(int(block[row]), int(offset[row]), int(length[row]))
 
     def knows(self, name: bytes) -> bool:
-        self._sort()
-        return self._names.row(name) >= 0
+        if self._block_pieces:
+            self._sort()
+        return bool(self._names) and self._names.row(name) >= 0
 
     def rows(self, names: bytes | bytearray) -> Numbers:
         """Of names joined, 16 bytes each: the row of each, or -1."""

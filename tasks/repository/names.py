@@ -32,11 +32,11 @@ class SortedNames:
 
     def row(self, name: bytes) -> int:
         """-1 if it is not there."""
-        high, low = int.from_bytes(name[:8], "big"), int.from_bytes(name[8:], "big")
-        at, end = bisect_left(self._high, high), len(self._high)
+        high, end = int.from_bytes(name[:8], "big"), len(self._high)
+        at = bisect_left(self._high, high)
         # First halves that are equal are one pair in 2^64.
         while at < end and self._high[at] == high:
-            if self._low[at] == low:
+            if self._low[at] == int.from_bytes(name[8:], "big"):
                 return at
             at += 1
         return -1
@@ -77,10 +77,15 @@ class NameSet:
 
     def add(self, name: bytes) -> bool:
         """True if it was not there yet."""
-        if name in self._young or any(run.row(name) >= 0 for run in self._runs):
+        young = self._young
+        if name in young:
             return False
-        self._young.add(name)
-        self._age()
+        for run in self._runs:
+            if run.row(name) >= 0:
+                return False
+        young.add(name)
+        if len(young) >= self._YOUNG:
+            self._age()
         return True
 
     def add_all(self, names: list[bytes], places: list[int]) -> list[int]:

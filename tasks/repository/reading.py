@@ -12,7 +12,7 @@ from tasks.repository.columns import Columns, join
 from tasks.repository.content_stream import ContentStream
 from tasks.repository.extraction import Extraction
 from tasks.repository.gathering import Gathering
-from tasks.repository.records import names_in
+from tasks.repository.records import Group, names_in
 
 
 class Items:
@@ -22,25 +22,33 @@ class Items:
         self._blocks, self._level, self._content = blocks, level, content
 
     def __iter__(self) -> Iterator[Stored]:
-        for name in self.names(self._level, self._content, "the item list"):
-            yield from self._group(name)
-
-    def _group(self, name: bytes) -> Iterator[Stored]:
-        try:
-            yield from records.decode(self._blocks.chunk(name, "the item list"))
-        except ValueError as error:
-            raise Damaged("the item list holds something that is no record") from error
+        for group in self.groups():
+            yield from group.items
 
     def since(self, path: bytes) -> Iterator[Stored]:
         """From some item at or before `path` on, without reading those far before it."""
+        for group in self.groups(path):
+            yield from group.items
+
+    def groups(self, path: bytes = b"") -> Iterator[Group]:
+        """The same, as they are stored together."""
+        names = self._names_since(path) if path else self.names(self._level, self._content, "the item list")
+        for name in names:
+            chunk = self._blocks.chunk(name, "the item list")
+            try:
+                items = list(records.decode(chunk))
+            except ValueError as error:
+                raise Damaged("the item list holds something that is no record") from error
+            yield Group(name, len(chunk), items)
+
+    def _names_since(self, path: bytes) -> list[bytes]:
         names, order = list(self.names(self._level, self._content, "the item list")), path.replace(b"/", b"\0")
         low, high = 0, len(names)  # of groups: those before `low` begin before `path`
         while low < high:
             middle = (low + high) // 2
             first = next(records.decode(self._blocks.chunk(names[middle], "the item list")))
             low, high = (middle + 1, high) if first.entry.path.replace(b"/", b"\0") <= order else (low, middle)
-        for name in names[max(low - 1, 0) :]:
-            yield from self._group(name)
+        return names[max(low - 1, 0) :]
 
     def list_chunk(self, name: bytes) -> memoryview:
         return self._blocks.chunk(name, "a list of chunks")
@@ -92,11 +100,12 @@ class Items:
             for item in items:
                 if item.entry.type != FILE:
                     continue
-                adding = gathering.add if item.columns else extraction.add
-                if item.level:
-                    adding(item, self.lists(item.level, item.content, shown(item)))
+                if item.columns:
+                    gathering.add(item, self.lists(item.level, item.content, shown(item)))
+                elif item.level:
+                    extraction.add(item, self.lists(item.level, item.content, shown(item)))
                 else:
-                    adding(item, (item.content,))
+                    extraction.add(item)
 
 
 class RowStream:

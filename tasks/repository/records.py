@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import zlib
 from collections.abc import Callable, Iterator
-from typing import Any
+from typing import Any, NamedTuple
 
 import msgpack
 
@@ -33,6 +33,7 @@ FINE_NODES = Nodes(8, 128)
 _COLUMNS = 1
 """The first of what a record says of its content's order: FORMAT.md, *Columns*."""
 
+_FIELDS = 15
 _TEXT = "surrogateescape"
 _pack = msgpack.Packer(autoreset=True, unicode_errors=_TEXT).pack
 _new = tuple.__new__
@@ -66,10 +67,9 @@ def encode(item: Stored) -> bytes:
 
 def decode(group: bytes | memoryview) -> Iterator[Stored]:
     """The records of a group. Raises `ValueError` where the bytes are none."""
-    unpacker = msgpack.Unpacker(max_buffer_size=0, use_list=False, unicode_errors=_TEXT)
-    unpacker.feed(group)
     try:
-        for path, kind, mode, uid, gid, user, owner, mtime, size, first, second, cut, level, content, rare in unpacker:
+        for record in _unpacked(group):
+            path, kind, mode, uid, gid, user, owner, mtime, size, first, second, cut, level, content, rare = record
             digest, link, device, xattrs, extents = b"", b"", 0, (), None
             columns: tuple[int, ...] = ()
             if rare:
@@ -87,6 +87,26 @@ def decode(group: bytes | memoryview) -> Iterator[Stored]:
         raise ValueError("no records") from error
 
 
+def contents(group: bytes | memoryview) -> Iterator[tuple[int, bytes]]:
+    """Of the records of a group no more than level and content. Raises as `decode` does."""
+    try:
+        for record in _unpacked(group):
+            if len(record) != _FIELDS:
+                raise ValueError("no records")
+            level, content, rare = record[-3:]
+            if rare and (len(rare) > 1 or "h" not in rare):
+                _columns(record[0], rare)
+            yield level, content
+    except (TypeError, AttributeError, msgpack.exceptions.UnpackException) as error:
+        raise ValueError("no records") from error
+
+
+def _unpacked(group: bytes | memoryview) -> Iterator[tuple[Any, ...]]:
+    unpacker = msgpack.Unpacker(max_buffer_size=0, use_list=False, unicode_errors=_TEXT)
+    unpacker.feed(group)
+    return iter(unpacker)
+
+
 def _columns(path: bytes, rare: dict[str, Any]) -> tuple[int, ...]:
     """Raises `NewerFormat` where the content is to be read in a way that is not known here."""
     kind, *parts = rare.get("T", (_COLUMNS,))
@@ -95,28 +115,63 @@ def _columns(path: bytes, rare: dict[str, Any]) -> tuple[int, ...]:
     return tuple(parts)
 
 
+class Group(NamedTuple):
+    """Items that are stored together: the name of their chunk, and the size of it."""
+
+    name: bytes
+    size: int
+    items: list[Stored]
+
+
 class Grouper:
     """Cuts the sorted records into groups, at places that depend on paths alone: a changed file changes one group."""
 
-    def __init__(self, keep: Callable[[bytes], bytes]) -> None:
-        """`keep` stores a group as a chunk and returns its name."""
-        self._keep = keep
+    def __init__(self, keep: Callable[[bytes], bytes], has: Callable[[bytes], bool] = lambda name: False) -> None:
+        """`keep` stores a group as a chunk and returns its name; `has` says whether there is a chunk of that name."""
+        self._keep, self._has = keep, has
         self._records: list[bytes] = []
         self._size = 0
+        self._group, self._taken = Group(b"", 0, []), 0
         self.names = NameList(keep)
 
-    def add(self, item: Stored) -> None:
+    def add(self, item: Stored, group: Group | None = None, at: int = 0) -> None:
+        """`group` and `at`: where in an earlier list this very item is. A group all of which comes again is not encoded
+        again."""
+        if group is not None and at == self._taken and not self._records and (not at or group is self._group):
+            self._group, self._taken = group, at + 1
+            if self._taken == len(group.items) and _is_full(item, self._taken, group.size):
+                self._take_over()
+            return
+        self._encode_taken()
+        self._add(item)
+
+    def _take_over(self) -> None:
+        if self._has(self._group.name):
+            self.names.add(self._group.name)
+            self._taken = 0
+        else:
+            self._encode_taken()
+
+    def _encode_taken(self) -> None:
+        """What was begun to be taken over is not a whole group any more."""
+        taken, self._taken = self._group.items[: self._taken], 0
+        for item in taken:
+            self._add(item)
+
+    def _add(self, item: Stored) -> None:
         record = encode(item)
         if len(record) > GREATEST_RECORD:
             raise BackupError(f"{item.entry.path!r} has {len(record)} bytes of attributes and extents: leave it out")
         self._records.append(record)
         self._size += len(record)
-        full = len(self._records) >= _GROUP_MOST or self._size >= _GROUP_BYTES
-        if full or not zlib.crc32(item.entry.path) & _GROUP_MASK:
+        if _is_full(item, len(self._records), self._size):
             self._close()
 
     def finish(self) -> tuple[int, bytes]:
         """Level and content of the whole item list."""
+        if self._taken == len(self._group.items):
+            self._take_over()
+        self._encode_taken()
         if self._records:
             self._close()
         return self.names.finish()
@@ -125,6 +180,11 @@ class Grouper:
         self.names.add(self._keep(b"".join(self._records)))
         self._records.clear()
         self._size = 0
+
+
+def _is_full(last: Stored, count: int, size: int) -> bool:
+    """Whether a group of so many records and bytes ends with this item."""
+    return count >= _GROUP_MOST or size >= _GROUP_BYTES or not zlib.crc32(last.entry.path) & _GROUP_MASK
 
 
 class NameList:

@@ -39,8 +39,8 @@ class References:
                 self._groups(level - 1, bytes(chunk))
                 continue
             try:
-                for item in records.decode(chunk):
-                    self._content(item.level, item.content)
+                for each in records.contents(chunk):
+                    self._content(*each)
             except ValueError:
                 self._find("the item list holds something that is no record")
 

@@ -29,6 +29,7 @@ from tasks.repository.parts import Joining, Part, summed
 from tasks.repository.proof import Proof
 from tasks.repository.pruning import PrunePlan, plan_prune
 from tasks.repository.reading import Items
+from tasks.repository.records import Group
 from tasks.repository.references import References
 from tasks.repository.reindexing import rebuild_index
 from tasks.repository.saving import Progress, Saving
@@ -138,8 +139,8 @@ class Repository(Inventory):
         joined = Part(saved, tuple(packs), list(flaws), counting.facts())
         return self.finish(joined, about, into, known)
 
-    def last_items(self) -> Iterator[Stored]:
-        """Those of the last snapshot, as far as they can be read."""
+    def last_groups(self) -> Iterator[Group]:
+        """The items of the last snapshot, as far as they can be read."""
         last = self._last()
         if last is None:
             return iter(())
@@ -280,11 +281,11 @@ class Repository(Inventory):
         return proving.proofs(self.destination, self.keys)
 
 
-def _readable(items: Items, start: bytes) -> Iterator[Stored]:
+def _readable(items: Items, start: bytes) -> Iterator[Group]:
     """The last item list, from somewhere before `start` on, as far as it can be read: what is damaged must not stop a
     new capture."""
     try:
-        yield from items.since(start) if start else items
+        yield from items.groups(start)
     except (Damaged, Missing):
         return
 

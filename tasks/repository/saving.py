@@ -18,7 +18,7 @@ from typing import NamedTuple, Protocol
 from blake3 import blake3
 
 from tasks.errors import BackupError, Damaged
-from tasks.item import FILE, Flaw, Item, Stored, Stream, Unreadable, Vanished
+from tasks.item import FILE, Entry, Flaw, Item, Stored, Stream, Unreadable, Vanished
 from tasks.repository import chunker, columns
 from tasks.repository.block import TARGET, Draft, Profile
 from tasks.repository.buffers import SIZE, Buffer, Buffers
@@ -29,7 +29,8 @@ from tasks.repository.index import Index
 from tasks.repository.keys import RepositoryKeys
 from tasks.repository.pack import CONTENT, LISTS, NAME
 from tasks.repository.packing import Packing
-from tasks.repository.records import FINE_NODES, NODES, Grouper, NameList, names_in
+from tasks.repository.previous import Previous, is_same
+from tasks.repository.records import FINE_NODES, NODES, Group, Grouper, NameList, names_in
 
 Progress = Callable[[dict[str, float]], None]
 """Called a few times a second with `done_bytes`, `total_bytes` (0 if unknown) and `items`."""
@@ -37,6 +38,7 @@ Progress = Callable[[dict[str, float]], None]
 _MEDIUM_LIMIT = 2 << 20
 _ROOM = 1 << 20
 _REPORT_SECONDS = 0.25
+_new = tuple.__new__
 
 
 class Lists(Protocol):
@@ -77,7 +79,7 @@ class Saving:
         buffers: Buffers,
         *,
         known: Index,
-        previous: Iterable[Stored],
+        previous: Iterable[Group],
         lists: Lists,
         progress: Progress | None = None,
         expected_bytes: float = 0,
@@ -86,7 +88,7 @@ class Saving:
         self._listing = keys.listing
         self._cutting = chunker.Cutting(keys.cutting)
         self._known, self._lists, self._packing, self._buffers = known, lists, packing, buffers
-        self._previous = Previous(previous)
+        self._previous = Previous(previous, known)
         self._claims = Claims(keys.naming, known)
         self._progress, self._expected, self._reported = progress, expected_bytes, 0.0
         self._buffer = buffers.take()
@@ -128,17 +130,23 @@ class Saving:
 
     def _save(self, items: Iterator[Item], stored: Callable[[Stored], None]) -> Saved:
         started = time.monotonic()
-        grouper = Grouper(self._keep_list)
+        grouper, previous = Grouper(self._keep_list, self._known.knows), self._previous
         before: bytes | None = None
         for item in items:
-            order = item.entry.path.replace(b"/", b"\0")
+            path = item.entry.path
+            order = path.replace(b"/", b"\0")
             if before is not None and order <= before:
-                raise BackupError(f"the source listed {item.entry.path!r} twice or out of order: report this as a bug")
+                raise BackupError(f"the source listed {path!r} twice or out of order: report this as a bug")
             before = order
-            kept = self._keep(item, self._previous.find(order))
+            old = previous.find(path)
+            kept = self._keep(item, old)
             if kept is not None:
-                grouper.add(kept)
-                self._format = max(self._format, 2 if kept.columns else 1)
+                if kept is old:
+                    grouper.add(kept, previous.group, previous.at)
+                else:
+                    grouper.add(kept)
+                if kept.columns:
+                    self._format = 2
                 stored(kept)
                 self.items += 1
             self._report(time.monotonic())
@@ -162,12 +170,14 @@ class Saving:
     def _keep(self, item: Item, old: Stored | None) -> Stored | None:
         entry = item.entry
         if entry.type != FILE or item.open is None:
-            return Stored(entry)
+            return old if old and old.entry == entry and not old.content else Stored(entry)
         self.files += 1
         if old is not None and self._is_unchanged(item, old):
             self.unchanged += 1
             self.content_bytes += old.entry.content_size
             return old
+        if item.at_once and entry.size <= chunker.WHOLE_LIMIT and (small := self._read_at_once(item)):
+            return small
         try:
             stream = item.open()
         except Vanished:
@@ -177,7 +187,8 @@ class Saving:
             self._flaws.append(Flaw(entry.path, "unreadable", str(error)))
             return None
         try:
-            widths = columns.wanted(item.columns, old.columns if old else ())
+            before = old.columns if old else ()
+            widths = columns.wanted(item.columns, before) if item.columns or before else ()
             if widths and entry.content_size > chunker.WHOLE_LIMIT:
                 kept = self._read_columns(stream, item, widths)
             else:
@@ -210,12 +221,13 @@ class Saving:
         return Stored(entry._replace(cut=kept.cut, digest=kept.digest), kept.level, kept.content, kept.columns)
 
     def _is_unchanged(self, item: Item, old: Stored) -> bool:
-        return is_same(item, old) and self._all_known(old.level, old.content)
+        if not is_same(item, old):
+            return False
+        there = self._previous.there
+        return self._all_known(old.level, old.content) if there is None else there
 
     def _all_known(self, level: int, content: bytes) -> bool:
         """Whether every chunk is there still: what was lost is stored again, by reading the item again."""
-        if len(content) == NAME and not level:
-            return self._known.knows(content)
         if len(content) <= 4 * NAME:
             if not all(self._known.knows(name) for name in names_in(content)):
                 return False
@@ -228,22 +240,40 @@ class Saving:
         except Damaged:
             return False
 
+    def _read_at_once(self, item: Item) -> Stored | None:
+        """Read and keep a small item, without the stream that most of its time would go to."""
+        if SIZE - self._at <= chunker.WHOLE_LIMIT:
+            self._next_buffer(self._at)
+        view, start = self._buffer.view, self._at
+        entry = item.at_once(item.entry, view[start:]) if item.at_once else None
+        if entry is None:
+            return None
+        size = entry.size
+        end = self._at = start + size
+        data = view[start:end]
+        digest = blake3(data).digest() if item.want_digest else b""
+        content = self._keep_whole(data, start, end) if size else b""
+        self.read_bytes += size
+        self.content_bytes += size
+        # As `_replace`: this is done for every file of a first night. The cut and the digest are the last of an entry.
+        return _new(Stored, (_new(Entry, (*entry[:-2], "w", digest)), 0, content, ()))
+
     def _read(self, stream: Stream, item: Item, cut_before: str) -> _Kept:
         """Read and keep a stream as it lies."""
         expected = item.entry.content_size
-        if SIZE - self._at <= max(chunker.WHOLE_LIMIT, min(expected, _ROOM)):
+        room = SIZE - self._at
+        if room <= chunker.WHOLE_LIMIT or room <= min(expected, _ROOM):
             self._next_buffer(self._at)
         start = self._at
         filled, ended = self._fill(stream, start)
-        hasher = blake3() if item.want_digest else None
-        if ended and filled - start <= chunker.WHOLE_LIMIT:
+        size = filled - start
+        if ended and size <= chunker.WHOLE_LIMIT:
             self._at = filled
+            self.read_bytes += size
             data = self._buffer.view[start:filled]
-            if hasher:
-                hasher.update(data)
-            content = self._keep_view(start, filled, self._small) if filled > start else b""
-            self.read_bytes += filled - start
-            return _Kept(0, content, filled - start, "w", hasher.digest() if hasher else b"")
+            digest = blake3(data).digest() if item.want_digest else b""
+            return _Kept(0, self._keep_whole(data, start, filled) if size else b"", size, "w", digest)
+        hasher = blake3() if item.want_digest else None
         cut = chunker.choose(max(expected, filled - start), self._buffer.view[start:filled], cut_before, item.cut)
         cutter, size = self._cutting.chunker(cut), 0
         names = NameList(self._keep_list, FINE_NODES if cut == chunker.FINEST else NODES)
@@ -312,9 +342,11 @@ class Saving:
         self._buffers.release(old)
         self._at = 0
 
-    def _keep_view(self, start: int, end: int, draft: Draft) -> bytes:
-        name = self._claims.naming.name(self._buffer.view[start:end])
+    def _keep_whole(self, data: memoryview, start: int, end: int) -> bytes:
+        """The name of the one chunk of a small stream, which lies from there to there."""
+        name = self._claims.naming.name(data)
         if self._claims.claim(name):
+            draft = self._small
             draft.add_view(name, self._buffer, start, end)
             self.new_bytes += end - start
             if draft.size >= TARGET:
@@ -358,32 +390,3 @@ class Saving:
             done = self.content_bytes if now == float("inf") else max(self.content_bytes, self.read_bytes)
             total = max(self._expected, done) if self._expected else 0
             self._progress({"done_bytes": done, "total_bytes": total, "items": self.items})
-
-
-def is_same(item: Item, old: Stored) -> bool:
-    """Whether an item that was stored before is to be taken over as it was, without reading it."""
-    new, was = item.entry, old.entry
-    return (
-        bool(new.version[0])
-        and new.version == was.version
-        and new.mtime_ns == was.mtime_ns
-        and new.size in (was.size, -1)
-        and new.type == was.type
-        and not (item.want_digest and not was.digest)
-    )
-
-
-class Previous:
-    """The last snapshot's items, walked along with the new ones."""
-
-    def __init__(self, items: Iterable[Stored]) -> None:
-        self._items: Iterator[Stored] = iter(items)
-        self._item = next(self._items, None)
-
-    def find(self, order: bytes) -> Stored | None:
-        while self._item is not None:
-            at = self._item.entry.path.replace(b"/", b"\0")
-            if at >= order:
-                return self._item if at == order else None
-            self._item = next(self._items, None)
-        return None

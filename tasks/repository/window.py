@@ -73,6 +73,14 @@ class Window:
             self._counts.append(len(names) // NAME)
         return self._is_full()
 
+    def add_all(self, pending: Pending, names: bytes) -> bool:
+        """`add` and `end` in one, for an item of which nothing was added."""
+        self._names += names
+        self._pending.append(pending)
+        self._counts.append(len(names) // NAME)
+        pending.listed = True
+        return self._is_full()
+
     def end(self, pending: Pending) -> bool:
         """There are no more names of this item. True if the window is full."""
         pending.listed = True

@@ -39,6 +39,14 @@ class OwnerNames:
         self.reader = os.geteuid()
         self._users: dict[int, str] = {}
         self._groups: dict[int, str] = {}
+        self._both: dict[tuple[int, int], tuple[str, str]] = {}
+
+    def both(self, user: int, group: int) -> tuple[str, str]:
+        """The names of a file's user and group."""
+        names = self._both.get((user, group))
+        if names is None:
+            names = self._both[user, group] = self.user(user), self.group(group)
+        return names
 
     def user(self, number: int) -> str:
         name = self._users.get(number)
@@ -70,7 +78,6 @@ def file_entry(path: bytes, status: os.stat_result, owners: OwnerNames) -> Entry
     """The entry of a regular file."""
     user, group = status.st_uid, status.st_gid
     version = status.st_ctime_ns, status.st_ino
-    named = owners.user(user), owners.group(group)
     # As `Entry(...)`: this is done for every file of every night.
     return _new(
         Entry,
@@ -80,7 +87,7 @@ def file_entry(path: bytes, status: os.stat_result, owners: OwnerNames) -> Entry
             status.st_mode & 0o7777,
             user,
             group,
-            *named,
+            *owners.both(user, group),
             _in_range(status.st_mtime_ns),
             status.st_size,
             version,

@@ -30,6 +30,7 @@ class FileFacts:
         self._bytes = 0
         self._digest = _Records()
         self._owners = _Records() if os.geteuid() == 0 else None
+        self._add, self._add_owner = self._digest.add, self._owners.add if self._owners else None
 
     def add(self, entry: Entry) -> None:
         if entry.type not in _COUNTED:
@@ -40,9 +41,9 @@ class FileFacts:
             self._bytes += size if extents is None else entry.content_size
         # An ACL's numbers and the owner's attributes travel with the file; the machine's own do not.
         attributes = [pair for pair in xattrs if pair[0].startswith(_PORTABLE)] if xattrs else ()
-        self._digest.add((path, kind, mode & ~_GIVEN_BY_OWNERS, mtime, size, link, attributes, digest))
-        if self._owners:
-            self._owners.add((path, mode & _GIVEN_BY_OWNERS, user or uid, group or gid))
+        self._add((path, kind, mode & ~_GIVEN_BY_OWNERS, mtime, size, link, attributes, digest))
+        if self._add_owner:
+            self._add_owner((path, mode & _GIVEN_BY_OWNERS, user or uid, group or gid))
 
     def facts(self) -> Facts:
         facts: Facts = {_COUNTED[kind]: count for kind, count in self._counts.items()}

@@ -5,10 +5,13 @@ from __future__ import annotations
 import errno
 import os
 import stat
+import time
 
 from tasks.item import Entry
+from tasks.sources.extended_attributes import attributes_of_file
+from tasks.sources.extents import SMALLEST
 from tasks.sources.file_entry import OwnerNames
-from tasks.sources.file_stream import FileStream, translated
+from tasks.sources.file_stream import FileStream, as_to_be_read_again, is_as_listed, is_young, translated
 from tasks.sources.open_folders import Descriptor, OpenFolders
 
 # Without O_NONBLOCK a pipe that took the file's place would wait for a writer.
@@ -30,6 +33,7 @@ class FileReader:
         self._alone = alone
         self._may_grow = may_grow
         self._held: dict[bytes, Descriptor] = {}
+        self._last: tuple[bytes, Descriptor] | None = None
 
     def open(self, entry: Entry) -> FileStream:
         """Raises `Vanished`, `Unreadable`."""
@@ -40,10 +44,41 @@ class FileReader:
             else:
                 folder, _, name = path[self._skip :].rpartition(b"/")
                 own = self._owners.reader in (0, entry.uid)
-                number = open_for_reading(self._folders.at(folder), name or self._alone, own=own)
+                number = open_for_reading(self._at(folder), name or self._alone, own=own)
         except OSError as error:
             raise translated(error) from error
         return FileStream(number, entry, self._owners, self._may_grow)
+
+    def at_once(self, entry: Entry, buffer: memoryview) -> Entry | None:
+        """See `Item`. What it gives was the same file, unchanged, from its listing until after it was read."""
+        if entry.size >= SMALLEST or self._may_grow:
+            return None
+        folder, _, name = entry.path[self._skip :].rpartition(b"/")
+        try:
+            own = self._owners.reader in (0, entry.uid)
+            number = open_for_reading(self._at(folder), name or self._alone, own=own)
+        except OSError:
+            return None
+        try:
+            attributes = attributes_of_file(number)
+            began = time.time_ns()
+            count = os.preadv(number, (buffer,), 0)
+            status = os.fstat(number)
+        except OSError:
+            return None
+        finally:
+            os.close(number)
+        if count != entry.size or not is_as_listed(entry, status) or not stat.S_ISREG(status.st_mode):
+            return None
+        if attributes:
+            entry = entry._replace(xattrs=attributes)
+        return as_to_be_read_again(entry) if is_young(entry, began) else entry
+
+    def _at(self, folder: bytes) -> Descriptor:
+        """The open folder, which is mostly that of the file before."""
+        if self._last is None or self._last[0] != folder:
+            self._last = folder, self._folders.at(folder)
+        return self._last[1]
 
     def hold(self, folder: Descriptor, path: bytes, names: list[bytes]) -> None:
         """Open the last 256 of a folder's files now, for when their turn comes; `path` is the folder's. Those of

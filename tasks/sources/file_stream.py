@@ -36,7 +36,7 @@ class FileStream:
             status = os.fstat(number)
             if not stat.S_ISREG(status.st_mode):
                 raise Vanished("something that is no file has taken its place")
-            if not _same(entry, status):
+            if not is_as_listed(entry, status):
                 entry = file_entry(entry.path, status, owners)
             if attributes := attributes_of_file(number):
                 entry = entry._replace(xattrs=attributes)
@@ -55,38 +55,34 @@ class FileStream:
         self._owners = owners
         self._may_grow = may_grow
         self._short = False
-        # A change within the clock tick of the last one leaves no trace in the times, so a file that changed just now
-        # is not trusted to be unchanged next time. Some file systems count in whole seconds.
-        changed = entry.version[0]
-        self._again = time.time_ns() - changed < (_TICK if changed % _SECOND else 2 * _SECOND)
+        self._again = is_young(entry, time.time_ns())
 
     def __del__(self) -> None:
         if self._number >= 0:
             os.close(self._number)
 
     def readinto(self, buffer: memoryview, /) -> int:
-        filled = 0
-        while self._runs and filled < len(buffer):
-            count = self._read(buffer[filled:] if filled else buffer)
+        filled, runs = 0, self._runs
+        while runs and filled < len(buffer):
+            offset, end = self._offset, runs[-1][1]
+            room = buffer[filled:] if filled else buffer
+            if len(runs) > 1 and end - offset < len(room):
+                room = room[: end - offset]
+            try:
+                count = os.preadv(self._number, (room,), offset)
+            except OSError as error:
+                raise translated(error) from error
+            if offset + count >= end:
+                count = end - offset
+                runs.pop()
+                self._offset = runs[-1][0] if runs else end
+            else:
+                self._offset = offset + count
+                if not count:
+                    self._short = True
+                    runs.clear()
             filled += count
-            self._offset += count
-            if self._offset == self._runs[-1][1]:
-                self._runs.pop()
-                if self._runs:
-                    self._offset = self._runs[-1][0]
-            elif not count:
-                self._short = True
-                self._runs.clear()
         return filled
-
-    def _read(self, buffer: memoryview) -> int:
-        left = self._runs[-1][1] - self._offset
-        if len(self._runs) > 1 and left < len(buffer):
-            buffer = buffer[:left]
-        try:
-            return min(os.preadv(self._number, (buffer,), self._offset), left)
-        except OSError as error:
-            raise translated(error) from error
 
     def close(self) -> Reading:
         entry = self._entry
@@ -97,10 +93,10 @@ class FileStream:
         os.close(self._number)
         self._number = -1
         whole = not self._short
-        if whole and _same(entry, status):
-            return Reading(entry._replace(version=(0, entry.version[1])) if self._again else entry)
+        if whole and is_as_listed(entry, status):
+            return Reading(as_to_be_read_again(entry) if self._again else entry)
         if whole and self._may_grow and status.st_size >= entry.size:
-            return Reading(entry._replace(version=(0, entry.version[1])))
+            return Reading(as_to_be_read_again(entry))
         return Reading(self._as_read(status), PARTIAL)
 
     def _as_read(self, status: os.stat_result) -> Entry:
@@ -116,9 +112,21 @@ class FileStream:
         )
 
 
-def _same(entry: Entry, status: os.stat_result) -> bool:
-    # Whatever changes a file's content or its times sets its ctime.
+def is_as_listed(entry: Entry, status: os.stat_result) -> bool:
+    """Whether this is the file of the entry, unchanged: whatever changes content, attributes or times sets a ctime."""
     return entry.version == (status.st_ctime_ns, status.st_ino) and entry.size == status.st_size
+
+
+def is_young(entry: Entry, now: int) -> bool:
+    """Whether a file that is read from `now` on, in ns, had changed so lately that another change may leave no trace:
+    within the clock tick of the last one the times stay as they are, and some file systems count in whole seconds."""
+    changed = entry.version[0]
+    return now - changed < (_TICK if changed % _SECOND else 2 * _SECOND)
+
+
+def as_to_be_read_again(entry: Entry) -> Entry:
+    """The entry of a file that is not trusted to be unchanged next time."""
+    return entry._replace(version=(0, entry.version[1]))
 
 
 def translated(error: OSError) -> Vanished | Unreadable:

@@ -45,6 +45,8 @@ class FolderWriter:
         self._targets: dict[bytes, TargetFile] = {}
         self._open: dict[bytes, Descriptor] = {}
         self._were_there: set[bytes] = set()
+        self._last: tuple[bytes, Descriptor] | None = None
+        """The folder that was placed in last: mostly the next file goes there too."""
         try:
             into.mkdir(parents=True, exist_ok=True)
             self._folders = OpenFolders(Descriptor(os.open(into, OPEN_FOLDER)), limit=64)
@@ -104,7 +106,7 @@ class FolderWriter:
         try:
             parent, name = self._place(entry.path)
             written_as = self._written_as(entry.path, name)
-            number = os.open(written_as, CREATE, 0o600, dir_fd=parent.number)
+            number = os.open(written_as, CREATE, self._metadata.first_mode(entry), dir_fd=parent.number)
             try:
                 made = os.fstat(number)
                 try:
@@ -250,11 +252,16 @@ class FolderWriter:
         """The open folder that `path` is in, made if need be, and its name there."""
         check_path(path)
         folder, _, name = path.rpartition(b"/")
+        last = self._last  # once: other threads place files too
+        if last and last[0] == folder:
+            return last[1], name
         try:
-            return self._folders.at(folder), name
+            descriptor = self._folders.at(folder)
         except FileNotFoundError:
             self._make_folders(folder)
-            return self._folders.at(folder), name
+            descriptor = self._folders.at(folder)
+        self._last = folder, descriptor
+        return descriptor, name
 
     def _make_folders(self, path: bytes) -> None:
         """The folders above something chosen on its own."""

@@ -18,6 +18,7 @@ from tasks.sources.open_folders import Descriptor
 
 _Number = tuple[int, int]
 _ROWS = b"/" + ROWS
+_new = tuple.__new__
 
 
 class Leaves:
@@ -34,7 +35,7 @@ class Leaves:
         one tells whether it is so still."""
         self._links, self._status_of = links or {}, status_of
         self._owners = owners
-        self._manner = manner
+        self._cut, self._want_digest = manner.cut, manner.want_digest
         self._first_names: dict[_Number, tuple[bytes, int]] = {}
 
     def item(self, reader: FileReader, folder: Descriptor, path: bytes, status: os.stat_result) -> Item:
@@ -46,12 +47,14 @@ class Leaves:
         if path.endswith(_ROWS):
             columns = columns_beside(folder, status.st_size, own=self._owners.reader in (0, status.st_uid))
         if status.st_nlink == 1:
-            return Item(entry, partial(reader.open, entry), self._manner.cut, self._manner.want_digest, columns)
+            # As `Item(...)`: this is done for every file of every night.
+            opening = partial(reader.open, entry)
+            return _new(Item, (entry, opening, self._cut, self._want_digest, columns, reader.at_once))
         number = (status.st_dev, status.st_ino)
         if first := self._first_name(number, path, status.st_nlink):
             return Item(entry._replace(type=HARDLINK, link=first, version=(0, 0)))
-        opening = partial(self._open_first, reader, number, entry)
-        return Item(entry, opening, self._manner.cut, self._manner.want_digest, columns)
+        first_opening = partial(self._open_first, reader, number, entry)
+        return Item(entry, first_opening, self._cut, self._want_digest, columns)
 
     def _without_bytes(self, folder: Descriptor, path: bytes, status: os.stat_result) -> Entry:
         entry = other_entry(path, status, self._owners)

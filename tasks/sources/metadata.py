@@ -16,6 +16,8 @@ _OWNER = "its owner was refused"
 _TIMES = "its permissions or its time were refused"
 _ATTRIBUTES = "extended attributes, or an access control list among them, were refused"
 _OWN_BITS = 0o6000
+_SAFE = 0o600
+"""Permissions by which nobody but its owner gets at a file."""
 _OF_ROOT = (b"security.", b"trusted.")
 
 
@@ -33,6 +35,16 @@ class Metadata:
         self._own = (os.geteuid(), os.getegid())
         self._users: dict[tuple[str, int], int] = {}
         self._groups: dict[tuple[str, int], int] = {}
+        self._numbers: dict[tuple[int, int, str, str], tuple[int, int]] = {}
+
+    def first_mode(self, entry: Entry) -> int:
+        """The permissions to make a file with, before `give`: at once those that it is to have, if until then nobody
+        can do more with it than afterwards, whatever group it is made with."""
+        mode = entry.mode & 0o7777
+        if entry.xattrs or mode & ~0o777 or mode & _SAFE != _SAFE or mode >> 3 & 7 & ~mode:
+            return _SAFE
+        stays = not self._owners or self._own[0] != 0 or self._owner(entry)[0] == 0
+        return mode if stays else _SAFE
 
     def give(self, descriptor: int, entry: Entry, status: os.stat_result | None = None) -> None:
         """To an open file or folder; `status`, if it is known, saves what is right already."""
@@ -44,7 +56,8 @@ class Metadata:
         if (attributes and give_file(descriptor, attributes)) or len(attributes) < len(entry.xattrs):
             self._missed.add(_ATTRIBUTES, entry.path)
         try:
-            os.fchmod(descriptor, mode)
+            if status is None or status.st_mode & 0o7777 != mode or mode & _OWN_BITS:
+                os.fchmod(descriptor, mode)
             os.utime(descriptor, ns=(self._now, entry.mtime_ns))
         except (OSError, OverflowError):
             self._missed.add(_TIMES, entry.path)
@@ -81,15 +94,23 @@ class Metadata:
         return True
 
     def _owner(self, entry: Entry) -> tuple[int, int]:
-        user, group = (entry.user, entry.uid), (entry.group, entry.gid)
-        if user not in self._users:
+        key = entry.uid, entry.gid, entry.user, entry.group
+        if (found := self._numbers.get(key)) is None:
+            found = self._numbers[key] = self._user(entry.user, entry.uid), self._group(entry.group, entry.gid)
+        return found
+
+    def _user(self, name: str, number: int) -> int:
+        if (name, number) not in self._users:
             try:
-                self._users[user] = pwd.getpwnam(entry.user).pw_uid
+                self._users[name, number] = pwd.getpwnam(name).pw_uid
             except (KeyError, ValueError):
-                self._users[user] = entry.uid
-        if group not in self._groups:
+                self._users[name, number] = number
+        return self._users[name, number]
+
+    def _group(self, name: str, number: int) -> int:
+        if (name, number) not in self._groups:
             try:
-                self._groups[group] = grp.getgrnam(entry.group).gr_gid
+                self._groups[name, number] = grp.getgrnam(name).gr_gid
             except (KeyError, ValueError):
-                self._groups[group] = entry.gid
-        return self._users[user], self._groups[group]
+                self._groups[name, number] = number
+        return self._groups[name, number]

@@ -13,14 +13,14 @@ OPEN_FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
 """How the folder to restore to is opened: it may itself be a link, as whoever restores has named it."""
 CREATE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 """How a file in it is made: never over something, nor through a link."""
+_NO_NAMES = frozenset({b"", b".", b".."})
 _IN_THE_WAY = frozenset({errno.ELOOP, errno.ENOTDIR})
 _FULL = frozenset({errno.ENOSPC, errno.EDQUOT})
 
 
 def check_path(path: bytes) -> None:
     """Raises `UnsafePath` for a path that is not plainly below some folder."""
-    parts = path.split(b"/")
-    if b"" in parts or b"." in parts or b".." in parts or b"\0" in path:
+    if 0 in path or not _NO_NAMES.isdisjoint(path.split(b"/")):
         raise UnsafePath(
             f"the snapshot names the path `{path_text(path)}`, which leads out of the folder to restore to"
         )

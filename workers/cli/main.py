@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import importlib
 import json
 import os
@@ -78,6 +79,7 @@ def group(ctx: click.Context, config: Path | None, as_json: bool) -> None:
     from workers.cli.session import Session
 
     ctx.obj = Session(config, as_json)
+    gc.freeze()  # what was imported is never garbage: looking through it again and again is 3 % of a long restore
 
 
 def main(arguments: list[str] | None = None) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import msgpack
 import pytest
@@ -88,6 +88,7 @@ def test_every_field_of_every_record_comes_back(items: list[Stored]) -> None:
     group = b"".join(map(records.encode, items))
     assert list(records.decode(group)) == items
     assert list(records.decode(memoryview(group))) == items
+    assert list(records.contents(memoryview(group))) == [(item.level, item.content) for item in items]
     for again, item in zip(records.decode(group), items, strict=True):
         assert [type(value) for value in again.entry] == [type(value) for value in item.entry]
 
@@ -98,6 +99,8 @@ def test_what_is_stored_in_a_way_of_the_future_is_refused_and_never_misread(rare
     fields[-1] = rare
     with pytest.raises(NewerFormat, match="later"):
         list(records.decode(msgpack.packb(fields)))
+    with pytest.raises(NewerFormat, match="later"):
+        list(records.contents(msgpack.packb(fields)))
 
 
 def test_a_later_key_that_is_of_no_weight_does_not_disturb() -> None:
@@ -107,10 +110,22 @@ def test_a_later_key_that_is_of_no_weight_does_not_disturb() -> None:
     assert item.entry.digest == bytes(32)
 
 
-@given(st.binary(min_size=1, max_size=60))
-def test_what_is_no_group_is_never_taken_for_one(data: bytes) -> None:
+@pytest.mark.parametrize("change", [lambda fields: fields.pop(), lambda fields: fields.append(1)])
+@pytest.mark.parametrize("read", [records.decode, records.contents])
+def test_a_record_of_another_length_is_none(
+    read: Callable[[bytes], Iterator[object]], change: Callable[[list[object]], object]
+) -> None:
+    fields = list(msgpack.unpackb(records.encode(Stored(Entry(b"a", FILE), 0, b"x" * NAME))))
+    change(fields)
+    with pytest.raises(ValueError, match="."):
+        list(read(msgpack.packb(fields)))
+
+
+@pytest.mark.parametrize("read", [records.decode, records.contents])
+@given(data=st.binary(min_size=1, max_size=60))
+def test_what_is_no_group_is_never_taken_for_one(read: Callable[[bytes], Iterator[object]], data: bytes) -> None:
     try:
-        found = list(records.decode(data))
+        found = list(read(data))
     except ValueError:
         return
     # Only a cut-off record at the end can look like a shorter group: its chunk's name tells.

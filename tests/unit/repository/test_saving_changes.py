@@ -11,7 +11,7 @@ from blake3 import blake3
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from tasks.item import SYMLINK
+from tasks.item import FOLDER, SYMLINK
 from tasks.repository import Repository
 from tests.memory_source import File, MemoryCapture, contents, tree
 from tests.repositories import about, restored, save, stored_bytes
@@ -234,3 +234,15 @@ def test_finely_cut_streams_share_what_others_hold_in_every_mixture(repository: 
     assert repository.check(depth="content").good
     assert second.figures["new_bytes"] < sum(map(len, contents(files).values())) * 0.9
     assert save(repository, files, 2).figures["new_bytes"] == 0
+
+
+def test_an_unchanged_list_is_taken_over_with_its_folders_and_links(repository: Repository) -> None:
+    files = {**TREE, **tree({b"f/%03d/small" % at: b"%d" % at for at in range(300)})}
+    first = save(repository, files, 0)
+    second = save(repository, files, 1)
+    assert (second.level, second.content) == (first.level, first.content)
+    assert second.figures["stored_bytes"] == 0
+    files[b"f/123"] = File(entry={"type": FOLDER, "size": 0, "mode": 0o700})
+    third = save(repository, files, 2)
+    assert third.content != first.content
+    assert {item.entry.path: item.entry.mode for item in repository.read(third)}[b"f/123"] == 0o700

@@ -1,0 +1,93 @@
+"""The last snapshot's items, walked along with the new ones."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterable, Iterator
+
+from tasks.item import Item, Stored
+from tasks.repository.index import Index
+from tasks.repository.pack import NAME
+from tasks.repository.records import Group
+
+_TOGETHER = 128
+"""Items whose chunks are looked up at once: one by one costs several times as much."""
+
+
+class Previous:
+    """Ask for paths in their order. Of what was found last: `group` and `at` say where it lies, and `there` whether all
+    its chunks are known to the index; None where it has too many of them to have been looked up."""
+
+    def __init__(self, groups: Iterable[Group], known: Index | None = None) -> None:
+        self._groups, self._known = iter(groups), known
+        self._ahead: deque[tuple[Group, list[bool | None]]] = deque()
+        self._marks: list[bool | None] = []
+        self._next = 0
+        self._ended = False
+        self.group = Group(b"", 0, [])
+        self.at = 0
+
+    @property
+    def there(self) -> bool | None:
+        return self._marks[self.at]
+
+    def find(self, path: bytes) -> Stored | None:
+        while True:
+            items = self.group.items
+            while self._next < len(items):
+                item = items[self._next]
+                if item.entry.path == path:
+                    self.at = self._next
+                    self._next += 1
+                    return item
+                if item.entry.path.replace(b"/", b"\0") > path.replace(b"/", b"\0"):
+                    return None
+                self._next += 1
+            if self._ended or (not self._ahead and not self._read()):
+                self._ended = True
+                return None
+            self.group, self._marks = self._ahead.popleft()
+            self._next = 0
+
+    def _read(self) -> bool:
+        """Some more groups; False at the end."""
+        groups, count = list[Group](), 0
+        for group in self._groups:
+            groups.append(group)
+            count += len(group.items)
+            if count >= _TOGETHER:
+                break
+        found = self._look_up(groups)
+        for group in groups:
+            self._ahead.append((group, [_mark(item, found) for item in group.items]))
+        return bool(groups)
+
+    def _look_up(self, groups: list[Group]) -> Iterator[bool]:
+        """Of each item that is one chunk, whether it is known."""
+        names = [item.content for group in groups for item in group.items if _is_chunk(item)]
+        if self._known is None or not names:
+            return iter([False] * len(names))
+        return iter((self._known.rows(b"".join(names)) >= 0).tolist())
+
+
+def _is_chunk(item: Stored) -> bool:
+    return len(item.content) == NAME and not item.level
+
+
+def _mark(item: Stored, found: Iterator[bool]) -> bool | None:
+    if _is_chunk(item):
+        return next(found)
+    return None if item.content else True
+
+
+def is_same(item: Item, old: Stored) -> bool:
+    """Whether an item that was stored before is to be taken over as it was, without reading it."""
+    new, was = item.entry, old.entry
+    return (
+        bool(new.version[0])
+        and new.version == was.version
+        and new.mtime_ns == was.mtime_ns
+        and new.size in (was.size, -1)
+        and new.type == was.type
+        and not (item.want_digest and not was.digest)
+    )

@@ -1,0 +1,152 @@
+"""A small file that is read in one go is read as a stream would read it, or is left to one."""
+
+from __future__ import annotations
+
+import os
+import random
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from tasks.item import Entry
+from tasks.sources.file_entry import OwnerNames, file_entry
+from tasks.sources.file_reader import FileReader
+from tasks.sources.open_folders import Descriptor, OpenFolders
+from tests.contracts.memory_items import read_all
+
+OWNERS = OwnerNames()
+SIZE = 5000
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> Path:
+    file = tmp_path / "folder" / "file"
+    file.parent.mkdir()
+    file.write_bytes(random.Random(1).randbytes(SIZE))
+    time.sleep(0.03)
+    return file
+
+
+def listed(file: Path) -> Entry:
+    return file_entry(b"root/folder/" + os.fsencode(file.name), file.lstat(), OWNERS)
+
+
+def reader_at(root: Path, *, may_grow: bool = False) -> FileReader:
+    folders = OpenFolders(Descriptor(os.open(root, os.O_RDONLY)))
+    return FileReader(folders, OWNERS, label=b"root", may_grow=may_grow)
+
+
+def read(file: Path, entry: Entry) -> tuple[Entry | None, bytes]:
+    buffer = memoryview(bytearray(1 << 17))
+    found = reader_at(file.parents[1]).at_once(entry, buffer)
+    return found, bytes(buffer[: found.size]) if found else b""
+
+
+@pytest.mark.parametrize("size", [0, 1, SIZE, 65_535])
+def test_what_is_read_at_once_is_what_a_stream_reads(file: Path, size: int) -> None:
+    file.write_bytes(random.Random(2).randbytes(size))
+    time.sleep(0.03)
+    stream = reader_at(file.parents[1]).open(listed(file))
+    data = read_all(stream)
+    assert read(file, listed(file)) == (stream.close().entry, data)
+    assert data == file.read_bytes()
+
+
+def test_extended_attributes_are_read_too(file: Path) -> None:
+    try:
+        os.setxattr(file, b"user.note", b"kept")
+    except OSError:
+        pytest.skip("the file system of temporary files has no attributes")
+    time.sleep(0.03)
+    entry, _ = read(file, listed(file))
+    assert entry
+    assert (b"user.note", b"kept") in entry.xattrs
+
+
+def test_a_file_that_changed_just_now_is_marked_to_be_read_again(file: Path) -> None:
+    file.write_bytes(b"just now")
+    entry, data = read(file, listed(file))
+    assert entry
+    assert (entry.version[0], data) == (0, b"just now")
+
+
+def test_one_that_may_have_holes_is_left_to_a_stream(file: Path) -> None:
+    os.truncate(file, 65_536)
+    assert read(file, listed(file))[0] is None
+
+
+def test_one_that_may_grow_is_left_to_a_stream(file: Path) -> None:
+    reader = reader_at(file.parents[1], may_grow=True)
+    assert reader.at_once(listed(file), memoryview(bytearray(1 << 17))) is None
+
+
+def _replace(file: Path) -> None:
+    file.rename(file.with_name("moved"))
+    file.write_bytes(b"x" * SIZE)
+
+
+def _append(file: Path) -> None:
+    with file.open("ab") as opened:
+        opened.write(b"more")
+
+
+def _by_a_link(file: Path) -> None:
+    file.rename(file.with_name("moved"))
+    file.symlink_to("moved")
+
+
+def _by_a_pipe(file: Path) -> None:
+    file.unlink()
+    os.mkfifo(file)
+
+
+def _by_a_folder(file: Path) -> None:
+    file.unlink()
+    file.mkdir()
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        Path.touch,
+        lambda file: file.write_bytes(b"x" * SIZE),
+        lambda file: os.truncate(file, 5),
+        _append,
+        lambda file: file.chmod(0o600),
+        _replace,
+        _by_a_link,
+        _by_a_pipe,
+        _by_a_folder,
+        Path.unlink,
+    ],
+)
+def test_what_is_not_as_it_was_listed_is_left_to_a_stream(file: Path, change: Callable[[Path], object]) -> None:
+    entry = listed(file)
+    change(file)
+    assert read(file, entry)[0] is None
+
+
+def test_one_that_changes_while_it_is_read_is_left_to_a_stream(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    entry, reads = listed(file), os.preadv
+
+    def disturbed(*arguments: object) -> int:
+        count = reads(*arguments)  # type: ignore[arg-type]
+        file.write_bytes(b"y" * SIZE)
+        return count
+
+    monkeypatch.setattr(os, "preadv", disturbed)
+    assert read(file, entry)[0] is None
+
+
+def test_no_descriptor_is_left_open(file: Path) -> None:
+    reader, entry, buffer = reader_at(file.parents[1]), listed(file), memoryview(bytearray(1 << 17))
+    reader.at_once(entry, buffer)
+    before = len(os.listdir("/proc/self/fd"))
+    for _ in range(20):
+        reader.at_once(entry, buffer)
+    file.write_bytes(b"changed")
+    for _ in range(20):
+        reader.at_once(entry, buffer)
+    assert len(os.listdir("/proc/self/fd")) == before
