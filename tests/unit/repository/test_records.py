@@ -117,7 +117,7 @@ def test_a_record_of_another_length_is_none(
 ) -> None:
     fields = list(msgpack.unpackb(records.encode(Stored(Entry(b"a", FILE), 0, b"x" * NAME))))
     change(fields)
-    with pytest.raises(ValueError, match="."):
+    with pytest.raises(ValueError, match=r"records|unpack"):
         list(read(msgpack.packb(fields)))
 
 
