@@ -42,7 +42,7 @@ _REPORT_SECONDS = 0.25
 class Lists(Protocol):
     """Reads what earlier runs stored in list packs."""
 
-    def list_chunk(self, name: bytes) -> bytes | memoryview: ...
+    def list_chunks(self, names: bytes) -> Iterable[bytes]: ...
 
 
 @dataclass(slots=True)
@@ -224,7 +224,7 @@ class Saving:
         if not level:
             return True
         try:
-            return all(self._all_known(level - 1, bytes(self._lists.list_chunk(node))) for node in names_in(content))
+            return all(self._all_known(level - 1, node) for node in self._lists.list_chunks(content))
         except Damaged:
             return False
 
