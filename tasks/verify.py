@@ -19,7 +19,7 @@ from tasks.outcome import Outcome, State
 from tasks.parts import Parts
 from tasks.progress import Progress, unheard
 from tasks.repository import CheckReport, Proof, Repository, Scope, Snapshot
-from tasks.repository.check import Described, PacksRead, read_packs
+from tasks.repository.pack_check import Described, PacksRead, read_packs
 from tasks.sharing import is_decided, share
 from tasks.step import Work, run_step
 

@@ -1,9 +1,12 @@
-"""Memory that a process has freed is kept for its next block, instead of being given back to the kernel each time."""
+"""Memory that a process has freed is kept for its next block, instead of being given back to the kernel each time; and
+given back between two steps.
+"""
 
 from __future__ import annotations
 
 import ctypes
 import os
+from contextlib import suppress
 
 # mallopt(3): its parameters, which no header of Python's has.
 _TRIM_THRESHOLD, _MMAP_THRESHOLD, _ARENA_MAX = -1, -3, -8
@@ -11,6 +14,8 @@ _KEPT = 128 << 20
 """Bytes that may be free before some are given back."""
 _MAPPED = 32 << 20
 """Bytes from which on an allocation is a map of its own; the most that glibc takes."""
+_IDLE = 112 << 20
+"""Bytes that a worker may have in memory between two steps: some more than what it has imported."""
 
 
 def keep_freed_memory() -> None:
@@ -27,3 +32,20 @@ def keep_freed_memory() -> None:
         return
     for parameter, value in ((_ARENA_MAX, 1), (_MMAP_THRESHOLD, _MAPPED), (_TRIM_THRESHOLD, _KEPT)):
         mallopt(parameter, value)
+
+
+def give_back() -> None:
+    """After a step that took much: or the next one, which holds other things, takes what it needs beside what this one
+    has left. Some milliseconds; where little is in memory, nothing."""
+    if _resident() <= _IDLE:
+        return
+    trim = getattr(ctypes.CDLL(None), "malloc_trim", None)  # glibc's
+    if trim is not None:
+        trim(0)
+
+
+def _resident() -> int:
+    """Bytes of this process in memory; 0 where that is not told."""
+    with suppress(OSError), open("/proc/self/statm", "rb") as file:
+        return int(file.read().split()[1]) * os.sysconf("SC_PAGESIZE")
+    return 0

@@ -12,6 +12,7 @@ from celery import signals
 
 from tasks.installation import current
 from workers import log_files, pools
+from workers.memory import give_back
 
 _log = structlog.get_logger("workers")
 HEARTBEAT = "GEOMETRA_BACKUP_HEARTBEAT"
@@ -74,6 +75,7 @@ def _ended(
         _log.info("ended", **about, state=retval["state"], snapshot=retval["snapshot"])
     else:
         _log.info("ended", **about)
+    give_back()
 
 
 @signals.task_unknown.connect

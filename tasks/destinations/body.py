@@ -8,7 +8,7 @@ import io
 import mmap
 import os
 import stat
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from functools import cached_property
 from pathlib import Path
@@ -24,15 +24,19 @@ if TYPE_CHECKING:
 
 _COPIED_BYTES = 1 << 16
 """Small enough for a copy to stay in the processor's cache."""
+_HELD_BYTES = 1 << 20
+"""Of a file: what was read before that is let go."""
 
 
 class Body(io.RawIOBase):
-    """Bytes that somebody else holds, as a file to be read and rewound."""
+    """Bytes that somebody else holds, as a file to be read and rewound. Of a file that is `mapped` no more than a part
+    counts as this process's memory at a time, whatever its size and however many are on their way."""
 
-    def __init__(self, view: memoryview) -> None:
+    def __init__(self, view: memoryview, mapped: mmap.mmap | None = None) -> None:
         super().__init__()
         self.view = view
-        self._at = 0
+        self._mapped = mapped
+        self._at = self._held_from = 0
 
     def __len__(self) -> int:
         return len(self.view)
@@ -40,17 +44,25 @@ class Body(io.RawIOBase):
     @cached_property
     def md5(self) -> bytes:
         """What some services check an upload by; no secret depends on it."""
-        return hashlib.md5(self.view, usedforsecurity=False).digest()
+        found = hashlib.md5(usedforsecurity=False)
+        for piece in self._held(_HELD_BYTES):
+            found.update(piece)
+        return found.digest()
 
     @cached_property
     def crc32c(self) -> str:
         """What others check an upload by; kept beside each object, too, so that whoever reads all of it can tell that
         it is what was sent."""
-        return crc32c(self.view)
+        return _crc32c(self._held(_COPIED_BYTES))
 
     def pieces(self, size: int) -> Iterator[memoryview]:
-        """All of it, from the first byte on, without a copy."""
-        return (self.view[at : at + size] for at in range(0, len(self), size))
+        """All of it, from the first byte on, without a copy, as it is sent."""
+        return self._held(size)
+
+    def _held(self, size: int) -> Iterator[memoryview]:
+        for at in range(0, len(self), size):
+            yield self.view[at : at + size]
+            self._let_go(min(at + size, len(self)))
 
     def readable(self) -> bool:
         return True
@@ -69,6 +81,7 @@ class Body(io.RawIOBase):
         end = len(self) if size is None or size < 0 else self._at + size
         piece = bytes(self.view[self._at : end])
         self._at += len(piece)
+        self._let_go(self._at)
         return piece
 
     def readinto(self, buffer: WriteableBuffer) -> int:
@@ -76,7 +89,20 @@ class Body(io.RawIOBase):
         piece = self.view[self._at : self._at + len(target)]
         target[: len(piece)] = piece
         self._at += len(piece)
+        self._let_go(self._at)
         return len(piece)
+
+    def _let_go(self, until: int) -> None:
+        """What was read is not needed, and is in the system's cache if it is read again."""
+        if self._mapped is None:
+            return
+        if until < self._held_from:  # it was rewound
+            self._held_from = 0
+        if until == len(self) or until - self._held_from >= _HELD_BYTES:
+            start = self._held_from - self._held_from % mmap.PAGESIZE
+            if start < until:
+                self._mapped.madvise(mmap.MADV_DONTNEED, start, until - start)
+            self._held_from = until
 
 
 class Altered(Body):
@@ -94,11 +120,15 @@ def is_whole(content: bytes, expected: str | None) -> bool:
 def crc32c(data: bytes | memoryview) -> str:
     """In base64 of four bytes, most significant first, as S3 and Google Cloud Storage write it. Fifty times as fast as
     an MD5, and enough against accidents; against an attacker it is the engine that seals each block."""
+    return _crc32c(data[at : at + _COPIED_BYTES] for at in range(0, len(data), _COPIED_BYTES))
+
+
+def _crc32c(pieces: Iterable[bytes | memoryview]) -> str:
     import google_crc32c
 
     value = 0
-    for at in range(0, len(data), _COPIED_BYTES):
-        value = google_crc32c.extend(value, bytes(data[at : at + _COPIED_BYTES]))  # it takes no views
+    for piece in pieces:
+        value = google_crc32c.extend(value, bytes(piece))  # it takes no views
     return base64.b64encode(value.to_bytes(4, "big")).decode()
 
 
@@ -124,4 +154,4 @@ def body_of(data: Data) -> Iterator[Body]:
     finally:
         os.close(file)
     # Closed when nothing refers to it any more: an SDK may hold the view a little longer than the call that got it.
-    yield Body(memoryview(mapped))
+    yield Body(memoryview(mapped), mapped)

@@ -2,43 +2,30 @@
 
 from __future__ import annotations
 
-from collections import deque
-from collections.abc import Callable, Iterable, Mapping
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
-from itertools import accumulate
-from typing import Literal, NamedTuple
+from typing import Literal, TypeVar
 
-from blake3 import blake3
-
-from tasks.destinations.destination import Destination, OnDisk
 from tasks.errors import Damaged, Missing, NewerFormat, NotFound, Unavailable
-from tasks.repository import compression
 from tasks.repository import index as indexes
 from tasks.repository.blocks import Blocks
 from tasks.repository.condemned import Doubts, doubts, sentence, sentence_names
-from tasks.repository.cores import cores
 from tasks.repository.index import Index
 from tasks.repository.inventory import Inventory
 from tasks.repository.locks import needed_indexes
-from tasks.repository.naming import Naming
 from tasks.repository.pack import (
-    LISTS,
-    LONGEST_HEADER,
-    NAME,
-    TRAILER,
-    BlockList,
-    PackCipher,
     SealedPack,
-    footer_of,
-    footer_reach,
     object_name,
 )
+from tasks.repository.pack_check import Described, PacksRead, read_packs
 from tasks.repository.references import References
-from tasks.repository.sealing import unseal
+from tasks.repository.sealing import unseal_stream
 from tasks.repository.snapshot import Snapshot
 
 Depth = Literal["listing", "items", "content"]
+
+T = TypeVar("T")
 
 _TRIES, _MOST_FINDINGS = 5, 10
 
@@ -49,22 +36,6 @@ class Damage:
 
     name: str
     what: str
-
-
-class Described(NamedTuple):
-    """A pack as an index names it; `digest` stands for its block list, which takes far more memory."""
-
-    name: bytes
-    kind: str
-    size: int
-    digest: bytes
-
-    @classmethod
-    def of(cls, pack: SealedPack) -> Described:
-        hasher = blake3()
-        for part in pack.listed.to_parts():
-            hasher.update(len(part).to_bytes(8, "little")).update(part)
-        return cls(pack.name, pack.kind, pack.size, hasher.digest())
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,23 +52,6 @@ class Scope:
 
     def _has_turn(self, pack: bytes) -> bool:
         return bool(self.of) and int.from_bytes(pack[:4], "big") % self.of == self.part
-
-
-class PacksRead(NamedTuple):
-    """What reading packs whole came to: what is wrong with which."""
-
-    packs: int = 0
-    size: int = 0
-    chunks: int = 0
-    damaged: tuple[tuple[bytes, str], ...] = ()
-
-    def with_(self, other: PacksRead) -> PacksRead:
-        return PacksRead(
-            self.packs + other.packs,
-            self.size + other.size,
-            self.chunks + other.chunks,
-            (*self.damaged, *other.damaged),
-        )
 
 
 Reading = Callable[[list[Described]], PacksRead]
@@ -145,35 +99,17 @@ def check(
     # Snapshots first: whatever one that is seen relies on is seen too.
     snapshots = _check_snapshots(repository, report)
     known = _check_condemned(repository, report)
-    packs = _check_index(repository, report)
-    sizes = repository.listed_packs()
-    if repository.locks():
-        # An index object that is locked outlives the packs that it names, once others have taken its place.
-        objects: dict[str, list[SealedPack]] = {}
-        for pack, origin in packs:
-            objects.setdefault(origin, []).append(pack)
-        needed = needed_indexes(objects, sizes)
-        packs = [(pack, origin) for pack, origin in packs if origin in needed or pack.name in sizes]
-
-    def rank(at: int) -> int:
-        pack, _ = packs[at]
-        return known.rank(pack.name, there=sizes.get(pack.name) == pack.size)
-
-    index, described = Index(), dict[bytes, Described]()
-    for at in sorted(range(len(packs)), key=rank):
-        pack, origin = packs[at]
-        index.add(pack, origin)
-        described[pack.name] = Described.of(pack)
-        # The index holds what it lists from now on: once is enough.
-        packs[at] = pack._replace(listed=BlockList()), origin
+    index, described, sizes = _check_index(repository, known, report)
     _check_listing(repository, index, sizes, report)
     orphans = sum(pack not in index for pack in sizes)
     report.figures |= {"snapshots": len(snapshots), "packs": len(index.packs), "orphan_packs": orphans}
     if depth == "listing":
         return report
-    blocks = Blocks(repository.destination, index, repository.keys)
-    references = References(blocks).follow(snapshots)
-    for name in references.damaged - report.damaged_packs:
+    references = References(Blocks(repository.destination, index, repository.keys)).follow(snapshots)
+    findings, unreadable = references.findings, references.damaged
+    # Of a million items it takes more memory than all that follows, which does without.
+    del index, references
+    for name in unreadable - report.damaged_packs:
         report.find_pack(name, "holds item lists that can't be read")
     if depth == "content":
         repository.writer.as_reader()
@@ -183,7 +119,9 @@ def check(
         for name, what in read.damaged:
             report.find_pack(name, what)
         report.figures |= {"read_packs": read.packs, "read_bytes": read.size, "chunks": read.chunks}
-    if references.findings or report.damaged_packs:
+    if findings or report.damaged_packs:
+        index, *_ = _check_index(repository, known, CheckReport())
+        blocks = Blocks(repository.destination, index, repository.keys)
         _name_the_suffering(snapshots, blocks, known.condemned | known.damaged, report)
     return report
 
@@ -206,22 +144,57 @@ def _check_condemned(repository: Inventory, report: CheckReport) -> Doubts:
     return doubts(repository.destination, repository.keys, strict=False)
 
 
-def _check_index(repository: Inventory, report: CheckReport) -> list[tuple[SealedPack, str]]:
-    for _ in range(_TRIES):
-        packs, damage = [], []
+def _check_index(
+    repository: Inventory, known: Doubts, report: CheckReport
+) -> tuple[Index, dict[bytes, Described], dict[bytes, int]]:
+    """The index, what it says of each pack, and the sizes of the packs that are there. Of the packs' lists only the
+    index's own are held, but for those of packs that come last."""
+
+    def load() -> tuple[Index, dict[bytes, Described], dict[bytes, int], list[Damage]]:
+        sizes, damage = repository.listed_packs(), list[Damage]()
+        index, described, named = Index(), dict[bytes, Described](), dict[str, set[bytes]]()
+        late: list[tuple[SealedPack, str]] = []
+        for pack, origin in _indexed(repository, damage):
+            described[pack.name] = Described.of(pack)
+            named.setdefault(origin, set()).add(pack.name)
+            if known.rank(pack.name, there=sizes.get(pack.name) == pack.size):
+                late.append((pack, origin))
+            else:
+                index.add(pack, origin)
+        # Once more: whatever the index names was there by then.
+        sizes = repository.listed_packs()
+        if repository.locks():
+            # An index object that is locked outlives the packs that it names, once others have taken its place.
+            needed = needed_indexes(named, sizes)
+            late = [(pack, origin) for pack, origin in late if origin in needed or pack.name in sizes]
+        late.sort(key=lambda each: known.rank(each[0].name, there=sizes.get(each[0].name) == each[0].size))
+        for pack, origin in late:
+            index.add(pack, origin)
+        return index, {name: each for name, each in described.items() if name in index}, sizes, damage
+
+    index, described, sizes, damage = _settled(load, repository.source)
+    report.damage += damage
+    return index, described, sizes
+
+
+def _indexed(repository: Inventory, damage: list[Damage]) -> Iterator[tuple[SealedPack, str]]:
+    """All packs that the index objects name, as they are stored and not as a cache has them. Raises `Missing`."""
+    for name in repository.index_names():
         try:
-            for name in repository.index_names():
-                try:
-                    payload = unseal(repository.keys.metadata, name, repository.destination.get(name))
-                    packs += [(pack, name) for pack in indexes.decode(name, payload)]
-                except (Damaged, NewerFormat) as error:
-                    damage.append(Damage(name, str(error)))
-        except Missing:
-            # A prune has put this object's packs into another one meanwhile.
-            continue
-        report.damage += damage
-        return packs
-    raise Unavailable(f"the index of `{repository.source}` changes faster than it can be read: is a prune in a loop?")
+            payload = unseal_stream(repository.keys.metadata, name, repository.destination.get(name))
+            for pack in indexes.decode(name, payload):
+                yield pack, name
+        except (Damaged, NewerFormat) as error:
+            damage.append(Damage(name, str(error)))
+
+
+def _settled(look: Callable[[], T], source: str) -> T:
+    """What a look at the index gives that no prune gets in the way of."""
+    for _ in range(_TRIES):
+        # A prune may put an index object's packs into another one meanwhile.
+        with suppress(Missing):
+            return look()
+    raise Unavailable(f"the index of `{source}` changes faster than it can be read: is a prune in a loop?")
 
 
 def _check_listing(repository: Inventory, index: Index, sizes: Mapping[bytes, int], report: CheckReport) -> None:
@@ -229,9 +202,8 @@ def _check_listing(repository: Inventory, index: Index, sizes: Mapping[bytes, in
     wrong = {pack.name: sizes.get(pack.name) for pack in index.packs if sizes.get(pack.name) != pack.size}
     if wrong:
         # A prune may have deleted them since the index was read, and dropped them from it before.
-        wrong = {
-            pack.name: wrong[pack.name] for pack, _ in _check_index(repository, CheckReport()) if pack.name in wrong
-        }
+        named = _settled(lambda: {pack.name for pack, _ in _indexed(repository, [])}, repository.source)
+        wrong = {name: size for name, size in wrong.items() if name in named}
     for name, size in wrong.items():
         if size is None:
             report.find_pack(name, "is missing: an index names it, and it is not there")
@@ -267,62 +239,3 @@ def _name_the_suffering(
             report.find(f"snapshots/{snapshot.id}", "; ".join(findings[:_MOST_FINDINGS]))
     over = (report.damaged_packs & doubtful) - needed
     report.damage = [each for each in report.damage if each.name not in set(map(object_name, over))]
-
-
-def read_packs(
-    repository: Inventory, packs: Iterable[Described], progress: Callable[[dict[str, float]], None] | None = None
-) -> PacksRead:
-    """Read packs whole and check all of them, several at once. Needs the private key."""
-    listed = list(packs)
-    total, done, chunks, damaged = sum(pack.size for pack in listed), 0, 0, list[tuple[bytes, str]]()
-    threads = cores()
-    with ThreadPoolExecutor(threads, "checking") as pool:
-        running: deque[tuple[Described, Future[int]]] = deque()
-        waiting = deque(listed)
-        while waiting or running:
-            while waiting and len(running) <= threads:
-                pack = waiting.popleft()
-                running.append((pack, pool.submit(check_pack, repository, pack)))
-            pack, future = running.popleft()
-            try:
-                chunks += future.result()
-            except (Damaged, Missing, NewerFormat) as error:
-                damaged.append((pack.name, str(error)))
-            done += pack.size
-            if progress:
-                progress({"done_bytes": done, "total_bytes": total, "items": chunks})
-    return PacksRead(len(listed), done, chunks, tuple(damaged))
-
-
-def check_pack(repository: Inventory, pack: Described) -> int:
-    """Read a pack whole and check all of it against its index. Returns the chunks. Raises `Damaged`, `Missing`."""
-    name = object_name(pack.name)
-    read = _reader(repository.destination, name)
-    cipher = PackCipher(pack.name, bytes(read(0, LONGEST_HEADER)), repository.keys)
-    reach = min(footer_reach(read(pack.size - TRAILER, TRAILER)), pack.size)
-    listed = cipher.open_footer(pack.name, footer_of(pack.name, read(pack.size - reach, reach)))
-    if Described.of(SealedPack(pack.name, cipher.kind, pack.size, listed)) != pack:
-        raise Damaged(f"`{name}`: its footer and its index disagree")
-    naming = Naming(repository.keys.listing if pack.kind == LISTS else repository.keys.naming)
-    at = 0
-    for number, block in enumerate(listed.located(pack.kind)):
-        sealed = read(block.offset, block.stored)
-        try:
-            plain = compression.decode(block.method, cipher.open(number, block.method, sealed), block.raw)
-        except ValueError as error:
-            raise Damaged(f"`{name}`: block {number} does not decode: {error}") from error
-        until = at + block.chunks
-        names = naming.names(plain, accumulate(listed.lengths[at:until]))
-        if b"".join(names) != listed.names[at * NAME : until * NAME]:
-            raise Damaged(f"`{name}`: block {number} holds a chunk that is not what was stored")
-        at = until
-    return at
-
-
-def _reader(destination: Destination, name: str) -> Callable[[int, int], memoryview]:
-    """Bytes of an object by offset and length: of a file range by range, which takes less memory; of what is far away
-    out of one read."""
-    if isinstance(destination, OnDisk) and destination.path_of(name):
-        return lambda offset, length: memoryview(destination.get(name, offset, length))
-    data = memoryview(destination.get(name))
-    return lambda offset, length: data[offset : offset + length]

@@ -19,9 +19,9 @@ from tasks.repository.condemned import doomed_packs, doubts, lift
 from tasks.repository.flights import fly
 from tasks.repository.index import Index, IndexedPack
 from tasks.repository.inventory import Inventory
-from tasks.repository.numbers import numpy
-from tasks.repository.pack import NAME, SealedPack, footer_of, object_name
-from tasks.repository.packing import put_index
+from tasks.repository.numbers import SLICE, Numbers, numpy
+from tasks.repository.pack import NAME, footer_of, object_name
+from tasks.repository.packing import put_indexes
 from tasks.repository.references import References
 
 Progress = Callable[[dict[str, float]], None]
@@ -37,7 +37,9 @@ class Copying:
         self._blocks = Blocks(here.destination, self._index, here.keys)
         heal(here, to, self._index)
         self._doomed, self._left_before = doomed_packs(to.destination, to.keys, to.clock())
-        self._there = to.sound_index(without=self._doomed)
+        # What both hold is held once: that a pack is there says which chunks are.
+        self._there = to.sound_index(without=self._doomed, known=self._index)
+        self._packs_there = {pack.name for pack in self._there.packs}
         self._sizes = to.listed_packs()
 
     def bring(self, snapshot_id: str) -> dict[str, float]:
@@ -48,7 +50,7 @@ class Copying:
         references = References(self._blocks).follow([here.snapshot(snapshot_id)])
         if references.findings:
             raise Condemned(f"snapshot `{snapshot_id}` relies on chunks that were lost meanwhile; back up again")
-        wanted, relied = _sort_out(self._index, self._there, references)
+        wanted, relied = self._sort_out(references.used)
         sent = self._send(wanted)
         # The last look: whoever condemns a pack from now on, or comes to delete one that was condemned lately, will see
         # this snapshot.
@@ -64,13 +66,28 @@ class Copying:
         _put_same(to, name, here.destination.get(name))
         return {"packs": len(wanted), "sent_bytes": sent}
 
+    def _sort_out(self, used: Numbers) -> tuple[set[bytes], set[bytes]]:
+        """The packs to send, and those over there that the snapshot relies on."""
+        index, there = self._index, self._there
+        has = numpy.array([pack.name in self._packs_there for pack in index.packs], bool)
+        missing, relied = set[bytes](), set[bytes]()
+        for at in range(0, len(used), SLICE):
+            rows = numpy.flatnonzero(used[at : at + SLICE]) + at
+            shared, left = _divided(index, has, rows)
+            elsewhere = there.rows(index.names(left))
+            relied |= _names(index, shared) | _names(there, elsewhere[elsewhere >= 0])
+            missing |= _names(index, left[elsewhere < 0])
+        return missing, relied
+
     def _send(self, wanted: set[bytes]) -> int:
         """Each index object follows as soon as all that is wanted of its packs is there, so that a long copy that is
         cut off goes on from there. Returns bytes."""
         index, done, sent = self._index, 0, 0
         packs = sorted((index.pack(pack) for pack in wanted), key=lambda pack: (pack.origin, pack.name))
         # All of them first: one that can't be read must not be noticed after hours of sending.
-        objects = {origin: self._here.index_object(origin) for origin in {pack.origin for pack in packs}}
+        objects = {
+            origin: [pack.name for pack in self._here.packs_of(origin)] for origin in {pack.origin for pack in packs}
+        }
         total, left = sum(pack.size for pack in packs), Counter(pack.origin for pack in packs)
 
         def send(pack: IndexedPack) -> bool:
@@ -95,16 +112,15 @@ class Copying:
         fly(send, packs, landed, look)
         return sent
 
-    def _name_there(self, origin: str, packs: list[SealedPack], wanted: set[bytes]) -> None:
+    def _name_there(self, origin: str, named: list[bytes], wanted: set[bytes]) -> None:
         # Of a pack that two index objects name, only one of them says that it is there now.
-        chosen = [pack for pack in packs if pack.name in wanted and self._index.pack(pack.name).origin == origin]
-        if len(chosen) == len(packs):
+        chosen = {name for name in named if name in wanted and self._index.pack(name).origin == origin}
+        if len(chosen) == len(named):
             _put_same(self._to, origin, self._here.destination.get(origin))
-            name = origin
         else:
-            name = put_index(self._to.destination, self._to.keys, chosen)
-        for pack in chosen:
-            self._there.add(pack, name)
+            packs = (pack for pack in self._here.packs_of(origin) if pack.name in chosen)
+            put_indexes(self._to.destination, self._to.keys, packs)
+        self._packs_there |= chosen
 
 
 def copy(here: Inventory, snapshot_id: str, to: Inventory, progress: Progress | None = None) -> dict[str, float]:
@@ -114,13 +130,23 @@ def copy(here: Inventory, snapshot_id: str, to: Inventory, progress: Progress | 
     return Copying(here, to, progress).bring(snapshot_id)
 
 
-def _sort_out(index: Index, there: Index, references: References) -> tuple[set[bytes], set[bytes]]:
-    """The packs to send, and those over there that the snapshot relies on."""
-    rows = numpy.flatnonzero(references.used)
-    elsewhere = there.rows(index.names(rows))
-    missing = {index.packs[number].name for number in numpy.unique(index.packs_of(rows[elsewhere < 0]))}
-    relied = {there.packs[number].name for number in numpy.unique(there.packs_of(elsewhere[elsewhere >= 0]))}
-    return missing, relied
+def _divided(index: Index, has: Numbers, rows: Numbers) -> tuple[Numbers, Numbers]:
+    """Places of the chunks in these rows in packs that `has`, by number, and the rows whose chunks are in none."""
+    found, lost = [], []
+    place = rows
+    while len(rows):
+        there = has[index.packs_of(place)]
+        found.append(place[there])
+        rows, place = rows[~there], index.again(place[~there])
+        lost.append(rows[place < 0])
+        rows, place = rows[place >= 0], place[place >= 0]
+    nothing = rows[:0]
+    return numpy.concatenate([nothing, *found]), numpy.concatenate([nothing, *lost])
+
+
+def _names(index: Index, rows: Numbers) -> set[bytes]:
+    """The packs that these rows are of."""
+    return {index.packs[number].name for number in numpy.unique(index.packs_of(rows)).tolist()}
 
 
 def heal(here: Inventory, to: Inventory, index: Index) -> int:

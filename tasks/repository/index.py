@@ -4,17 +4,26 @@ from __future__ import annotations
 
 from array import array
 from collections.abc import Iterable, Iterator
-from typing import NamedTuple
+from typing import IO, NamedTuple
 
 import msgpack
+import zstandard
 
 from tasks.errors import Damaged
 from tasks.repository.names import SortedNames, halves
-from tasks.repository.numbers import Numbers, numpy
+from tasks.repository.numbers import SLICE, Numbers, numpy, permuted, room
 from tasks.repository.pack import Block, BlockList, SealedPack, header_size
 
 _FEW = 16
 """Names that are found sooner one by one than together."""
+
+_KINDS = "QQIII"
+"""Of what is kept by chunk: high and low half of its name, block, offset, length."""
+
+_YOUNG = 1 << 16
+"""Chunks up to which these grow; then they go into maps of their own."""
+
+_READ = 1 << 18
 
 
 class IndexedPack(NamedTuple):
@@ -41,14 +50,14 @@ def encode(packs: Iterable[SealedPack]) -> bytes:
     return bytes(msgpack.packb([[pack.name, pack.size, pack.kind, *pack.listed.to_parts()] for pack in packs]))
 
 
-def decode(name: str, payload: bytes) -> list[SealedPack]:
-    """Raises `Damaged`."""
+def decode(name: str, payload: IO[bytes]) -> Iterator[SealedPack]:
+    """Pack by pack: of a large index only one is in memory. Raises `Damaged`, perhaps not before the last."""
+    unpacker = msgpack.Unpacker(payload, read_size=_READ, max_buffer_size=0)
     try:
-        return [
-            SealedPack(pack, kind, size, BlockList.from_parts(parts))
-            for pack, size, kind, *parts in msgpack.unpackb(payload)
-        ]
-    except (ValueError, TypeError, IndexError, msgpack.exceptions.UnpackException):
+        for _ in range(unpacker.read_array_header()):
+            pack, size, kind, *parts = unpacker.unpack()
+            yield SealedPack(pack, kind, size, BlockList.from_parts(parts))
+    except (ValueError, TypeError, IndexError, msgpack.exceptions.UnpackException, zstandard.ZstdError):
         raise Damaged(f"`{name}` can't be read as an index") from None
 
 
@@ -58,8 +67,9 @@ class Index:
     def __init__(self) -> None:
         self.packs: list[IndexedPack] = []
         self._numbers: dict[bytes, int] = {}
-        # What `_sort` adds to the sorted arrays: high and low halves, block, offset, length by chunk; then the blocks.
+        # What `_sort` adds to the sorted arrays: columns that grow, those that were set aside; then the blocks.
         self._added = _columns()
+        self._aside: list[list[Numbers]] = [[] for _ in _KINDS]
         self._block_pieces: list[Numbers] = []
         self._block_count = 0
         self._names = SortedNames(numpy.empty(0, numpy.uint64), numpy.empty(0, numpy.uint64))
@@ -95,10 +105,18 @@ class Index:
         columns = (*halves(listed.names), block, offsets.astype(numpy.uint32), lengths)
         for added, column in zip(self._added, columns, strict=True):
             added.frombytes(column.tobytes())
+        if len(self._added[0]) >= _YOUNG:
+            self._set_aside()
         self._block_pieces.append(blocks)
         self._numbers[pack.name] = number
         self.packs.append(IndexedPack(pack.name, pack.size, pack.kind, origin, self._block_count, len(words)))
         self._block_count += len(words)
+
+    def add_name(self, pack: SealedPack, origin: str) -> None:
+        """That there is such a pack, and nothing of what lies in it."""
+        if pack.name not in self._numbers:
+            self._numbers[pack.name] = len(self.packs)
+            self.packs.append(IndexedPack(pack.name, pack.size, pack.kind, origin, self._block_count, 0))
 
     def copy(self) -> Index:
         """One that can be added to without changing this one; what both know is held once."""
@@ -147,11 +165,19 @@ class Index:
         numbers: Numbers = self._blocks[self._places[0][rows], 4]
         return numbers
 
+    def again(self, rows: Numbers) -> Numbers:
+        """Of rows that are there: the next place of the same chunk, or -1."""
+        return self._names.again(rows)
+
     def used_bytes(self, used: Numbers) -> Numbers:
         """Decoded bytes by pack of the rows for which `used`, a boolean a row, is true."""
         self._sort()
-        packs = self._blocks[self._places[0][used], 4]
-        counted: Numbers = numpy.bincount(packs, weights=self._places[2][used], minlength=len(self.packs))
+        counted: Numbers = numpy.zeros(len(self.packs))
+        block, _, length = self._places
+        for at in range(0, len(used), SLICE):
+            here, rows = used[at : at + SLICE], slice(at, at + SLICE)
+            packs = self._blocks[block[rows][here], 4]
+            counted += numpy.bincount(packs, weights=length[rows][here], minlength=len(self.packs))
         return counted
 
     def raw_bytes(self) -> Numbers:
@@ -182,24 +208,37 @@ class Index:
     def _sort(self) -> None:
         if not self._block_pieces:
             return
-        added, self._added = self._added, _columns()
-        added.reverse()
+        self._set_aside()
         # One column after the other, and none kept longer than needed: at ten million chunks each is 40 or 80 MB.
-        high = _joined(self._names.high, added.pop())
+        high = self._joined(0, self._names.high)
         order = numpy.argsort(high, kind="stable").astype(numpy.uint32)
-        high = high[order]
-        self._names = SortedNames(high, _joined(self._names.low, added.pop())[order])
+        high = permuted(high, order)
+        self._names = SortedNames(high, permuted(self._joined(1, self._names.low), order))
         for at in range(3):
-            self._places[at] = _joined(self._places[at], added.pop())[order]
+            self._places[at] = permuted(self._joined(2 + at, self._places[at]), order)
         self._blocks = numpy.concatenate([self._blocks, *self._block_pieces])
         self._block_pieces = []
+
+    def _set_aside(self) -> None:
+        for pieces, added, kind in zip(self._aside, self._added, _KINDS, strict=True):
+            piece = room(len(added), kind)
+            piece[:] = added
+            pieces.append(piece)
+        self._added = _columns()
+
+    def _joined(self, column: int, sorted_before: Numbers) -> Numbers:
+        """What is sorted and what was set aside, which is let go on the way."""
+        pieces = [sorted_before, *self._aside[column]]
+        self._aside[column].clear()
+        joined = room(sum(map(len, pieces)), _KINDS[column])
+        at = len(joined)
+        while pieces:
+            piece = pieces.pop()
+            at -= len(piece)
+            joined[at : at + len(piece)] = piece
+        return joined
 
 
 def _columns() -> list[array[int]]:
     # Arrays that grow in place, where many small ones would leave the memory full of holes.
-    return [array("Q"), array("Q"), array("I"), array("I"), array("I")]
-
-
-def _joined(sorted_before: Numbers, added: array[int]) -> Numbers:
-    column = numpy.frombuffer(added, sorted_before.dtype)
-    return numpy.concatenate([sorted_before, column]) if len(sorted_before) else column
+    return [array(kind) for kind in _KINDS]

@@ -9,7 +9,7 @@ from contextlib import suppress
 from datetime import UTC, datetime
 from operator import itemgetter
 from pathlib import Path
-from typing import Self
+from typing import IO, Self
 
 from blake3 import blake3
 
@@ -31,8 +31,8 @@ from tasks.repository.flights import ahead
 from tasks.repository.index import Index
 from tasks.repository.keys import FORMAT, RepositoryKeys, WriterKey, check_document, keyring_of
 from tasks.repository.locks import Locks
-from tasks.repository.pack import SealedPack, pack_named
-from tasks.repository.sealing import unseal
+from tasks.repository.pack import LISTS, SealedPack, pack_named
+from tasks.repository.sealing import unseal, unseal_stream
 from tasks.repository.snapshot import Snapshot
 
 _MARKER = "repository"
@@ -164,20 +164,26 @@ class Inventory:
         payload = unseal(self.keys.metadata, name, self.destination.get(name))
         return Snapshot.from_bytes(name, payload)
 
-    def reliable_index(self) -> Index:
-        """What a capture may rely on: all indexed packs that are there, and neither condemned nor damaged."""
+    def reliable_index(self, *, lists: bool = False) -> Index:
+        """What a capture may rely on: all indexed packs that are there, and neither condemned nor damaged. Of others
+        than `lists`, if only these are wanted, no more than the names."""
         found, there = doubts(self.destination, self.keys), self._presence()
-        return self._load_index(lambda pack: None if found.rank(pack.name, there=there(pack)) else 0)
+        named = _is_content if lists else None
+        return self._load_index(lambda pack: None if found.rank(pack.name, there=there(pack)) else 0, named=named)
 
-    def sound_index(self, *, without: Collection[bytes] = ()) -> Index:
-        """What can be read from: all indexed packs that are there, but the damaged ones; the condemned ones last."""
+    def sound_index(self, *, without: Collection[bytes] = (), known: Index | None = None, lists: bool = False) -> Index:
+        """What can be read from: all indexed packs that are there, but the damaged ones; the condemned ones last. Of
+        those that are `known`, no more than the names; nor of others than `lists`, if only these are wanted."""
         found, there = doubts(self.destination, self.keys), self._presence()
 
         def rank(pack: SealedPack) -> int | None:
             best = found.rank(pack.name, there=there(pack))
             return None if best > 1 or pack.name in without else best
 
-        return self._load_index(rank)
+        def named(pack: SealedPack) -> bool:
+            return (known is not None and pack.name in known) or (lists and _is_content(pack))
+
+        return self._load_index(rank, named=named)
 
     def whole_index(self, *, strict: bool = False) -> Index:
         """The index with all that is condemned, damaged or lost too. Of a chunk that is stored twice, the best place is
@@ -195,10 +201,16 @@ class Inventory:
         sizes = self.listed_packs()
         return lambda pack: sizes.get(pack.name) == pack.size
 
-    def _load_index(self, rank: Callable[[SealedPack], int | None], *, strict: bool = False) -> Index:
+    def _load_index(
+        self,
+        rank: Callable[[SealedPack], int | None],
+        *,
+        strict: bool = False,
+        named: Callable[[SealedPack], bool] | None = None,
+    ) -> Index:
         """Packs of a lower rank come first, so that of a chunk stored twice the better place is found; None leaves a
-        pack out. Unless `strict`, what a damaged index object names is unknown: it is stored again, or missed when
-        read."""
+        pack out. Of those that are to be `named`, the chunks are left out. Unless `strict`, what a damaged index object
+        names is unknown: it is stored again, or missed when read."""
         for _ in range(_INDEX_TRIES):
             loaded = Index()
             late: list[tuple[int, SealedPack, str]] = []
@@ -206,7 +218,9 @@ class Inventory:
                 for origin, packs in self.index_objects(strict=strict):
                     for pack in packs:
                         place = rank(pack)
-                        if place == 0:
+                        if place is not None and named is not None and named(pack):
+                            loaded.add_name(pack, origin)
+                        elif place == 0:
                             loaded.add(pack, origin)
                         elif place is not None:
                             late.append((place, pack, origin))
@@ -220,23 +234,28 @@ class Inventory:
 
     def index_objects(
         self, *, strict: bool = True, without: Collection[str] = ()
-    ) -> Iterator[tuple[str, list[SealedPack]]]:
-        """The name and the packs of each index object that is listed. Raises `Missing`; `strict`: also `Damaged`,
-        `NewerFormat`."""
+    ) -> Iterator[tuple[str, Iterator[SealedPack]]]:
+        """The name of each index object that is listed, and what `packs_of` gives of it."""
 
-        def read(listed: Listed) -> tuple[str, list[SealedPack]]:
-            return listed.name, self._packs_of(listed.name, strict)
+        def fetch(listed: Listed) -> tuple[str, IO[bytes] | None]:
+            return listed.name, self._payload_of(listed.name, strict)
 
         listed = (each for each in self.destination.list("index/") if each.name not in without)
-        return ahead(read, listed, is_small=lambda listed: listed.size <= _SMALL_BYTES)
+        for name, payload in ahead(fetch, listed, is_small=lambda listed: listed.size <= _SMALL_BYTES):
+            yield name, _packs_in(name, payload, strict)
 
-    def _packs_of(self, name: str, strict: bool) -> list[SealedPack]:
+    def packs_of(self, origin: str, *, strict: bool = True) -> Iterator[SealedPack]:
+        """Those that an index object names, one at a time. Raises `Missing`; if `strict`, `Damaged` and `NewerFormat`,
+        else those that can't be read any more are left out."""
+        yield from _packs_in(origin, self._payload_of(origin, strict), strict)
+
+    def _payload_of(self, origin: str, strict: bool) -> IO[bytes] | None:
         try:
-            return self.index_object(name)
+            return self._index_payload(origin)
         except (Damaged, NewerFormat):
             if strict:
                 raise
-            return []
+            return None
 
     def locks(self) -> Locks:
         """Of what is stored here, as far as it is locked at all."""
@@ -246,24 +265,38 @@ class Inventory:
         return [listed.name for listed in self.destination.list("index/")]
 
     def index_object(self, name: str) -> list[SealedPack]:
-        """Raises `Damaged`, `Missing`."""
-        return indexes.decode(name, self._index_payload(name))
+        """All of `packs_of`. Raises `Damaged`, `Missing`."""
+        return list(self.packs_of(name))
 
-    def _index_payload(self, name: str) -> bytes:
+    def _index_payload(self, name: str) -> IO[bytes]:
         copy_of = self._cache / self.keys.identity.hex() / name if self._cache else None
         if copy_of and copy_of.exists():
             try:
-                return unseal(self.keys.metadata, name, copy_of.read_bytes())
+                return unseal_stream(self.keys.metadata, name, copy_of.read_bytes())
             except Damaged:
                 copy_of.unlink(missing_ok=True)
         data = self.destination.get(name)
-        payload = unseal(self.keys.metadata, name, data)
+        payload = unseal_stream(self.keys.metadata, name, data)
         if copy_of:
             copy_of.parent.mkdir(parents=True, exist_ok=True)
             with tempfile.NamedTemporaryFile(dir=copy_of.parent, delete=False) as file:
                 file.write(data)
             Path(file.name).replace(copy_of)
         return payload
+
+
+def _packs_in(origin: str, payload: IO[bytes] | None, strict: bool) -> Iterator[SealedPack]:
+    if payload is None:
+        return
+    try:
+        yield from indexes.decode(origin, payload)
+    except (Damaged, NewerFormat):
+        if strict:
+            raise
+
+
+def _is_content(pack: SealedPack) -> bool:
+    return pack.kind != LISTS
 
 
 def _now() -> datetime:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import tempfile
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from datetime import datetime, timedelta
@@ -14,7 +14,6 @@ from pathlib import Path
 from tasks.destinations.destination import Destination
 from tasks.destinations.immutable import LEFT, immutable, term_of
 from tasks.errors import Missing
-from tasks.repository.pack import SealedPack
 
 _AT_ONCE = 16
 
@@ -81,11 +80,12 @@ class Locks:
         os.replace(file.name, self._file)
 
 
-def needed_indexes(objects: dict[str, list[SealedPack]], there: Collection[bytes]) -> set[str]:
-    """The index objects that together name every pack that is there. What is locked outlives what has replaced it: it
-    is needed no more, and only waits for its lock to end. One that names nothing lost, and the larger one, first."""
-    named = {origin: {pack.name for pack in packs} for origin, packs in objects.items()}
-    alive = {origin: packs & set(there) for origin, packs in named.items()}
+def needed_indexes(named: Mapping[str, set[bytes]], there: Collection[bytes]) -> set[str]:
+    """Of index objects, by the packs that they name, those that together name every pack that is there. What is locked
+    outlives what has replaced it: it is needed no more, and only waits for its lock to end. One that names nothing
+    lost, and the larger one, first."""
+    listed = set(there)
+    alive = {origin: packs & listed for origin, packs in named.items()}
     covered, needed = set[bytes](), set[str]()
     for origin in sorted(named, key=lambda each: (alive[each] != named[each], -len(named[each]), each)):
         if not alive[origin] <= covered:

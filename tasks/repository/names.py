@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from bisect import bisect_left
 
-from tasks.repository.numbers import Numbers, numpy
+from tasks.repository.numbers import Numbers, numpy, permuted, room
 
 _HALVES = numpy.dtype([("high", ">u8"), ("low", ">u8")])
 
@@ -53,8 +53,15 @@ class SortedNames:
     def rows(self, names: bytes | bytearray) -> Numbers:
         """Of names joined: the row of each, or -1."""
         high, low = halves(names)
-        at = numpy.searchsorted(self.high, high).astype(numpy.int64)
-        found = numpy.full(len(at), -1, numpy.int64)
+        return self._first(numpy.searchsorted(self.high, high).astype(numpy.int64), high, low)
+
+    def again(self, rows: Numbers) -> Numbers:
+        """Of rows that are there: the next one of the same name, or -1."""
+        return self._first(rows + 1, self.high[rows], self.low[rows])
+
+    def _first(self, at: Numbers, high: Numbers, low: Numbers) -> Numbers:
+        """From row `at` on, where equal first halves lie together: the row of each name, or -1."""
+        found: Numbers = numpy.full(len(at), -1, numpy.int64)
         pending = numpy.arange(len(at))
         while len(pending):
             pending = pending[at[pending] < len(self.high)]
@@ -116,10 +123,15 @@ class NameSet:
 def _sorted(parts: list[tuple[Numbers, Numbers]]) -> SortedNames:
     """Parts are emptied on the way: of millions of names nothing is held longer than needed."""
     lows = [low for _, low in parts]
-    high = numpy.concatenate([high for high, _ in parts])
+    high = _joined([high for high, _ in parts])
     parts.clear()
     order = numpy.argsort(high, kind="stable").astype(numpy.uint32)
-    high = high[order]
-    low = numpy.concatenate(lows)
+    high = permuted(high, order)
+    low = _joined(lows)
     lows.clear()
-    return SortedNames(high, low[order])
+    return SortedNames(high, permuted(low, order))
+
+
+def _joined(parts: list[Numbers]) -> Numbers:
+    joined = room(sum(map(len, parts)), "u8")
+    return numpy.concatenate(parts, out=joined)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import mmap
 import os
 from typing import TYPE_CHECKING, Any, TypeAlias
 
@@ -25,4 +26,31 @@ Numbers: TypeAlias = "NDArray[Any]"
 
 Bytes: TypeAlias = "NDArray[numpy.uint8]"
 
-__all__ = ["Bytes", "Numbers", "numpy"]
+SLICE = 1 << 16
+"""Of arrays of millions, so many numbers are handled together: no copy of all of them is made on the way."""
+
+_LEAST_MAP = 1 << 18
+"""Bytes below which a map of its own costs more than it saves."""
+
+
+def room(count: int, kind: str) -> Numbers:
+    """An array to be filled. A large one is a map of its own: between other blocks it would leave a hole as large when
+    it goes, and the memory of a process would grow by what it does not hold any more."""
+    dtype = numpy.dtype(kind)
+    size = count * dtype.itemsize
+    if size < _LEAST_MAP:
+        return numpy.empty(count, dtype)
+    private = mmap.mmap(-1, size, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
+    made: Numbers = numpy.frombuffer(private, dtype)
+    return made
+
+
+def permuted(column: Numbers, order: Numbers) -> Numbers:
+    """`column[order]`, without an `order` of twice the width beside it."""
+    taken = room(len(column), column.dtype.str)
+    for at in range(0, len(order), SLICE):
+        taken[at : at + SLICE] = column[order[at : at + SLICE]]
+    return taken
+
+
+__all__ = ["SLICE", "Bytes", "Numbers", "numpy", "permuted", "room"]

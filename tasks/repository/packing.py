@@ -6,7 +6,7 @@ import os
 import queue
 import tempfile
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -20,6 +20,9 @@ from tasks.repository.keys import RepositoryKeys
 from tasks.repository.pack import MOST_CHUNKS, Encoded, PackWriter, SealedPack, object_name
 from tasks.repository.sealing import seal
 
+MOST_CHUNKS_AN_INDEX = 2 * MOST_CHUNKS
+"""About 5 MB: who writes an index object, or reads it, holds it in memory several times."""
+_MOST_PACKS_AN_INDEX = 4096
 _WAITING = 8
 _PACKS_AN_INDEX = 64
 
@@ -67,7 +70,7 @@ class Packing:
         if self._error:
             raise self._error
         self._waiting.put(draft)
-        if len(self._sealed) >= _PACKS_AN_INDEX or self._sealed_chunks >= 2 * MOST_CHUNKS:
+        if len(self._sealed) >= _PACKS_AN_INDEX or self._sealed_chunks >= MOST_CHUNKS:
             self._put_index()
 
     def finish(self) -> None:
@@ -160,3 +163,16 @@ def put_index(into: Destination, keys: RepositoryKeys, packs: list[SealedPack]) 
     name = f"index/{os.urandom(16).hex()}"
     into.put(name, seal(keys.metadata, name, index.encode(packs)))
     return name
+
+
+def put_indexes(into: Destination, keys: RepositoryKeys, packs: Iterable[SealedPack]) -> None:
+    """The same for any number of packs: as many objects as it takes, and never more of it in memory than one."""
+    held, chunks = list[SealedPack](), 0
+    for pack in packs:
+        held.append(pack)
+        chunks += len(pack.listed.lengths)
+        if chunks >= MOST_CHUNKS_AN_INDEX or len(held) >= _MOST_PACKS_AN_INDEX:
+            put_index(into, keys, held)
+            held, chunks = [], 0
+    if held:
+        put_index(into, keys, held)

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Iterable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+from itertools import groupby
 
 from tasks.errors import Damaged, Locked, Missing
 from tasks.repository.block import TARGET, Draft, Profile
@@ -17,7 +18,7 @@ from tasks.repository.index import Index
 from tasks.repository.inventory import Inventory
 from tasks.repository.locks import Locks, needed_indexes
 from tasks.repository.pack import CONTENT, LISTS, SealedPack, object_name
-from tasks.repository.packing import Packing, put_index, scratch_folder
+from tasks.repository.packing import MOST_CHUNKS_AN_INDEX, Packing, put_indexes, scratch_folder
 from tasks.repository.proof import delete_proofs
 from tasks.repository.references import References
 
@@ -25,6 +26,7 @@ REPACK_BELOW = 0.5
 """A pack of whose decoded bytes less than this part is used is rewritten."""
 
 _MOST_INDEXES = 48
+"""Small ones."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -159,10 +161,10 @@ def _lasting(
     """What must stay locked beside the packs, and the index objects that need not."""
     if not locks:
         return [], set()
-    objects = dict(repository.index_objects())
-    needed = needed_indexes(objects, listed)
+    named = {origin: {pack.name for pack in packs} for origin, packs in repository.index_objects()}
+    needed = needed_indexes(named, listed)
     names = ["repository", f"keys/{repository.writer.keyring}", *(f"snapshots/{name}" for name in kept)]
-    return [*names, *sorted(needed)], objects.keys() - needed
+    return [*names, *sorted(needed)], named.keys() - needed
 
 
 def _last_day(terms: list[Sentence], grace: timedelta, *, orphans: bool) -> dict[bytes, datetime]:
@@ -189,13 +191,14 @@ def _repack(plan: PrunePlan, progress: Callable[[dict[str, float]], None] | None
             }
             for done, pack in enumerate(plan.repack):
                 draft = drafts[index.pack(pack).kind]
-                for name, place in index.used_chunks(pack, references.used):
-                    block = blocks.cached(place.block)
-                    data = block[place.offset : place.offset + place.length]
-                    blocks.verify(name, data, place.block)
-                    draft.add(name, bytes(data))
-                    if draft.size >= TARGET:
-                        packing.submit(draft.take())
+                for number, chunks in groupby(index.used_chunks(pack, references.used), lambda each: each[1].block):
+                    block = blocks.read(number)
+                    for name, place in chunks:
+                        data = block[place.offset : place.offset + place.length]
+                        blocks.verify(name, data, number)
+                        draft.add(name, bytes(data))
+                        if draft.size >= TARGET:
+                            packing.submit(draft.take())
                 if progress:
                     progress({"done_bytes": done + 1, "total_bytes": len(plan.repack), "items": done + 1})
             for draft in drafts.values():
@@ -208,19 +211,32 @@ def _rewrite_indexes(plan: PrunePlan) -> None:
     """Drop packs from the index, and merge many small index objects. New ones first, then the old ones go, unless they
     are locked: then a later prune finds that they are needed no more."""
     repository, gone = plan.repository, plan.delete
-    objects = dict(repository.index_objects(without=plan.replaced))
-    many = len(objects) > _MOST_INDEXES
-    old = [origin for origin, packs in objects.items() if many or any(pack.name in gone for pack in packs)]
-    remaining: dict[bytes, SealedPack] = {}
-    for origin in old:
-        remaining |= {pack.name: pack for pack in objects[origin] if pack.name not in gone}
-    packs = list(remaining.values())
-    # Some 4,000 packs hold two million small chunks: an index object of some 40 MB.
-    for at in range(0, len(packs), 4096):
-        put_index(repository.destination, repository.keys, packs[at : at + 4096])
+    small, old = list[str](), list[str]()
+    for origin, packs in repository.index_objects(without=plan.replaced):
+        chunks, named_gone = 0, False
+        for pack in packs:
+            chunks += len(pack.listed.lengths)
+            named_gone = named_gone or pack.name in gone
+        if named_gone:
+            old.append(origin)
+        elif chunks < MOST_CHUNKS_AN_INDEX // 2:
+            small.append(origin)
+    if len(small) > _MOST_INDEXES:
+        old += small
+    put_indexes(repository.destination, repository.keys, _remaining(repository, old, gone))
     for origin in [*old, *sorted(plan.replaced)]:
         if not plan.locks.hold(origin, plan.now):
             _delete(repository, origin)
+
+
+def _remaining(repository: Inventory, origins: Iterable[str], gone: Collection[bytes]) -> Iterator[SealedPack]:
+    """What these index objects name, each pack once, but for those that are `gone`."""
+    seen = set(gone)
+    for origin in origins:
+        for pack in repository.packs_of(origin):
+            if pack.name not in seen:
+                seen.add(pack.name)
+                yield pack
 
 
 def _delete(repository: Inventory, name: str) -> None:

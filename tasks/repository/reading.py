@@ -12,7 +12,11 @@ from tasks.repository.columns import Columns, join
 from tasks.repository.content_stream import ContentStream
 from tasks.repository.extraction import Extraction
 from tasks.repository.gathering import Gathering
+from tasks.repository.lists import Lists
+from tasks.repository.pack import NAME
 from tasks.repository.records import Group, names_in
+
+_ITEM_LIST = "the item list"
 
 
 class Items:
@@ -20,6 +24,7 @@ class Items:
 
     def __init__(self, blocks: Blocks, level: int, content: bytes) -> None:
         self._blocks, self._level, self._content = blocks, level, content
+        self._lists = Lists(blocks)
 
     def __iter__(self) -> Iterator[Stored]:
         for group in self.groups():
@@ -32,63 +37,31 @@ class Items:
 
     def groups(self, path: bytes = b"") -> Iterator[Group]:
         """The same, as they are stored together."""
-        names = self._names_since(path) if path else self.names(self._level, self._content, "the item list")
-        for name in names:
-            chunk = self._blocks.chunk(name, "the item list")
-            try:
-                items = list(records.decode(chunk))
-            except ValueError as error:
-                raise Damaged("the item list holds something that is no record") from error
-            yield Group(name, len(chunk), items)
+        leaves = self._lists.leaves(self._level, self._content, _ITEM_LIST)
+        for names in [self._since(b"".join(leaves), path)] if path else leaves:
+            for name, chunk in zip(names_in(names), self._lists.chunks(names, _ITEM_LIST), strict=True):
+                try:
+                    items = list(records.decode(chunk))
+                except ValueError as error:
+                    raise Damaged("the item list holds something that is no record") from error
+                yield Group(name, len(chunk), items)
 
-    def _names_since(self, path: bytes) -> list[bytes]:
-        names, order = list(self.names(self._level, self._content, "the item list")), path.replace(b"/", b"\0")
-        low, high = 0, len(names)  # of groups: those before `low` begin before `path`
+    def _since(self, names: bytes, path: bytes) -> bytes:
+        order = path.replace(b"/", b"\0")
+        low, high = 0, len(names) // NAME  # of groups: those before `low` begin before `path`
         while low < high:
             middle = (low + high) // 2
-            first = next(records.decode(self._blocks.chunk(names[middle], "the item list")))
+            (chunk,) = self._lists.chunks(names[middle * NAME : (middle + 1) * NAME], _ITEM_LIST)
+            first = next(records.decode(chunk))
             low, high = (middle + 1, high) if first.entry.path.replace(b"/", b"\0") <= order else (low, middle)
-        return names[max(low - 1, 0) :]
+        return names[max(low - 1, 0) * NAME :]
 
-    def list_chunk(self, name: bytes) -> memoryview:
-        return self._blocks.chunk(name, "a list of chunks")
-
-    def names(self, level: int, content: bytes, what: str) -> Iterator[bytes]:
-        """The chunk names of a stream, in order."""
-        for name in names_in(content):
-            if level:
-                yield from self.names(level - 1, bytes(self._blocks.chunk(name, what)), what)
-            else:
-                yield name
+    def list_chunks(self, names: bytes) -> Iterator[bytes]:
+        return self._lists.chunks(names, "a list of chunks")
 
     def lists(self, level: int, content: bytes, what: str) -> Iterator[bytes]:
         """The chunk names of a stream, joined, part by part."""
-        if level > 1:
-            for name in names_in(content):
-                yield from self.lists(level - 1, bytes(self._blocks.chunk(name, what)), what)
-        elif level:
-            for name in names_in(content):
-                yield bytes(self._blocks.chunk(name, what))
-        elif content:
-            yield content
-
-    def list_names(self, level: int, content: bytes, what: str) -> Iterator[bytes]:
-        """The names of the nodes on the way to `names`: list chunks too."""
-        if level:
-            for name in names_in(content):
-                yield name
-                yield from self.list_names(level - 1, bytes(self._blocks.chunk(name, what)), what)
-
-    def used(self) -> Iterator[bytes]:
-        """Every chunk that the snapshot refers to, in no order, some often."""
-        yield from self.list_names(self._level, self._content, "the item list")
-        yield from self.names(self._level, self._content, "the item list")
-        for item in self:
-            if item.level:
-                yield from self.list_names(item.level, item.content, shown(item))
-                yield from self.names(item.level, item.content, shown(item))
-            else:
-                yield item.content
+        return self._lists.leaves(level, content, what)
 
     def open(self, item: Stored) -> ContentStream | RowStream:
         """The item's bytes in order."""

@@ -19,7 +19,7 @@ def rebuild_index(repository: Inventory) -> int:
     named, broken = set(), []
     for origin in repository.index_names():
         try:
-            named |= {pack.name for pack in repository.index_object(origin)}
+            named |= {pack.name for pack in repository.packs_of(origin)}
         except (Damaged, NewerFormat):
             broken.append(origin)
     found: list[SealedPack] = []

@@ -121,7 +121,11 @@ class Repository(Inventory):
         name = f"snapshots/{about.id}"
         if any(listed.name == name for listed in into.list(name)):
             return Snapshot.from_bytes(name, unseal(self.keys.metadata, name, into.get(name)))
-        known, blocks = self.reliable_index(), Blocks(self.destination, self.sound_index(), self.keys)
+        # Contents stay where they are: of the packs that hold them it matters only that they are there.
+        known, blocks = (
+            self.reliable_index(lists=True),
+            Blocks(self.destination, self.sound_index(lists=True), self.keys),
+        )
         items = Joining((Items(blocks, part.saved.level, part.saved.content) for part in parts), links)
         with scratch_folder(scratch) as folder:
             buffers = Buffers(_BUFFERS)
@@ -144,7 +148,7 @@ class Repository(Inventory):
         last = self._last()
         if last is None:
             return iter(())
-        blocks = Blocks(self.destination, self.reliable_index(), self.keys)
+        blocks = Blocks(self.destination, self.reliable_index(lists=True), self.keys)
         return _readable(Items(blocks, last.level, bytes.fromhex(last.content)), b"")
 
     def last_figures(self) -> dict[str, float] | None:
@@ -175,7 +179,7 @@ class Repository(Inventory):
             # Some may have been sent on already.
             there = waiting.listed_packs() | self.listed_packs() if origins else {}
             for origin in origins:
-                for pack in waiting.index_object(origin):
+                for pack in waiting.packs_of(origin):
                     if there.get(pack.name) == pack.size:
                         known.add(pack, origin)
                         made.append(pack.name)

@@ -44,7 +44,7 @@ _new = tuple.__new__
 class Lists(Protocol):
     """Reads what earlier runs stored in list packs."""
 
-    def list_chunk(self, name: bytes) -> bytes | memoryview: ...
+    def list_chunks(self, names: bytes) -> Iterable[bytes]: ...
 
 
 @dataclass(slots=True)
@@ -236,7 +236,7 @@ class Saving:
         if not level:
             return True
         try:
-            return all(self._all_known(level - 1, bytes(self._lists.list_chunk(node))) for node in names_in(content))
+            return all(self._all_known(level - 1, node) for node in self._lists.list_chunks(content))
         except Damaged:
             return False
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from typing import IO
 
 import zstandard
 from blake3 import blake3
@@ -25,16 +26,33 @@ def seal(metadata_key: bytes, name: str, payload: bytes) -> bytes:
 
 def unseal(metadata_key: bytes, name: str, data: bytes) -> bytes:
     """Raises `Damaged` naming the object, `NewerFormat`."""
+    packed = _opened(metadata_key, name, data)
+    try:
+        return zstandard.ZstdDecompressor().decompress(packed, max_output_size=_GREATEST)
+    except zstandard.ZstdError:
+        raise _changed(name) from None
+
+
+def unseal_stream(metadata_key: bytes, name: str, data: bytes) -> IO[bytes]:
+    """The same as a stream, for a payload that is large. The bytes are checked before; reading what was not packed as
+    it should be raises `ZstdError`."""
+    return zstandard.ZstdDecompressor().stream_reader(_opened(metadata_key, name, data))
+
+
+def _opened(metadata_key: bytes, name: str, data: bytes) -> bytes:
     if data[:3] == _MAGIC[:3] and data[3:4] > _MAGIC[3:]:
         raise NewerFormat(f"`{name}` was written by a newer version: upgrade first")
     salt = data[4 : 4 + _SALT]
     if data[:4] != _MAGIC or len(salt) < _SALT:
         raise Damaged(f"`{name}` is not what was stored: it is cut short or overwritten")
     try:
-        packed = _cipher(metadata_key, salt).decrypt(_NONCE, data[4 + _SALT :], name.encode())
-        return zstandard.ZstdDecompressor().decompress(packed, max_output_size=_GREATEST)
-    except (InvalidTag, zstandard.ZstdError):
-        raise Damaged(f"`{name}` is not what was stored: bytes changed, or it is another object") from None
+        return _cipher(metadata_key, salt).decrypt(_NONCE, memoryview(data)[4 + _SALT :], name.encode())
+    except InvalidTag:
+        raise _changed(name) from None
+
+
+def _changed(name: str) -> Damaged:
+    return Damaged(f"`{name}` is not what was stored: bytes changed, or it is another object")
 
 
 def _cipher(metadata_key: bytes, salt: bytes) -> AESGCM:

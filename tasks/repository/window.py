@@ -16,7 +16,7 @@ from tasks.repository.pack import NAME
 MOST = 1 << 16
 """Chunks looked at together: some 4 GB of small chunks, in some 10 MB of memory."""
 
-MOST_ITEMS = 1 << 14
+MOST_ITEMS = 1 << 13
 """Items looked at together: each takes a kilobyte and more, so a million of small ones must not be."""
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
 
@@ -31,9 +31,9 @@ class Stretch:
             return False
         return at >= start or start.startswith(at + b"\0")
 
-    def chosen(self, folder: bytes, names: list[bytes]) -> list[bytes]:
+    def chosen(self, folder: bytes, names: Iterable[bytes]) -> Iterable[bytes]:
         """Those of a folder's names that it reaches."""
         above = folder + b"/"
         if not any(edge.startswith(above) for edge in (self.start, self.end)):
             return names
-        return [name for name in names if self.reaches(above + name)]
+        return (name for name in names if self.reaches(above + name))

@@ -5,8 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import stat
-import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 
 from tasks.errors import SourceError
@@ -14,6 +13,7 @@ from tasks.item import Flaw, Item
 from tasks.sources.extended_attributes import attributes_of_file
 from tasks.sources.file_entry import OwnerNames, other_entry
 from tasks.sources.file_reader import FileReader, open_for_reading
+from tasks.sources.folder_names import sorted_names
 from tasks.sources.leaves import Leaves
 from tasks.sources.manner import Manner
 from tasks.sources.open_folders import Descriptor, OpenFolders
@@ -25,7 +25,6 @@ _OPEN_PARENT = getattr(os, "O_PATH", os.O_RDONLY) | os.O_DIRECTORY | os.O_CLOEXE
 _CACHE_TAG = b"CACHEDIR.TAG"
 _CACHE_SIGNATURE = b"Signature: 8a477f597d28d172789f06886806bc55"  # https://bford.info/cachedir/
 _GONE = frozenset({errno.ENOENT, errno.ENOTDIR, errno.ELOOP})
-_ENCODING, _ENCODE_ERRORS = sys.getfilesystemencoding(), sys.getfilesystemencodeerrors()
 
 
 class Walk:
@@ -176,29 +175,25 @@ class _Tree:
                 item, folder.item = folder.item, None
                 yield item
 
-    def _names(self, folder: Descriptor, path: bytes) -> list[bytes]:
-        names = _listed(folder)
+    def _names(self, folder: Descriptor, path: bytes) -> Iterable[bytes]:
+        names = sorted_names(folder)
         manner = self._walk.manner
         if manner.tags or manner.exclude_caches:
-            present = set(names)
+            looked_for = {*manner.tags, _CACHE_TAG}
+            present = {name for name in names if name in looked_for}
             tags = {tag for tag in manner.tags if tag in present}
             if manner.exclude_caches and _CACHE_TAG in present and _is_cache(folder):
                 tags.add(_CACHE_TAG)
             if tags:
                 return sorted(tags)
         if manner.rotating:
+            names = list(names)
             for _ in range(3):
                 self._reader.hold(folder, path, names)
-                before, names = names, _listed(folder)
+                before, names = names, list(sorted_names(folder))
                 if names == before:
                     break
         return names
-
-
-def _listed(folder: Descriptor) -> list[bytes]:
-    # All in one call: no name holds a NUL.
-    names = "\0".join(os.listdir(folder.number)).encode(_ENCODING, _ENCODE_ERRORS)
-    return sorted(names.split(b"\0")) if names else []
 
 
 def _is_cache(folder: Descriptor) -> bool:

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import numpy
 
-from tasks.destinations import Data, Destination, Listed
+from tasks.destinations import Data, Destination, Listed, Overlay
 from tasks.repository import Repository
 from tasks.repository.block import TARGET
 from tasks.repository.pack import CONTENT, NAME, BlockList, Encoded, SealedPack, header_size, object_name
@@ -69,10 +69,13 @@ def memory(what: str) -> int:
 
 def main() -> None:
     verb, chunks, folder = sys.argv[1], int(sys.argv[2]), Path(sys.argv[3])
-    claimed = Claimed(local(folder))
+    claimed = Claimed(local(folder / "there"))
     repository = create(claimed)
     repository.save(MemoryCapture({b"a": b"a"}), about(0), claimed)
     fill(repository, claimed, chunks)
+    spool = local(folder / "spool")
+    if verb == "upload":
+        repository.save(MemoryCapture({b"a": b"a", b"b": b"b"}), about(1), spool)
     Path("/proc/self/clear_refs").write_text("5")  # the high-water mark starts anew
     before, started = memory("VmRSS:"), time.process_time()
     if verb == "load":
@@ -82,6 +85,9 @@ def main() -> None:
         assert repository.check("items").good
     elif verb == "prune":
         repository.plan_prune((), START + timedelta(days=1), timedelta(days=3))
+    elif verb == "upload":
+        spooled = Repository.open(Overlay(spool, claimed), repository.writer)
+        assert spooled.copy(about(1).id, Repository.open(claimed, repository.writer))["packs"] == 2
     else:
         repository.save(MemoryCapture({b"a": b"a", b"b": numpy.arange(1 << 18).tobytes()}), about(1), claimed)
     seconds = time.process_time() - started

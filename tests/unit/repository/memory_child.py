@@ -1,4 +1,6 @@
-"""Run as a program by test_memory.py: captures something large and prints the peak of its memory, in bytes."""
+"""Run as a program by test_memory.py: captures something large, and may copy, check, prune and read it; prints the peak
+of its memory, in bytes.
+"""
 
 from __future__ import annotations
 
@@ -6,13 +8,14 @@ import json
 import random
 import sys
 from collections.abc import Iterator
+from datetime import timedelta
 from functools import partial
 from pathlib import Path
 
 from tasks.destinations import Data, Destination, Listed
 from tasks.item import FILE, Entry, Flaw, Item, Reading, Stored
-from tasks.repository import Repository
-from tests.repositories import about, create, local
+from tasks.repository import Repository, Snapshot
+from tests.repositories import START, about, create, keys, local
 
 MIB = 1 << 20
 PAGE = 4096
@@ -120,15 +123,39 @@ def tiny(thousands: int) -> Iterator[Item]:
         yield Item(entry, partial(Tiny, entry))
 
 
+class Nowhere:
+    """A sink."""
+
+    def write(self, item: Stored, offset: int, data: memoryview) -> None:
+        pass
+
+    def complete(self, item: Stored) -> None:
+        pass
+
+
+def go_on(repository: Repository, snapshot: Snapshot, folder: Path) -> None:
+    """All that comes after a capture."""
+    create(local(folder))
+    second = Repository.open(local(folder), keys().reader)
+    repository.copy(snapshot.id, second)
+    assert second.check("content").good
+    second.plan_prune((), START + timedelta(days=5), timedelta(days=3)).apply()
+    items = second.read(snapshot)
+    items.extract(items, Nowhere())
+
+
 def main() -> None:
     what, amount, nights, folder = sys.argv[1], int(sys.argv[2]), int(sys.argv[3]), Path(sys.argv[4])
     create(local(folder))
-    destination = Forgetful(local(folder))
+    destination = local(folder) if "all" in sys.argv[5:] else Forgetful(local(folder))
     repository = Repository.open(destination, create(local(folder)).writer)
     figures: dict[str, float] = {}
     for night in range(nights):
         capture = Generated({"stream": stream, "tiny": tiny}[what](amount))
-        figures = repository.save(capture, about(night), destination, scratch=folder).figures
+        snapshot = repository.save(capture, about(night), destination, scratch=folder)
+        figures = snapshot.figures
+        if "all" in sys.argv[5:]:
+            go_on(repository, snapshot, folder / "second")
     print(json.dumps(figures | {"peak": _peak()}))  # noqa: T201 - what the test reads
 
 

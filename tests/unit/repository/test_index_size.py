@@ -16,7 +16,7 @@ MIB = 1 << 20
 
 
 @pytest.mark.timeout(600)
-@pytest.mark.parametrize("verb", ["load", "check", "prune", "save"])
+@pytest.mark.parametrize("verb", ["load", "check", "prune", "save", "upload"])
 def test_it_takes_at_most_64_bytes_a_chunk_and_a_second_a_million(verb: str, fast_path: Path) -> None:
     """In a process of its own, whose peak of memory is nothing but this."""
     child = Path(__file__).with_name("index_child.py")

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from tasks.errors import BackupError, Condemned
-from tasks.repository import Proof, Repository
+from tasks.repository import Proof, Repository, packing, pruning
 from tasks.repository.pack import object_name
 from tests.repositories import START, create, keys, local, packs, restored, save, stored_bytes
 from tests.unit.repository.pruned import (
@@ -163,6 +163,25 @@ def test_many_index_objects_become_few(repository: Repository) -> None:
     prune(repository)
     assert len(repository.index_names()) == 1
     assert_whole(repository, kept)
+
+
+def test_large_index_objects_stay_as_they_are(repository: Repository, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Or all of a large index would be written again each night."""
+    monkeypatch.setattr(pruning, "MOST_CHUNKS_AN_INDEX", 20)
+    monkeypatch.setattr(packing, "MOST_CHUNKS_AN_INDEX", 20)
+    kept, large = dict[str, Files](), set[str]()
+    for night in range(60):
+        files = {b"%d" % at: noise(100 * night + at, 50) for at in range(12 if night < 5 else 1)}
+        kept[save(repository, files, night).id] = files
+        if night == 4:
+            large = set(repository.index_names())
+    prune(repository)
+    left = set(repository.index_names())
+    assert large < left
+    assert len(left) <= 5 + 8, "and the small ones become few of that size"
+    assert_whole(repository, kept)
+    prune(repository)
+    assert set(repository.index_names()) == left
 
 
 @pytest.mark.parametrize("how", ["lost", "emptied"])

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tasks.errors import Damaged, NewerFormat
-from tasks.repository.sealing import seal, unseal
+from tasks.repository.sealing import seal, unseal, unseal_stream
 
 KEY, NAME = bytes(range(32)), "snapshots/20261101T020000Z-00000000"
 
@@ -20,6 +20,20 @@ def test_what_was_sealed_opens(payload: bytes) -> None:
 def test_a_large_payload_opens() -> None:
     payload = bytes(range(256)) * (40 << 10)
     assert unseal(KEY, NAME, seal(KEY, NAME, payload)) == payload
+
+
+@pytest.mark.parametrize("size", [0, 1, 3_000_000])
+def test_a_payload_is_read_as_a_stream_too(size: int) -> None:
+    payload = (bytes(range(256)) * 12_000)[:size]
+    stream = unseal_stream(KEY, NAME, seal(KEY, NAME, payload))
+    assert b"".join(iter(lambda: stream.read(100_000), b"")) == payload
+
+
+def test_a_changed_one_is_not_even_begun() -> None:
+    sealed = bytearray(seal(KEY, NAME, b"payload"))
+    sealed[-1] ^= 1
+    with pytest.raises(Damaged, match=NAME):
+        unseal_stream(KEY, NAME, bytes(sealed))
 
 
 def test_sealing_twice_gives_two_texts() -> None:

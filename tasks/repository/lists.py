@@ -1,0 +1,120 @@
+"""Chunks of lists, read in the order in which other lists name them: a window is looked up at once, and each block is
+decoded once for it. After some months of changes the list of a million items lies in as many places as there were
+nights, and comes back to each of them all the time.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections import OrderedDict
+from collections.abc import Iterator
+from itertools import groupby
+
+from tasks.errors import Damaged, NewerFormat
+from tasks.repository.blocks import Blocks
+from tasks.repository.numbers import Numbers, numpy
+from tasks.repository.pack import NAME
+
+_WINDOW = 4 << 20
+"""Bytes of chunks that are taken from their blocks at once."""
+
+NODES = 16
+"""Nodes whose names are joined: of item groups they name as much as about one window."""
+
+_NEAR = 8
+"""Blocks kept decoded from one window to the next: where a list was stored at once, nodes lie among what they name."""
+
+Found = bytes | Damaged | NewerFormat
+"""A chunk, or why it can't be had."""
+
+
+class Lists:
+    """Of one repository. Safe in threads."""
+
+    def __init__(self, blocks: Blocks) -> None:
+        self._blocks, self._index = blocks, blocks.index
+        self._near: OrderedDict[int, memoryview] = OrderedDict()
+        self._lock = threading.Lock()
+
+    def leaves(self, level: int, content: bytes, what: str) -> Iterator[bytes]:
+        """The chunk names of a stream, joined, part by part. Raises `Damaged`, `NewerFormat` where it is reached."""
+        if not level:
+            if content:
+                yield content
+            return
+        for at in range(0, len(content), NODES * NAME):
+            joined, failure = bytearray(), None
+            for node in self.find(content[at : at + NODES * NAME], what):
+                if not isinstance(node, bytes):
+                    failure = node
+                    break
+                joined += node
+            yield from self.leaves(level - 1, bytes(joined), what)
+            if failure:
+                raise failure
+
+    def chunks(self, names: bytes, what: str) -> Iterator[bytes]:
+        """The chunks of these names. Raises `Damaged`, `NewerFormat` where one that can't be had is reached."""
+        for found in self.find(names, what):
+            if not isinstance(found, bytes):
+                raise found
+            yield found
+
+    def find(self, names: bytes, what: str) -> Iterator[Found]:
+        """The same, and go on. `what` says in an error whose chunks they are."""
+        if len(names) % NAME:
+            names, cut_short = names[: -(len(names) % NAME)], True
+        else:
+            cut_short = False
+        rows = self._index.rows(names)
+        missing = numpy.flatnonzero(rows < 0).tolist()
+        at = 0
+        for gap in [*missing, len(rows)]:
+            yield from self.read(rows[at:gap])
+            if gap < len(rows):
+                yield Damaged(f"{what}: a chunk of it is in no pack that an index names")
+            at = gap + 1
+        if cut_short:
+            yield Damaged(f"{what}: its list of chunks is cut short")
+
+    def read(self, rows: Numbers) -> Iterator[Found]:
+        """The chunks in these rows of the index, in this order."""
+        block, start, length = self._index.places(rows)
+        ends = numpy.cumsum(length)
+        at = 0
+        while at < len(rows):
+            before = int(ends[at - 1]) if at else 0
+            until = max(int(numpy.searchsorted(ends, before + _WINDOW, "right")), at + 1)
+            part = slice(at, until)
+            yield from self._window(rows[part], block[part], start[part].tolist(), length[part].tolist())
+            at = until
+
+    def _window(self, rows: Numbers, block: Numbers, start: list[int], length: list[int]) -> list[Found]:
+        found: list[Found] = [b""] * len(rows)
+        names, numbers = self._index.names(rows), block.tolist()
+        for number, places in groupby(numpy.argsort(block, kind="stable").tolist(), key=numbers.__getitem__):
+            try:
+                data = self._decoded(number)
+            except (Damaged, NewerFormat) as error:
+                for at in places:
+                    found[at] = error
+                continue
+            for at in places:
+                chunk = data[start[at] : start[at] + length[at]]
+                try:
+                    self._blocks.verify(names[at * NAME : (at + 1) * NAME], chunk, number)
+                    found[at] = bytes(chunk)
+                except Damaged as error:
+                    found[at] = error
+        return found
+
+    def _decoded(self, number: int) -> memoryview:
+        with self._lock:
+            block = self._near.pop(number, None)
+        if block is None:
+            block = self._blocks.read(number)
+        with self._lock:
+            self._near[number] = block
+            if len(self._near) > _NEAR:
+                self._near.popitem(last=False)
+        return block

@@ -1,0 +1,109 @@
+"""Packs that are far away are read in pieces; what is found is the same."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterator
+from itertools import pairwise
+from pathlib import Path
+
+import pytest
+
+from tasks.destinations import Data, Destination, Listed
+from tasks.repository import Repository, pack_check
+from tasks.repository.check import check
+from tests.repositories import create, keys, local, packs, save
+
+MIB = 1 << 20
+
+
+class Far:
+    """A destination none of whose objects is a file of this host."""
+
+    def __init__(self, inner: Destination) -> None:
+        self._inner = inner
+        self.reads: list[tuple[str, int, int | None]] = []
+
+    def put(self, name: str, data: Data) -> None:
+        self._inner.put(name, data)
+
+    def get(self, name: str, offset: int = 0, length: int | None = None) -> bytes:
+        if name.startswith("packs/"):
+            self.reads.append((name, offset, length))
+        return self._inner.get(name, offset, length)
+
+    def list(self, prefix: str = "") -> Iterator[Listed]:
+        return self._inner.list(prefix)
+
+    def delete(self, name: str) -> None:
+        self._inner.delete(name)
+
+
+@pytest.fixture
+def repository(fast_path: Path) -> Repository:
+    made = create(local(fast_path))
+    save(made, {b"a": random.Random(1).randbytes(40 * MIB), b"b": b"small"}, 0)
+    return made
+
+
+def far(repository: Repository) -> tuple[Repository, Far]:
+    destination = Far(repository.destination)
+    return Repository.open(destination, keys().reader), destination
+
+
+def test_a_pack_comes_in_few_pieces_each_byte_once(repository: Repository) -> None:
+    seen, destination = far(repository)
+    near = repository.check("content")
+    destination.reads.clear()
+    report = seen.check("content")
+    assert report.good
+    assert report.figures == near.figures
+    large = [(name, size) for name, size in repository.destination.list("packs/") if size > 16 * MIB]
+    assert large
+    for name, size in large:
+        lengths = [length for read, _, length in destination.reads if read == name and length is not None]
+        assert max(lengths) <= pack_check._FAR_BYTES // pack_check._FAR_STREAMS
+        assert len(lengths) <= 6
+        assert sum(lengths) == size
+
+
+@pytest.mark.parametrize("pieces", [1, 100_000, 3 * MIB, 64 * MIB])
+def test_pieces_of_any_size_will_do(repository: Repository, pieces: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(pack_check, "_FAR_BYTES", pieces * pack_check._FAR_STREAMS)
+    monkeypatch.setattr(pack_check, "_END_BYTES", 100)
+    seen, _ = far(repository)
+    assert check(seen, "content").good
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_pieces_hold_what_is_asked_for_and_nothing_comes_twice(fast_path: Path, seed: int) -> None:
+    chance = random.Random(seed)
+    destination = Far(local(fast_path))
+    data = chance.randbytes(chance.randrange(1000, 5000))
+    destination.put("packs/aa/pack", data)
+    edges = sorted({80, *(chance.randrange(80, len(data)) for _ in range(8)), len(data) - 8})
+    pieces = pack_check._Pieces(destination, "packs/aa/pack", len(data), chance.randrange(1, 6000))
+
+    def asked(start: int, end: int) -> None:
+        assert pieces(start, end - start) == data[start:end]
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(pack_check, "_END_BYTES", chance.randrange(1, 3000))
+        assert pieces(0, 85) == data[:85]
+        asked(len(data) - 8, len(data))
+        asked(edges[-2], len(data))
+        pieces.ends = edges[1:-1]
+        for start, end in pairwise(edges[:-1]):
+            asked(start, end)
+    assert sum(length for _, _, length in destination.reads if length) <= len(data)
+
+
+@pytest.mark.parametrize("at", [0.0, 0.3, 0.999])
+def test_damage_is_found_in_any_piece(repository: Repository, at: float) -> None:
+    name = max(packs(repository), key=lambda each: len(repository.destination.get(each)))
+    data = bytearray(repository.destination.get(name))
+    data[int(at * len(data)) + 10] ^= 1
+    repository.destination.delete(name)
+    repository.destination.put(name, data)
+    seen, _ = far(repository)
+    assert name in {each.name for each in seen.check("content").damage}
