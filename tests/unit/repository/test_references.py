@@ -8,7 +8,6 @@ from pathlib import Path
 
 import pytest
 
-from tasks.item import FILE, Entry, Stored
 from tasks.repository import Repository, Snapshot, records, references
 from tasks.repository.blocks import Blocks
 from tasks.repository.lists import Lists
@@ -75,6 +74,5 @@ def test_exactly_what_a_snapshot_needs_is_marked(
 
 def test_a_list_that_is_cut_short_is_told(repository: Repository, monkeypatch: pytest.MonkeyPatch) -> None:
     snapshot = save(repository, {b"a": b"a", b"b": b"b"}, 0)
-    odd = [Stored(Entry(b"a", FILE), 0, b"x" * (NAME + 1)), Stored(Entry(b"b", FILE), 1, b"y")]
-    monkeypatch.setattr(records, "decode", lambda _: odd)
+    monkeypatch.setattr(records, "contents", lambda _: [(0, b"x" * (NAME + 1)), (1, b"y")])
     assert followed(repository, snapshot).findings == {snapshot.id: ["a list of chunks in it is cut short"] * 2}
