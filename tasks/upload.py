@@ -69,18 +69,19 @@ def _check_arrived(to: Repository, snapshot: str, destination: str, host: str) -
 
 def send_late(installation: Installation, now: datetime) -> list[str]:
     """Have brought what lies in this host's spool though its run is over: the host was away when it should have been,
-    or another captured the same. Once a day each. Returns the names of the steps."""
+    or another captured the same. Once a day each, on each host. Returns the names of the steps."""
     record, spool, sent = installation.record, installation.spool, list[str]()
+    host = installation.settings.host
     for sealed in spool.all_sealed():
         source, run = sealed.source, sealed.run
         if source not in installation.settings.sources or not (record.has_report(run) or record.run(run) is None):
             continue
         for destination in installation.destinations_of(source):
             step = step_name("upload", source, destination)
-            if spool.is_settled(sealed, destination) or not record.is_first(run, f"{step} late {now:%Y%m%d}"):
+            if spool.is_settled(sealed, destination) or not record.is_first(run, f"{step} late {now:%Y%m%d} {host}"):
                 continue
-            previous = sealed.outcome | {"host": installation.settings.host}  # so that it is routed here
-            of = {"source": source, "destination": destination, "run": f"late-{now:%Y%m%d}-{run}"[:100]}
+            previous = sealed.outcome | {"host": host}  # so that it is routed here
+            of = {"source": source, "destination": destination, "run": f"late-{now:%Y%m%d}-{run}-{host}"[:100]}
             upload_task.apply_async((previous,), of)
             sent.append(step)
     return sent
