@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections import Counter
 from dataclasses import replace
 from datetime import datetime
@@ -81,7 +82,8 @@ def send_late(installation: Installation, now: datetime) -> list[str]:
             if spool.is_settled(sealed, destination) or not record.is_first(run, f"{step} late {now:%Y%m%d} {host}"):
                 continue
             previous = sealed.outcome | {"host": host}  # so that it is routed here
-            of = {"source": source, "destination": destination, "run": f"late-{now:%Y%m%d}-{run}-{host}"[:100]}
+            mark = hashlib.blake2b(f"{host} {run}".encode(), digest_size=4).hexdigest()  # however long these are
+            of = {"source": source, "destination": destination, "run": f"late-{now:%Y%m%d}-{mark}-{run}"[:100]}
             upload_task.apply_async((previous,), of)
             sent.append(step)
     return sent

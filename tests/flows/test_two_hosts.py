@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from tasks.capture import capture
+from tasks.record import Run
+from tasks.upload import send_late
 from tests.flows.house import House
 from tests.flows.test_night import assert_restores, local, originals_of, tree
 from tests.redis_process import redis_process
@@ -135,3 +139,22 @@ def test_a_host_that_is_gone_is_reported_and_the_next_run_does_without_it(hosts:
     assert len(a.installation.repository("models", "here").snapshots()) == 2
     shutil.rmtree(a.folder / "state/cache")
     assert_restores(a, originals_of(a, "docs", "models"))
+
+
+def test_two_hosts_that_captured_the_same_both_send_it_the_same_day(hosts: tuple[House, House]) -> None:
+    """As it happens where the broker lost what the first had done. However long the names are, they are told apart."""
+    configure(hosts, {"docs": tree(hosts[0], "docs", "docs")})
+    now = datetime.now(UTC)
+    run = Run("r" * 100, "", "", now, ("backup/docs", "upload/docs/here"))
+    for house in hosts:
+        house.record.begin(run)
+        assert capture(house.installation, "docs", run).state == "done"
+    hosts[0].record.keep_report(run.id, {"state": "failed"})
+    for house in hosts:
+        with house.configured():
+            assert send_late(house.installation, now) == ["upload/docs/here"]
+            assert send_late(house.installation, now) == []
+        house.worker(queues="transfer")
+    for house in hosts:
+        house.wait_for(lambda house=house: not spool(house), "an empty spool")  # type: ignore[misc]
+    assert len(hosts[0].installation.repository("docs", "here").snapshots()) == 1
