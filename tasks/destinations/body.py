@@ -8,9 +8,9 @@ import io
 import mmap
 import os
 import stat
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
-from functools import cached_property
+from functools import cache, cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -22,8 +22,6 @@ if TYPE_CHECKING:
     from _typeshed import WriteableBuffer
 
 
-_COPIED_BYTES = 1 << 16
-"""Small enough for a copy to stay in the processor's cache."""
 _HELD_BYTES = 1 << 20
 """Of a file: what was read before that is let go."""
 
@@ -53,7 +51,7 @@ class Body(io.RawIOBase):
     def crc32c(self) -> str:
         """What others check an upload by; kept beside each object, too, so that whoever reads all of it can tell that
         it is what was sent."""
-        return _crc32c(self._held(_COPIED_BYTES))
+        return _crc32c(self._held(_HELD_BYTES))
 
     def pieces(self, size: int) -> Iterator[memoryview]:
         """All of it, from the first byte on, without a copy, as it is sent."""
@@ -118,18 +116,24 @@ def is_whole(content: bytes, expected: str | None) -> bool:
 
 
 def crc32c(data: bytes | memoryview) -> str:
-    """In base64 of four bytes, most significant first, as S3 and Google Cloud Storage write it. Fifty times as fast as
-    an MD5, and enough against accidents; against an attacker it is the engine that seals each block."""
-    return _crc32c(data[at : at + _COPIED_BYTES] for at in range(0, len(data), _COPIED_BYTES))
+    """In base64 of four bytes, most significant first, as S3 and Google Cloud Storage write it. Some fifteen times as
+    fast as an MD5, and enough against accidents; against an attacker it is the engine that seals each block."""
+    return _crc32c([data])
 
 
 def _crc32c(pieces: Iterable[bytes | memoryview]) -> str:
-    import google_crc32c
-
-    value = 0
+    value, calculate = 0, _model()
     for piece in pieces:
-        value = google_crc32c.extend(value, bytes(piece))  # it takes no views
+        value = calculate(piece, value)
     return base64.b64encode(value.to_bytes(4, "big")).decode()
+
+
+@cache
+def _model() -> Callable[[bytes | memoryview, int], int]:
+    from anycrc import Model  # type: ignore[import-untyped]
+
+    calculate: Callable[[bytes | memoryview, int], int] = Model("CRC32C").calc
+    return calculate
 
 
 @contextmanager

@@ -179,10 +179,9 @@ def _check_index(
 
 def _indexed(repository: Inventory, damage: list[Damage]) -> Iterator[tuple[SealedPack, str]]:
     """All packs that the index objects name, as they are stored and not as a cache has them. Raises `Missing`."""
-    for name in repository.index_names():
+    for name, data in repository.index_data():
         try:
-            payload = unseal_stream(repository.keys.metadata, name, repository.destination.get(name))
-            for pack in indexes.decode(name, payload):
+            for pack in indexes.decode(name, unseal_stream(repository.keys.metadata, name, data)):
                 yield pack, name
         except (Damaged, NewerFormat) as error:
             damage.append(Damage(name, str(error)))

@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import json
-import tempfile
 from collections.abc import Callable, Collection, Iterator
 from contextlib import suppress
 from datetime import UTC, datetime
 from operator import itemgetter
 from pathlib import Path
-from typing import IO, Self
+from typing import IO, Self, TypeVar
 
 from blake3 import blake3
 
-from tasks.destinations.destination import Destination, Listed
+from tasks.destinations.destination import Destination
 from tasks.errors import (
     Damaged,
     Exists,
@@ -29,11 +28,14 @@ from tasks.repository import index as indexes
 from tasks.repository.condemned import doubts
 from tasks.repository.flights import ahead
 from tasks.repository.index import Index
+from tasks.repository.index_copies import IndexCopies
 from tasks.repository.keys import FORMAT, RepositoryKeys, WriterKey, check_document, keyring_of
 from tasks.repository.locks import Locks
 from tasks.repository.pack import LISTS, SealedPack, pack_named
 from tasks.repository.sealing import unseal, unseal_stream
 from tasks.repository.snapshot import Snapshot
+
+T = TypeVar("T")
 
 _MARKER = "repository"
 _INDEX_TRIES = 5
@@ -49,7 +51,8 @@ class Inventory:
         self.destination, self.source, self.writer = destination, source, writer
         self.keys: RepositoryKeys = writer.for_source(source)
         self.clock: Callable[[], datetime] = _now
-        self._cache = cache
+        self._cache = cache / self.keys.identity.hex() if cache else None
+        self._copies = IndexCopies(self._cache)
 
     @classmethod
     def open(cls, destination: Destination, writer: WriterKey, cache: Path | None = None) -> Self:
@@ -212,10 +215,11 @@ class Inventory:
         pack out. Of those that are to be `named`, the chunks are left out. Unless `strict`, what a damaged index object
         names is unknown: it is stored again, or missed when read."""
         for _ in range(_INDEX_TRIES):
-            loaded = Index()
+            loaded, names = Index(), set[str]()
             late: list[tuple[int, SealedPack, str]] = []
             try:
                 for origin, packs in self.index_objects(strict=strict):
+                    names.add(origin)
                     for pack in packs:
                         place = rank(pack)
                         if place is not None and named is not None and named(pack):
@@ -229,6 +233,7 @@ class Inventory:
                 continue
             for _, pack, origin in sorted(late, key=itemgetter(0)):
                 loaded.add(pack, origin)
+            self._copies.keep_only(names)
             return loaded
         raise Unavailable(f"the index of `{self.source}` changes faster than it can be read: is a prune in a loop?")
 
@@ -237,12 +242,17 @@ class Inventory:
     ) -> Iterator[tuple[str, Iterator[SealedPack]]]:
         """The name of each index object that is listed, and what `packs_of` gives of it."""
 
-        def fetch(listed: Listed) -> tuple[str, IO[bytes] | None]:
-            return listed.name, self._payload_of(listed.name, strict)
-
-        listed = (each for each in self.destination.list("index/") if each.name not in without)
-        for name, payload in ahead(fetch, listed, is_small=lambda listed: listed.size <= _SMALL_BYTES):
+        for name, payload in self._each_index(lambda name: self._payload_of(name, strict), without):
             yield name, _packs_in(name, payload, strict)
+
+    def index_data(self) -> Iterator[tuple[str, bytes]]:
+        """The name of each index object that is listed, and its bytes as they are stored: no copy is asked. Raises
+        `Missing`."""
+        return self._each_index(self.destination.get)
+
+    def _each_index(self, get: Callable[[str], T], without: Collection[str] = ()) -> Iterator[tuple[str, T]]:
+        listed = (each for each in self.destination.list("index/") if each.name not in without)
+        return ahead(lambda each: (each.name, get(each.name)), listed, is_small=lambda each: each.size <= _SMALL_BYTES)
 
     def packs_of(self, origin: str, *, strict: bool = True) -> Iterator[SealedPack]:
         """Those that an index object names, one at a time. Raises `Missing`; if `strict`, `Damaged` and `NewerFormat`,
@@ -259,29 +269,20 @@ class Inventory:
 
     def locks(self) -> Locks:
         """Of what is stored here, as far as it is locked at all."""
-        return Locks(self.destination, self._cache / self.keys.identity.hex() if self._cache else None)
+        return Locks(self.destination, self._cache)
 
     def index_names(self) -> list[str]:
         return [listed.name for listed in self.destination.list("index/")]
 
-    def index_object(self, name: str) -> list[SealedPack]:
-        """All of `packs_of`. Raises `Damaged`, `Missing`."""
-        return list(self.packs_of(name))
-
     def _index_payload(self, name: str) -> IO[bytes]:
-        copy_of = self._cache / self.keys.identity.hex() / name if self._cache else None
-        if copy_of and copy_of.exists():
+        if (data := self._copies.read(name)) is not None:
             try:
-                return unseal_stream(self.keys.metadata, name, copy_of.read_bytes())
+                return unseal_stream(self.keys.metadata, name, data)
             except Damaged:
-                copy_of.unlink(missing_ok=True)
+                self._copies.drop(name)
         data = self.destination.get(name)
         payload = unseal_stream(self.keys.metadata, name, data)
-        if copy_of:
-            copy_of.parent.mkdir(parents=True, exist_ok=True)
-            with tempfile.NamedTemporaryFile(dir=copy_of.parent, delete=False) as file:
-                file.write(data)
-            Path(file.name).replace(copy_of)
+        self._copies.keep(name, data)
         return payload
 
 

@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Iterator
 from datetime import timedelta
 from pathlib import Path
 
 import pytest
 
-from tasks.destinations import Data, Destination, Listed
+from tasks.destinations import Data, Destination
 from tasks.errors import Condemned, Unavailable
 from tasks.repository import Repository, pack, packing
 from tasks.repository.copying import Copying
 from tasks.repository.flights import AT_ONCE
+from tests.passing_destination import Passing
 from tests.repositories import START, keys, packs, restored, save
 from tests.unit.repository.house import FIRST, GRACE, MIB, SECOND, House, assert_holds, day, noise, opened
 
@@ -184,12 +184,12 @@ def test_a_long_copy_that_is_cut_off_has_named_what_it_brought(house: House) -> 
         nights.append(house.night(files, night, house.first))
     snapshot = nights[-1]
     first = house.first.index_names()[0]
-    brought = len(house.first.index_object(first)) + AT_ONCE
+    brought = len(list(house.first.packs_of(first))) + AT_ONCE
     cut = Crowded(house.second.destination, most_packs=brought)
     with pytest.raises(Unavailable):
         house.first.copy(snapshot.id, Repository.open(cut, keys().writer))
     named = len(house.second.sound_index().packs)
-    assert len(house.first.index_object(first)) <= named <= len(packs(house.second)) <= brought
+    assert len(list(house.first.packs_of(first))) <= named <= len(packs(house.second)) <= brought
     assert house.second.check("items").good
     assert house.second.snapshot_ids() == []
     again = house.first.copy(snapshot.id, house.second)
@@ -211,11 +211,12 @@ def test_the_history_goes_over_with_one_look_at_either_side(house: House) -> Non
     assert house.first.index_names() == house.second.index_names(), "nothing was named twice"
 
 
-class Crowded:
+class Crowded(Passing):
     """Notes how many packs are put at once, and in which order what came to be there. After `most_packs` no more."""
 
     def __init__(self, inner: Destination, most_packs: int = 1000) -> None:
-        self._inner, self._most_packs = inner, most_packs
+        super().__init__(inner)
+        self._most_packs = most_packs
         self._lock = threading.Lock()
         self._now = self._begun = 0
         self.most, self.order, self.too_early = 0, list[str](), list[str]()
@@ -234,16 +235,7 @@ class Crowded:
         if name.startswith("index/"):
             seen = Repository.open(self._inner, keys().writer)
             there = seen.listed_packs()
-            self.too_early += [each.name.hex() for each in seen.index_object(name) if each.name not in there]
+            self.too_early += [each.name.hex() for each in seen.packs_of(name) if each.name not in there]
         with self._lock:
             self._now -= pack
             self.order.append(name.partition("/")[0])
-
-    def get(self, name: str, offset: int = 0, length: int | None = None) -> bytes:
-        return self._inner.get(name, offset, length)
-
-    def list(self, prefix: str = "") -> Iterator[Listed]:
-        return self._inner.list(prefix)
-
-    def delete(self, name: str) -> None:
-        self._inner.delete(name)

@@ -4,21 +4,22 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from tasks.destinations.destination import Data, Destination, Listed
+from tasks.destinations.destination import Destination
 from tasks.repository import inventory
+from tests.passing_destination import Passing
 from tests.unit.repository.house import House, noise, opened
 
 
-class Far:
+class Far(Passing):
     """Counts how many objects are asked for at the same time."""
 
     def __init__(self, inner: Destination) -> None:
-        self._inner, self._lock, self._now = inner, threading.Lock(), 0
+        super().__init__(inner)
+        self._lock, self._now = threading.Lock(), 0
         self.most, self.read = 0, list[str]()
 
     def get(self, name: str, offset: int = 0, length: int | None = None) -> bytes:
@@ -30,15 +31,6 @@ class Far:
         with self._lock:
             self._now -= 1
         return self._inner.get(name, offset, length)
-
-    def put(self, name: str, data: Data) -> None:
-        self._inner.put(name, data)
-
-    def list(self, prefix: str = "") -> Iterator[Listed]:
-        return self._inner.list(prefix)
-
-    def delete(self, name: str) -> None:
-        self._inner.delete(name)
 
 
 @pytest.fixture

@@ -4,18 +4,18 @@ from __future__ import annotations
 
 import random
 from collections import Counter
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from tasks.destinations import Data, Destination, Listed
+from tasks.destinations import Destination
 from tasks.errors import Damaged
 from tasks.repository import Repository, Snapshot, lists, saving
 from tasks.repository.blocks import Blocks
 from tasks.repository.lists import Lists
 from tasks.repository.pack import NAME
 from tasks.repository.references import References
+from tests.passing_destination import Passing
 from tests.repositories import create, keys, local, save
 
 NIGHTS, ITEMS = 28, 4000
@@ -23,26 +23,17 @@ MOST_READS = 2
 """Of a block: for the nodes in it, and for what they name, all at once."""
 
 
-class Counted:
+class Counted(Passing):
     """How often each stretch of a pack is read."""
 
     def __init__(self, inner: Destination) -> None:
-        self._inner = inner
+        super().__init__(inner)
         self.reads = Counter[tuple[str, int]]()
-
-    def put(self, name: str, data: Data) -> None:
-        self._inner.put(name, data)
 
     def get(self, name: str, offset: int = 0, length: int | None = None) -> bytes:
         if name.startswith("packs/"):
             self.reads[name, offset] += 1
         return self._inner.get(name, offset, length)
-
-    def list(self, prefix: str = "") -> Iterator[Listed]:
-        return self._inner.list(prefix)
-
-    def delete(self, name: str) -> None:
-        self._inner.delete(name)
 
 
 @pytest.fixture

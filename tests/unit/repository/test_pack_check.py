@@ -3,40 +3,31 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Iterator
 from itertools import pairwise
 from pathlib import Path
 
 import pytest
 
-from tasks.destinations import Data, Destination, Listed
+from tasks.destinations import Destination
 from tasks.repository import Repository, pack_check
 from tasks.repository.check import check
+from tests.passing_destination import Passing
 from tests.repositories import create, keys, local, packs, save
 
 MIB = 1 << 20
 
 
-class Far:
+class Far(Passing):
     """A destination none of whose objects is a file of this host."""
 
     def __init__(self, inner: Destination) -> None:
-        self._inner = inner
+        super().__init__(inner)
         self.reads: list[tuple[str, int, int | None]] = []
-
-    def put(self, name: str, data: Data) -> None:
-        self._inner.put(name, data)
 
     def get(self, name: str, offset: int = 0, length: int | None = None) -> bytes:
         if name.startswith("packs/"):
             self.reads.append((name, offset, length))
         return self._inner.get(name, offset, length)
-
-    def list(self, prefix: str = "") -> Iterator[Listed]:
-        return self._inner.list(prefix)
-
-    def delete(self, name: str) -> None:
-        self._inner.delete(name)
 
 
 @pytest.fixture

@@ -4,18 +4,18 @@ from __future__ import annotations
 
 import random
 import threading
-from collections.abc import Iterator
 from itertools import pairwise
 from pathlib import Path
 
 import pytest
 
-from tasks.destinations import Data, Destination, Listed
+from tasks.destinations import Destination
 from tasks.errors import BackupError, Damaged, NoSpace
 from tasks.item import Stored
 from tasks.repository import Repository, window
 from tests.faulty_destination import Faults, FaultyDestination
 from tests.memory_source import File, MemorySink, contents, tree
+from tests.passing_destination import Passing
 from tests.repositories import create, keys, local, packs, read_through, restored, save
 
 MIB = 1 << 20
@@ -38,27 +38,18 @@ FILES = tree(
 BUSY = {path: content for path, content in FILES.items() if isinstance(content, bytes)}
 
 
-class Counted:
+class Counted(Passing):
     """Notes what is read of each pack."""
 
     def __init__(self, inner: Destination) -> None:
-        self._inner = inner
+        super().__init__(inner)
         self.reads: list[tuple[str, int, int]] = []
-
-    def put(self, name: str, data: Data) -> None:
-        self._inner.put(name, data)
 
     def get(self, name: str, offset: int = 0, length: int | None = None) -> bytes:
         if name.startswith("packs/"):
             assert length is not None
             self.reads.append((name, offset, length))
         return self._inner.get(name, offset, length)
-
-    def list(self, prefix: str = "") -> Iterator[Listed]:
-        return self._inner.list(prefix)
-
-    def delete(self, name: str) -> None:
-        self._inner.delete(name)
 
 
 def test_every_block_is_read_once(repository: Repository) -> None:
