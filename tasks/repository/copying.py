@@ -44,8 +44,8 @@ class Copying:
 
     def bring(self, snapshot_id: str) -> dict[str, float]:
         """Packs, several at once; then the index that names them; then the snapshot. Idempotent: what is there is not
-        sent again. Returns `packs`, `sent_bytes`. Raises `Condemned` where chunks are only in packs that a prune may
-        delete soon: the source must be captured again."""
+        sent again. Returns `packs`, `sent_bytes`. Raises `Damaged`, and `Condemned` where chunks are only in packs that
+        a prune may delete soon: the source must be captured again."""
         here, to = self._here, self._to
         references = References(self._blocks).follow([here.snapshot(snapshot_id)])
         if references.findings:
@@ -63,7 +63,11 @@ class Copying:
             # They have an index now, so that a prune that begins from now on leaves them alone.
             raise Unavailable(f"a prune may be deleting what an earlier copy of `{snapshot_id}` had left; try again")
         name = f"snapshots/{snapshot_id}"
-        _put_same(to, name, here.destination.get(name))
+        try:
+            to.destination.put(name, here.destination.get(name))
+        except Exists:
+            # Another host captured the same, and was faster: it counts as much as one that was listed from the start.
+            to.snapshot(snapshot_id)
         return {"packs": len(wanted), "sent_bytes": sent}
 
     def _sort_out(self, used: Numbers) -> tuple[set[bytes], set[bytes]]:

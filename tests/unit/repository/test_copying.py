@@ -4,18 +4,20 @@ from __future__ import annotations
 
 import threading
 import time
+from collections.abc import Callable
 from datetime import timedelta
 from pathlib import Path
 
 import pytest
 
-from tasks.destinations import Data, Destination
+from tasks.destinations import Data, Destination, Overlay
 from tasks.errors import Condemned, Unavailable
 from tasks.repository import Repository, pack, packing
 from tasks.repository.copying import Copying
 from tasks.repository.flights import AT_ONCE
+from tests.memory_source import MemoryCapture
 from tests.passing_destination import Passing
-from tests.repositories import START, keys, packs, restored, save
+from tests.repositories import START, about, keys, local, packs, restored, save
 from tests.unit.repository.house import FIRST, GRACE, MIB, SECOND, House, assert_holds, day, noise, opened
 
 
@@ -197,6 +199,25 @@ def test_a_long_copy_that_is_cut_off_has_named_what_it_brought(house: House) -> 
     assert_holds(house.second, snapshot, files)
 
 
+def test_two_that_captured_the_same_and_send_it_side_by_side_both_find_it_there(house: House) -> None:
+    """The broker lost what the first had done. Whose snapshot arrives last finds the other's by its name."""
+    ours, snapshot = house.capture(SECOND, 0)  # a file changed in between
+    spool = local(house.folder / "spool-of-another")
+    other = opened(house.first.destination, 0).save(MemoryCapture(FIRST), about(0), spool)
+    assert other.id == snapshot.id
+    theirs = opened(Overlay(spool, house.first.destination), 0)
+
+    overtaken = Overtaken(house.first.destination, lambda: theirs.copy(other.id, house.first))
+    assert ours.copy(snapshot.id, opened(overtaken, 0))["packs"]
+    assert_holds(house.first, other, FIRST)
+    # What only the slower one needed is nobody's, and goes as such.
+    before = packs(house.first)
+    for night in (1, 5):
+        house.first.plan_prune([], day(night), GRACE).apply()
+    assert_holds(house.first, other, FIRST)
+    assert len(packs(house.first)) < len(before)
+
+
 def test_the_history_goes_over_with_one_look_at_either_side(house: House) -> None:
     files, nights = dict(FIRST), []
     for night in range(4):
@@ -209,6 +230,19 @@ def test_the_history_goes_over_with_one_look_at_either_side(house: House) -> Non
         assert_holds(house.second, snapshot, held)
     assert packs(house.first) == packs(house.second)
     assert house.first.index_names() == house.second.index_names(), "nothing was named twice"
+
+
+class Overtaken(Passing):
+    """Just before a snapshot is put, `other` gets its turn."""
+
+    def __init__(self, inner: Destination, other: Callable[[], object]) -> None:
+        super().__init__(inner)
+        self._other = other
+
+    def put(self, name: str, data: Data) -> None:
+        if name.startswith("snapshots/"):
+            self._other()
+        self._inner.put(name, data)
 
 
 class Crowded(Passing):
