@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import UTC, datetime
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -15,10 +16,11 @@ from tasks.errors import NotFound, Refused, SettingsError, Unavailable
 from tasks.installation import Installation
 from tasks.outcome import Outcome
 from tasks.parts import Parts
+from tasks.pieces import Digest, Only, Piece, PieceCapture, Without, alone, read_digest
 from tasks.progress import Progress, unheard
 from tasks.record import Run, step_name
-from tasks.repository import About, Part, Repository, Snapshot, snapshot_id
-from tasks.sources.source import Divisible, Rooted
+from tasks.repository import About, Part, Repository, Snapshot, Whole, snapshot_id
+from tasks.sources.source import Capture, Divisible, Rooted
 
 
 def capture(
@@ -100,10 +102,22 @@ class _Shared:
         if division.reference != self._reference:
             raise Unavailable(f"`{self._about.source}` was divided by another worker meanwhile")
         sharing(division)
-        parts = [self._parts.part(str(number)) for number in range(1, len(division.stretches) + 1)]
+        how: dict[str, Any] = {"scratch": scratch, "progress": progress}
+        done = [self._parts.part(str(number)) for number in range(1, len(division.parts) + 1)]
+        parts, pieces = done[: len(division.stretches)], done[len(division.stretches) :]
+        left, apart = iter(pieces), list[Part | Whole]()
+        for large in division.large:
+            whole = large.joined(islice(left, len(large.parts())))
+            apart.append(whole or self._again(large.path, into, **how))
         counting = self._made.joined(part.facts for part in parts)
-        how: dict[str, Any] = {"links": division.links, "scratch": scratch, "progress": progress}
+        how |= {"links": division.links, "apart": apart, "pieces": pieces}
         return self._repository.join(parts, counting, self._about, into, **how)
+
+    def _again(self, path: bytes, into: Ahead, **how: Any) -> Part:
+        """A file that was another one for some of those who captured its pieces: in one go, as it is now."""
+        part = self._repository.store(Only(self._made.capture_stretch(alone(path)), path), into, start=path, **how)
+        into.drain(how["progress"])
+        return part
 
     def _divided(self, into: Ahead, scratch: Path, progress: Progress) -> Division | Snapshot:
         """How the source is divided; or all of it, where it is not large, or can't be divided."""
@@ -140,13 +154,20 @@ def capture_part(
     division, made = parts.division(), installation.source(source)
     if division is None or not isinstance(made, Divisible):
         raise NotFound(f"`{source}` is not divided in the run `{run.id}`, or no more: run the backup again")
-    stretch = division.stretches[int(number) - 1]
+    wanted = division.parts[int(number) - 1]
+    if isinstance(wanted, Digest):
+        part = parts.keep_part(number, read_digest(made.capture_stretch(alone(wanted.path)), wanted, progress))
+        return _part_outcome(source, run.id, number, part)
+    capturing: Capture
+    if isinstance(wanted, Piece):
+        start, capturing = wanted.path, PieceCapture(made.capture_stretch(alone(wanted.path)), wanted)
+    else:
+        start, capturing = wanted.start, Without(made.capture_stretch(wanted), division.apart)
     repository = installation.repository(source, division.reference, create=True)
     with spool.attempt(source, run.id, part=number) as attempt:
         scratch = spool.scratch(attempt)
         with sending_ahead(installation, source, attempt, division.reference, at_once=True) as into:
-            capturing = made.capture_stretch(stretch)
-            part = repository.store(capturing, into, start=stretch.start, scratch=scratch, progress=progress)
+            part = repository.store(capturing, into, start=start, scratch=scratch, progress=progress)
             into.drain(progress)
         part = parts.keep_part(number, part)
         spool.clear(attempt)

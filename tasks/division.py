@@ -1,9 +1,11 @@
-"""How a source is divided among several captures: by path, into stretches with about the same to read."""
+"""How a source is divided among several captures: by path, into stretches with about the same to read, and files that
+are larger than that into pieces of their own.
+"""
 
 from __future__ import annotations
 
 import math
-from bisect import bisect_right
+from bisect import bisect_left, bisect_right
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from itertools import islice
@@ -13,6 +15,7 @@ import msgpack
 
 from tasks.errors import Damaged
 from tasks.item import FILE, HARDLINK, Entry, Facts, Flaw, Item, Stored
+from tasks.pieces import Digest, Large, Piece, large_file
 from tasks.repository.previous import Previous, is_same
 from tasks.repository.records import Group
 from tasks.sources.source import Capture, Divisible, Limits
@@ -27,30 +30,44 @@ _PEEKED = 1000
 _SLACK = 0.1
 """So much of a part more than there is room for makes no part of its own."""
 _MOST_PLACES = 8192
+_WORTH = 1.5
+"""A file of so many parts is worth to be read once more, for its digest alone."""
 
 
 @dataclass(frozen=True, slots=True)
 class Division:
-    """The stretches of a source, in order. `reference` is the destination that all their captures rely on."""
+    """The stretches of a source, in order, and the files in them that are captured in pieces, likewise. `reference` is
+    the destination that all their captures rely on."""
 
     reference: str
     stretches: tuple[Stretch, ...]
+    large: tuple[Large, ...] = ()
 
     @property
     def links(self) -> frozenset[bytes]:
-        """The paths that hard links in later stretches name."""
-        return frozenset(first for stretch in self.stretches for first in stretch.links.values())
+        """The paths whose content comes in another part than hard links to them, or may do so."""
+        return self.apart.union(first for stretch in self.stretches for first in stretch.links.values())
+
+    @property
+    def parts(self) -> list[Stretch | Digest | Piece]:
+        """All there is to do; the number of a part is its place here, from 1 on."""
+        return [*self.stretches, *(part for large in self.large for part in large.parts())]
+
+    @property
+    def apart(self) -> frozenset[bytes]:
+        """The paths that no stretch brings."""
+        return frozenset(large.path for large in self.large)
 
     def to_bytes(self) -> bytes:
         stretches = [(each.start, each.end, dict(each.links)) for each in self.stretches]
-        return bytes(msgpack.packb((self.reference, stretches)))
+        return bytes(msgpack.packb((self.reference, stretches, self.large)))
 
     @classmethod
     def from_bytes(cls, data: bytes) -> Division:
         """Raises `Damaged`."""
         try:
-            reference, stretches = msgpack.unpackb(data, strict_map_key=False)
-            return cls(reference, tuple(Stretch(*each) for each in stretches))
+            reference, stretches, large = msgpack.unpackb(data, strict_map_key=False, use_list=False)
+            return cls(reference, tuple(Stretch(*each) for each in stretches), tuple(Large(*each) for each in large))
         except (ValueError, TypeError, msgpack.exceptions.UnpackException) as error:
             raise Damaged("how the source was divided can't be read: back up again") from error
 
@@ -84,10 +101,10 @@ class Bounded:
 
 
 class Place(NamedTuple):
-    """Where a stretch may begin: how much there is before it, in parts."""
+    """A path, and how much there is before it, or in it, in parts."""
 
     path: bytes
-    before: float
+    size: float
 
 
 class Places:
@@ -99,15 +116,24 @@ class Places:
         self._step = 0.0
 
     def may_begin(self, path: bytes) -> None:
-        if not self._places or self.total - self._places[-1].before > self._step:
+        if not self._places or self.total - self._places[-1].size > self._step:
             self._places.append(Place(path, self.total))
             if len(self._places) > _MOST_PLACES:
                 self._places, self._step = self._places[::2], self.total / _MOST_PLACES
 
-    def starts(self, most: int) -> list[bytes]:
-        """Where to begin all stretches but the first, of at most so many."""
-        parts = min(most, math.ceil(self.total - _SLACK))
-        return [place.path for place in _starts(self._places, self.total, parts)]
+    def starts(self, most: int, apart: Iterable[Place] = ()) -> list[bytes]:
+        """Where to begin all stretches but the first, of at most so many. `apart`: paths, in order, that count for
+        nothing, and for how much they did."""
+        edges, sums = [b""], [0.0]
+        for path, size in apart:
+            edges.append(order(path))
+            sums.append(sums[-1] + size)
+        places, total = self._places, self.total - sums[-1]
+        if len(edges) > 1:
+            places = [
+                Place(path, before - sums[bisect_left(edges, order(path), 1) - 1]) for path, before in self._places
+            ]
+        return [place.path for place in _starts(places, total, min(most, math.ceil(total - _SLACK)))]
 
 
 def weight(entry: Entry, limits: Limits) -> float:
@@ -116,12 +142,14 @@ def weight(entry: Entry, limits: Limits) -> float:
 
 
 def divide(source: Divisible, previous: Iterable[Group], reference: str, *, done_until: bytes = b"") -> Division | None:
-    """Look through a source without reading any file, beside the last snapshot's items, and divide it; None where it
-    is not worth it, or can't be. What comes before `done_until` was captured, and is a stretch of its own."""
+    """Look through a source, beside the last snapshot's items, and divide it; None where it is not worth it, or can't
+    be. No file is read but the beginning of large ones. What comes before `done_until` was captured, and is a stretch
+    of its own."""
     limits, last = source.limits(), Previous(previous)
     done = order(done_until)
     links: dict[bytes, bytes] = {}
     places = Places()
+    found = list[Large]()
     for item in source.capture_stretch(Stretch()):
         entry, key = item.entry, order(item.entry.path)
         if entry.type == HARDLINK:
@@ -136,16 +164,31 @@ def divide(source: Divisible, previous: Iterable[Group], reference: str, *, done
         if entry.type == FILE:
             unchanged = old is not None and is_same(item, old)
             places.total += _UNCHANGED / limits.files if unchanged else weight(entry, limits)
+            if not unchanged and entry.size >= _WORTH * limits.size and source.may_begin_at(item):
+                found += filter(None, [large_file(item, old)])
     most = limits.parts - 1 if done_until else limits.parts
+    large = _in_pieces(found, max(limits.size, places.total * limits.size / most), most)
+    left = max(most - sum(each.pieces for each in large), 1)
+    apart = (Place(each.path, each.size / limits.size + 1 / limits.files) for each in large)
     starts = [done_until] if done_until else []
-    starts += places.starts(most)
-    return Division(reference, tuple(stretches_from(starts, links))) if starts else None
+    starts += places.starts(left, apart)
+    return Division(reference, tuple(stretches_from(starts, links)), tuple(large)) if starts or large else None
+
+
+def _in_pieces(found: list[Large], size: float, most: int) -> list[Large]:
+    """Those files that are worth it, in pieces of about this size, and of at most so many pieces together."""
+    while True:
+        large = [each._replace(pieces=math.ceil(each.size / size - _SLACK)) for each in found]
+        large = [each for each in large if each.size >= _WORTH * size and each.pieces > 1]
+        if sum(each.pieces for each in large) <= most:
+            return large
+        size *= 1.1
 
 
 def _starts(places: list[Place], total: float, parts: int) -> list[Place]:
     """Where to begin all stretches but the first, so that of at most so many the greatest is as small as can be."""
-    ends = [*(place.before for place in places[1:]), total]
-    greatest = max((end - place.before for place, end in zip(places, ends, strict=True)), default=0.0)
+    ends = [*(place.size for place in places[1:]), total]
+    greatest = max((end - place.size for place, end in zip(places, ends, strict=True)), default=0.0)
     low, high = max(greatest, total / max(parts, 1)), total
     for _ in range(30):
         middle = (low + high) / 2
@@ -156,9 +199,9 @@ def _starts(places: list[Place], total: float, parts: int) -> list[Place]:
 def _filled(places: list[Place], ends: list[float], most: float) -> list[Place]:
     begin, starts = 0.0, list[Place]()
     for place, end in zip(places, ends, strict=True):
-        if end - begin > most * (1 + 1e-9) and place.before > begin:
+        if end - begin > most * (1 + 1e-9) and place.size > begin:
             starts.append(place)
-            begin = place.before
+            begin = place.size
     return starts
 
 

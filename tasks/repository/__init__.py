@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from tasks.repository.check import CheckReport, Damage, Scope
 from tasks.repository.keys import ReaderKey, WriterKey, create_keys, open_keys
-from tasks.repository.parts import Part
+from tasks.repository.parts import Part, Whole
 from tasks.repository.proof import Proof
 from tasks.repository.pruning import PrunePlan
 from tasks.repository.repository import Repository
@@ -22,6 +22,7 @@ __all__ = [
     "Repository",
     "Scope",
     "Snapshot",
+    "Whole",
     "WriterKey",
     "create_keys",
     "open_keys",

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from dataclasses import dataclass, field
+from heapq import merge
+from typing import NamedTuple
 
 import msgpack
 
 from tasks.errors import Damaged
 from tasks.item import FILE, HARDLINK, Facts, Flaw, Stored
-from tasks.repository.saving import Saved
+from tasks.repository.saved import InPieces, Saved
 
 
 @dataclass(slots=True)
@@ -39,35 +41,71 @@ class Part:
             raise Damaged("what a part of a capture came to can't be read: back up again") from error
 
 
+class Whole(NamedTuple):
+    """A file that was stored in pieces: level and content of the item list of each, which holds nothing else."""
+
+    path: bytes
+    size: int
+    digest: bytes
+    pieces: tuple[tuple[int, bytes], ...]
+
+
 class Joining:
     """The items of all parts, in order. A folder above the start of a part may come from this and from an earlier one,
     and counts once. `links` are the paths, of one part, that items of later ones share their content with: where the
-    capture of such a one failed, so do these. `flaws` is complete at the end."""
+    capture of such a one failed, so do these. `apart` are lists of files that come in between. `flaws` is complete at
+    the end."""
 
-    def __init__(self, parts: Iterable[Iterable[Stored]], links: Collection[bytes]) -> None:
-        self._parts, self._links = parts, frozenset(links)
+    def __init__(
+        self,
+        parts: Iterable[Iterable[Stored]],
+        links: Collection[bytes],
+        apart: Iterable[Iterable[Stored | InPieces]] = (),
+    ) -> None:
+        self._parts, self._links, self._apart = parts, frozenset(links), apart
         self.flaws: list[Flaw] = []
         self.files = self.content_bytes = 0
 
-    def __iter__(self) -> Iterator[Stored]:
-        before, found = None, set[bytes]()
-        for part in self._parts:
-            for item in part:
-                entry = item.entry
-                order = entry.path.replace(b"/", b"\0")
-                if before is not None and order <= before:
-                    continue
-                before = order
-                if entry.type == FILE:
-                    self.files += 1
-                    self.content_bytes += entry.content_size
-                    if entry.path in self._links:
-                        found.add(entry.path)
-                elif entry.type == HARDLINK and entry.link in self._links and entry.link not in found:
+    def __iter__(self) -> Iterator[Stored | InPieces]:
+        found = dict[bytes, tuple[int, int]]()
+        for listed in merge(self._listed(), *self._apart, key=_order):
+            item, entry = listed, listed.entry
+            if entry.type == FILE:
+                self.files += 1
+                self.content_bytes += entry.content_size
+                if entry.path in self._links:
+                    found[entry.path] = entry.size, entry.mtime_ns
+            elif entry.type == HARDLINK and entry.link in self._links:
+                if entry.link not in found:
                     why = "it shares its content with a file that vanished, or could not be read, meanwhile"
                     self.flaws.append(Flaw(entry.path, "unreadable", why))
                     continue
-                yield item
+                # They are one file, of which one name was looked at before it changed, and one thereafter.
+                size, mtime = found[entry.link]
+                item = Stored(entry._replace(size=size, mtime_ns=mtime))
+            yield item
+
+    def _listed(self) -> Iterator[Stored]:
+        before = None
+        for part in self._parts:
+            for item in part:
+                order = _order(item)
+                if before is None or order > before:
+                    before = order
+                    yield item
+
+
+def in_pieces(whole: Whole, read: Callable[[int, bytes], Iterable[Stored]]) -> InPieces:
+    """`read` gives the items of a list. Raises `Damaged`."""
+    pieces = tuple(item for level, content in whole.pieces for item in read(level, content))
+    found = {piece.entry.path for piece in pieces}, sum(piece.entry.size for piece in pieces)
+    if found != ({whole.path}, whole.size):
+        raise Damaged(f"the pieces of {whole.path!r} do not make the file that was divided: back up again")
+    return InPieces(pieces[0].entry._replace(size=whole.size, digest=whole.digest), pieces)
+
+
+def _order(item: Stored | InPieces) -> bytes:
+    return item.entry.path.replace(b"/", b"\0")
 
 
 def summed(parts: Iterable[Part], names: Iterable[str]) -> dict[str, float]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from datetime import datetime, timedelta
+from functools import partial
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Protocol
@@ -25,7 +26,7 @@ from tasks.repository.copying import copy
 from tasks.repository.index import Index
 from tasks.repository.inventory import Inventory
 from tasks.repository.packing import Packing, scratch_folder
-from tasks.repository.parts import Joining, Part, summed
+from tasks.repository.parts import Joining, Part, Whole, in_pieces, summed
 from tasks.repository.proof import Proof
 from tasks.repository.pruning import PrunePlan, plan_prune
 from tasks.repository.reading import Items
@@ -112,11 +113,14 @@ class Repository(Inventory):
         into: Destination,
         *,
         links: Collection[bytes] = (),
+        apart: Sequence[Part | Whole] = (),
+        pieces: Sequence[Part] = (),
         scratch: Path | None = None,
         progress: Progress | None = None,
     ) -> Snapshot:
         """One snapshot of all the parts of a source, in the order of their paths: the same as one capture of all of it.
-        Their packs and indexes are in this repository. `links`: paths that hard links in later parts name. Raises
+        Their packs and indexes are in this repository. `links`: paths that hard links in later parts name. `apart`:
+        files that none of the parts has, each captured alone or in `pieces`, which are what captured these. Raises
         `Damaged`, `Condemned`, `Unavailable`, `NoSpace`."""
         name = f"snapshots/{about.id}"
         if any(listed.name == name for listed in into.list(name)):
@@ -126,7 +130,13 @@ class Repository(Inventory):
             self.reliable_index(lists=True),
             Blocks(self.destination, self.sound_index(lists=True), self.keys),
         )
-        items = Joining((Items(blocks, part.saved.level, part.saved.content) for part in parts), links)
+        listed = (Items(blocks, part.saved.level, part.saved.content) for part in parts)
+        read = partial(Items, blocks)
+        files = [
+            read(file.saved.level, file.saved.content) if isinstance(file, Part) else [in_pieces(file, read)]
+            for file in apart
+        ]
+        items = Joining(listed, links, files)
         with scratch_folder(scratch) as folder:
             buffers = Buffers(_BUFFERS)
             packing = Packing(into, folder, self.keys, buffers)
@@ -134,12 +144,14 @@ class Repository(Inventory):
                 nothing = Items(blocks, 0, b"")
                 saving = Saving(self.keys, packing, buffers, known=known, previous=(), lists=nothing, progress=progress)
                 saved = saving.relist(items, counting.stored)
-        sums = summed(parts, ("unchanged", "read_bytes", "new_bytes", "stored_bytes", "seconds"))
+        parts = [*parts, *(file for file in apart if isinstance(file, Part))]
+        every = [*parts, *pieces]
+        sums = summed(every, ("unchanged", "read_bytes", "new_bytes", "stored_bytes", "seconds"))
         sums["stored_bytes"] += saved.figures["stored_bytes"]
-        counted = {"files": items.files, "content_bytes": items.content_bytes, "parts": len(parts)}
+        counted = {"files": items.files, "content_bytes": items.content_bytes, "parts": len(every)}
         saved.figures = saved.figures | sums | counted
         flaws = dict.fromkeys([*(flaw for part in parts for flaw in part.flaws), *items.flaws])
-        packs = [*(pack for part in parts for pack in part.packs), *packing.packs]
+        packs = [*(pack for part in every for pack in part.packs), *packing.packs]
         joined = Part(saved, tuple(packs), list(flaws), counting.facts())
         return self.finish(joined, about, into, known)
 

@@ -10,7 +10,6 @@ from array import array
 from bisect import bisect_left
 from collections.abc import Callable, Generator, Iterable, Iterator
 from contextlib import suppress
-from dataclasses import dataclass, field
 from itertools import chain
 from operator import sub
 from typing import NamedTuple, Protocol
@@ -31,6 +30,7 @@ from tasks.repository.pack import CONTENT, LISTS, NAME
 from tasks.repository.packing import Packing
 from tasks.repository.previous import Previous, is_same
 from tasks.repository.records import FINE_NODES, NODES, Group, Grouper, NameList, names_in
+from tasks.repository.saved import InPieces, Saved
 
 Progress = Callable[[dict[str, float]], None]
 """Called a few times a second with `done_bytes`, `total_bytes` (0 if unknown) and `items`."""
@@ -45,17 +45,6 @@ class Lists(Protocol):
     """Reads what earlier runs stored in list packs."""
 
     def list_chunks(self, names: bytes) -> Iterable[bytes]: ...
-
-
-@dataclass(slots=True)
-class Saved:
-    """What a pass stored: the item list, what went wrong with single items, and figures and format as in `Snapshot`."""
-
-    level: int = 0
-    content: bytes = b""
-    flaws: list[Flaw] = field(default_factory=list)
-    figures: dict[str, float] = field(default_factory=dict)
-    format: int = 1
 
 
 class _Kept(NamedTuple):
@@ -113,10 +102,11 @@ class Saving:
             if isinstance(listed, Generator):
                 listed.close()
 
-    def relist(self, items: Iterable[Stored], stored: Callable[[Stored], None]) -> Saved:
+    def relist(self, items: Iterable[Stored | InPieces], stored: Callable[[Stored], None]) -> Saved:
         """Store a list of what is stored already, in the same way as `save` does."""
         grouper = Grouper(self._keep_list)
-        for item in items:
+        for each in items:
+            item = self._put_together(each) if isinstance(each, InPieces) else each
             grouper.add(item)
             self._format = max(self._format, 2 if item.columns else 1)
             stored(item)
@@ -127,6 +117,21 @@ class Saving:
         self._packing.finish()
         figures: dict[str, float] = {"items": self.items, "stored_bytes": self._packing.stored_bytes}
         return Saved(level, content, [], figures, self._format)
+
+    def _put_together(self, item: InPieces) -> Stored:
+        """One list of chunks, from those of the pieces."""
+        names = NameList(self._keep_list, FINE_NODES if item.entry.cut == chunker.FINEST else NODES)
+        for piece in item.pieces:
+            for joined in self._names(piece.level, piece.content):
+                names.extend(joined)
+        return Stored(item.entry, *names.finish())
+
+    def _names(self, level: int, content: bytes) -> Iterator[bytes]:
+        if not level:
+            yield content
+            return
+        for node in self._lists.list_chunks(content):
+            yield from self._names(level - 1, node)
 
     def _save(self, items: Iterator[Item], stored: Callable[[Stored], None]) -> Saved:
         started = time.monotonic()

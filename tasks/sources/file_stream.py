@@ -61,6 +61,12 @@ class FileStream:
         if self._number >= 0:
             os.close(self._number)
 
+    def only(self, start: int, end: int) -> None:
+        """Before anything is read: give these bytes and no others. Raises `Unreadable` where there are holes."""
+        if self._entry.extents is not None:
+            raise Unreadable("it has holes now")
+        self._runs, self._offset = [(start, end)], start
+
     def readinto(self, buffer: memoryview, /) -> int:
         filled, runs = 0, self._runs
         while runs and filled < len(buffer):

@@ -57,7 +57,8 @@ class FileTreeSettings(SourceSettings):
 
     part_size: Annotated[Size, at_least("1MB")] = ByteCount(8_000_000_000)
     """A source with more than this to read is divided by path into parts of about this size, which are captured by
-    whichever workers of its pool are free, on any host; they make one snapshot. A single file is never divided."""
+    whichever workers of its pool are free, on any host; they make one snapshot. A file of one and a half parts or more
+    is captured in pieces, and read once more for its digest."""
 
     part_files: int = Field(default=500_000, ge=1, strict=True)
     """Likewise for so many files to read."""

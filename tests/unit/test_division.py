@@ -6,6 +6,7 @@ import os
 import random
 import time
 from collections.abc import Iterator
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ import pytest
 
 from tasks.division import Bounded, Division, divide, seems_large, stretches_from
 from tasks.item import Entry, Item
+from tasks.pieces import Digest, Large, Piece
 from tasks.repository import Part, Repository, Snapshot
 from tasks.sources.config import Config
 from tasks.sources.file_restore import restore_files
@@ -225,6 +227,38 @@ def test_a_hard_link_whose_first_name_vanished_meanwhile_is_no_link_to_nothing(t
 
 def test_a_division_survives_its_way_through_the_record() -> None:
     stretches = (Stretch(b"", b"caf\xe9/\xff"), Stretch(b"caf\xe9/\xff", b"", {b"x": b"a/\xfe"}))
-    division = Division("here", stretches)
+    large = Large(b"caf\xe9/large", (5, 6), 10 * MB, "c64", want_digest=True, pieces=3)
+    division = Division("here", stretches, (large,))
     assert Division.from_bytes(division.to_bytes()) == division
-    assert division.links == {b"a/\xfe"}
+    assert division.links == {b"a/\xfe", b"caf\xe9/large"}
+
+
+def test_pieces_are_all_of_a_file_and_begin_where_pages_do() -> None:
+    for size in (4 * MB, 10 * MB + 1, 1000 * MB):
+        digest, *pieces = Large(b"large", (5, 6), size, "c64", want_digest=True, pieces=4).parts()
+        assert digest == Digest(b"large", (5, 6), size)
+        assert 2 <= len(pieces) <= 4
+        edges = [(piece.start, piece.end) for piece in pieces if isinstance(piece, Piece)]
+        assert edges[0][0] == 0
+        assert edges[-1][1] == size
+        assert all(end == start and start % 65536 == 0 for (_, end), (start, _) in pairwise(edges))
+
+
+def test_files_are_divided_into_pieces_where_it_is_worth_it(tmp_path: Path) -> None:
+    (tmp_path / "models").mkdir()
+    for number, size in enumerate((9 * MB, 100_000, 2 * MB, 40 * MB)):
+        with (tmp_path / "models" / f"{number}.bin").open("wb") as file:
+            os.posix_fallocate(file.fileno(), 0, size)
+    time.sleep(SETTLED)
+
+    def pieces(source: FileTree) -> list[int]:
+        division = divide(source, (), "here")
+        return [large.pieces for large in division.large] if division else []
+
+    root = tmp_path / "models"
+    assert pieces(made(Models, root, part_size="4MB", most_parts=64)) == [3, 10]
+    assert pieces(made(Models, root, part_size="30MB", most_parts=64)) == []
+    assert pieces(made(Models, root, part_size="20MB", most_parts=64)) == [2]
+    assert sum(pieces(made(Models, root, part_size="4MB", most_parts=8))) <= 8
+    assert pieces(made(Models, root, part_size="4MB", most_parts=1)) == []
+    assert pieces(made(Logs, root, part_size="4MB", most_parts=64)) == [], "they may be renamed while they are read"
