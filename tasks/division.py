@@ -14,8 +14,8 @@ from typing import NamedTuple
 import msgpack
 
 from tasks.errors import Damaged
-from tasks.item import FILE, HARDLINK, Entry, Facts, Flaw, Item, Stored
-from tasks.pieces import Digest, Large, Piece, large_file
+from tasks.item import FILE, HARDLINK, Entry, Item
+from tasks.pieces import Digest, Large, Piece, Some, large_file
 from tasks.repository.previous import Previous, is_same
 from tasks.repository.records import Group
 from tasks.sources.source import Capture, Divisible, Limits
@@ -72,12 +72,13 @@ class Division:
             raise Damaged("how the source was divided can't be read: back up again") from error
 
 
-class Bounded:
+class Bounded(Some):
     """A capture that ends early where the source turns out to be large: `cut` is the path it did not come to, empty if
     it took all of it."""
 
     def __init__(self, inner: Capture, source: Divisible) -> None:
-        self._inner, self._source, self.cut = inner, source, b""
+        super().__init__(inner)
+        self._source, self.cut = source, b""
 
     def __iter__(self) -> Iterator[Item]:
         limits = self._source.limits()
@@ -89,15 +90,6 @@ class Bounded:
             if item.entry.type == FILE:
                 size, files = size + item.entry.size, files + 1  # no holes are known before it is read
             yield item
-
-    def stored(self, item: Stored) -> None:
-        self._inner.stored(item)
-
-    def flaws(self) -> Iterable[Flaw]:
-        return self._inner.flaws()
-
-    def facts(self) -> Facts:
-        return self._inner.facts()
 
 
 class Place(NamedTuple):
@@ -164,7 +156,9 @@ def divide(source: Divisible, previous: Iterable[Group], reference: str, *, done
         if entry.type == FILE:
             unchanged = old is not None and is_same(item, old)
             places.total += _UNCHANGED / limits.files if unchanged else weight(entry, limits)
-            if not unchanged and entry.size >= _WORTH * limits.size and source.may_begin_at(item):
+            # A piece is at least as much as all there is by the number of parts, so not many are ever opened.
+            worth = _WORTH * limits.size * max(places.total / limits.parts, 1)
+            if not unchanged and entry.size >= worth and source.may_begin_at(item):
                 found += filter(None, [large_file(item, old)])
     most = limits.parts - 1 if done_until else limits.parts
     large = _in_pieces(found, max(limits.size, places.total * limits.size / most), most)

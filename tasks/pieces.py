@@ -99,14 +99,14 @@ def large_file(item: Item, old: Stored | None) -> Large | None:
     return Large(entry.path, entry.version, entry.size, cut, item.want_digest)
 
 
-class Without:
-    """A capture that passes over some files, which others bring."""
+class Some:
+    """A capture of some of another one's items: of those that `__iter__` gives."""
 
-    def __init__(self, inner: Capture, paths: frozenset[bytes]) -> None:
-        self._inner, self._paths = inner, paths
+    def __init__(self, inner: Capture) -> None:
+        self._inner = inner
 
     def __iter__(self) -> Iterator[Item]:
-        return (item for item in self._inner if item.entry.path not in self._paths or item.entry.type != FILE)
+        return iter(self._inner)
 
     def stored(self, item: Stored) -> None:
         self._inner.stored(item)
@@ -118,8 +118,19 @@ class Without:
         return self._inner.facts()
 
 
+class Without(Some):
+    """It passes over some files, which others bring."""
+
+    def __init__(self, inner: Capture, paths: frozenset[bytes]) -> None:
+        super().__init__(inner)
+        self._paths = paths
+
+    def __iter__(self) -> Iterator[Item]:
+        return (item for item in self._inner if item.entry.path not in self._paths or item.entry.type != FILE)
+
+
 class Only:
-    """Of a capture of the stretch `only(path)` that file alone, whole."""
+    """Of a capture of the stretch that is `alone(path)` that file, whole."""
 
     def __init__(self, inner: Capture, path: bytes) -> None:
         self._inner, self._path = inner, path
@@ -180,8 +191,8 @@ class _PieceStream:
 
 
 def read_digest(capture: Capture, wanted: Digest, progress: Progress) -> Part:
-    """Read the file of a capture of the stretch `only(path)`: a part that stores nothing, and has the `digest` in its
-    facts, where it is `sound`."""
+    """Read the file of a capture of the stretch that is `alone(path)`: a part that stores nothing, and has the `digest`
+    in its facts, where it is `sound`."""
     began, hasher, done, sound = time.monotonic(), blake3(), 0, False
     buffer = memoryview(bytearray(_BUFFER))
     for item in Only(capture, wanted.path):

@@ -99,7 +99,7 @@ def in_pieces(whole: Whole, read: Callable[[int, bytes], Iterable[Stored]]) -> I
     """`read` gives the items of a list. Raises `Damaged`."""
     pieces = tuple(item for level, content in whole.pieces for item in read(level, content))
     found = {piece.entry.path for piece in pieces}, sum(piece.entry.size for piece in pieces)
-    if found != ({whole.path}, whole.size):
+    if found != ({whole.path}, whole.size) or any(piece.columns for piece in pieces):
         raise Damaged(f"the pieces of {whole.path!r} do not make the file that was divided: back up again")
     return InPieces(pieces[0].entry._replace(size=whole.size, digest=whole.digest), pieces)
 

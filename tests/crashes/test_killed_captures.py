@@ -9,19 +9,19 @@ import os
 import random
 import signal
 import threading
-from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 
 import pytest
 
-from tasks.destinations import Data, Destination, Listed, Local, Prefixed
+from tasks.destinations import Data, Destination, Local, Prefixed
 from tasks.destinations.local import LocalSettings
 from tasks.errors import BackupError
 from tasks.repository import Repository, Snapshot
 from tests.contracts.child import Child, begun
 from tests.faulty_destination import Faults, FaultyDestination
 from tests.memory_source import File, MemoryCapture
+from tests.passing_destination import Passing
 from tests.repositories import SOURCE, about, create, keys, local, restored
 
 CRASHES = int(os.environ.get("GEOMETRA_CRASHES", "200" if os.environ.get("CI") == "true" else "40"))
@@ -46,11 +46,12 @@ def state(series: int, night: int) -> dict[bytes, File | bytes]:
     return dict(files)
 
 
-class Fatal:
+class Fatal(Passing):
     """A destination whose user dies right before, or right after, the put of that number."""
 
     def __init__(self, inner: Destination, number: int, *, after: bool) -> None:
-        self._inner, self._left, self._after = inner, number, after
+        super().__init__(inner)
+        self._left, self._after = number, after
         self._lock = threading.Lock()
 
     def put(self, name: str, data: Data) -> None:
@@ -62,15 +63,6 @@ class Fatal:
         self._inner.put(name, data)
         if dies:
             os.kill(os.getpid(), signal.SIGKILL)
-
-    def get(self, name: str, offset: int = 0, length: int | None = None) -> bytes:
-        return self._inner.get(name, offset, length)
-
-    def list(self, prefix: str = "") -> Iterator[Listed]:
-        return self._inner.list(prefix)
-
-    def delete(self, name: str) -> None:
-        self._inner.delete(name)
 
 
 def capture(destination: Destination, series: int, night: int) -> Snapshot:

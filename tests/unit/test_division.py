@@ -5,7 +5,8 @@ from __future__ import annotations
 import os
 import random
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import partial
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -13,9 +14,11 @@ from typing import Any
 import pytest
 
 from tasks.division import Bounded, Division, divide, seems_large, stretches_from
-from tasks.item import Entry, Item
+from tasks.errors import Damaged
+from tasks.item import Entry, Item, Stored
 from tasks.pieces import Digest, Large, Piece
-from tasks.repository import Part, Repository, Snapshot
+from tasks.repository import Part, Repository, Snapshot, Whole
+from tasks.repository.parts import in_pieces
 from tasks.sources.config import Config
 from tasks.sources.file_restore import restore_files
 from tasks.sources.filetree import FileTree
@@ -186,6 +189,30 @@ def test_a_capture_ends_early_only_where_there_is_more_than_a_part(tmp_path: Pat
         assert bounded.cut == (b"root/%06d" % taken if taken < 10 else b"")
 
 
+def test_of_many_files_that_are_larger_than_a_part_only_some_are_looked_into(tmp_path: Path) -> None:
+    (tmp_path / "models").mkdir()
+    for number in range(200):
+        with (tmp_path / "models" / f"{number}.bin").open("wb") as file:
+            os.posix_fallocate(file.fileno(), 0, 4 * MB)
+    time.sleep(SETTLED)
+    source, opened = made(Models, tmp_path / "models", part_size="1MB", most_parts=16), list[bytes]()
+
+    class Watched(FileTree):
+        def capture_stretch(self, stretch: Stretch) -> Any:
+            return [item._replace(open=partial(look, item)) for item in source.capture_stretch(stretch)]
+
+    def look(item: Item) -> Any:
+        opened.append(item.entry.path)
+        assert item.open
+        return item.open()
+
+    division = divide(Watched("watched", source.settings), (), "here")
+    assert division
+    assert division.large == ()
+    assert len(division.stretches) == 16
+    assert 0 < len(opened) <= 16
+
+
 def test_a_source_seems_large_by_what_it_was_or_by_its_first_files() -> None:
     files = [MB] * 10
     was = {"content_bytes": 10.0 * MB, "files": 10.0}
@@ -242,6 +269,21 @@ def test_pieces_are_all_of_a_file_and_begin_where_pages_do() -> None:
         assert edges[0][0] == 0
         assert edges[-1][1] == size
         assert all(end == start and start % 65536 == 0 for (_, end), (start, _) in pairwise(edges))
+
+
+def test_pieces_that_do_not_make_the_file_are_refused() -> None:
+    whole = Whole(b"large", 6, b"digest", ((0, b"one"), (0, b"two")))
+
+    def pieces(*found: Stored) -> Callable[[int, bytes], list[Stored]]:
+        left = iter(found)
+        return lambda level, content: [next(left)]
+
+    first, second = (Stored(Entry(b"large", "f", size=size), 0, b"names") for size in (4, 2))
+    assert in_pieces(whole, pieces(first, second)).entry == Entry(b"large", "f", size=6, digest=b"digest")
+    wrong = Stored(Entry(b"other", "f", size=2)), Stored(Entry(b"large", "f", size=3)), second._replace(columns=(1, 4))
+    for other in wrong:
+        with pytest.raises(Damaged):
+            in_pieces(whole, pieces(first, other))
 
 
 def test_files_are_divided_into_pieces_where_it_is_worth_it(tmp_path: Path) -> None:

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from tasks.destinations import Data, Destination, Listed, Overlay
+from tasks.destinations import Data, Destination, Overlay
 from tasks.errors import BackupError, Condemned, Damaged, Missing, Unavailable
 from tasks.repository import Repository, Scope, packing
 from tasks.repository.pack import object_name
 from tests.memory_source import File, MemoryCapture
+from tests.passing_destination import Passing
 from tests.repositories import START, about, create, keys, local, packs, restored
 from tests.unit.repository.house import FIRST, MIB, SECOND, House, assert_holds, noise
 
@@ -39,21 +39,16 @@ class Interrupted(Exception):
     """Stands for a kill: nobody in between catches it."""
 
 
-class StopsBefore:
+class StopsBefore(Passing):
     """A destination that is killed right before its n-th change, or calls `instead` before a name with a prefix."""
 
     def __init__(self, inner: Destination, number: int) -> None:
-        self._inner, self._left = inner, number
+        super().__init__(inner)
+        self._left = number
 
     def put(self, name: str, data: Data) -> None:
         self._count()
         self._inner.put(name, data)
-
-    def get(self, name: str, offset: int = 0, length: int | None = None) -> bytes:
-        return self._inner.get(name, offset, length)
-
-    def list(self, prefix: str = "") -> Iterator[Listed]:
-        return self._inner.list(prefix)
 
     def delete(self, name: str) -> None:
         self._count()
