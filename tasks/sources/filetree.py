@@ -64,7 +64,7 @@ class FileTreeSettings(SourceSettings):
     """Likewise for so many files to read."""
 
     most_parts: int = Field(default=16, ge=1, le=256, strict=True)
-    """At most so many parts; with 1 it is never divided."""
+    """At most so many parts, those not counted that read a file for its digest; with 1 it is never divided."""
 
 
 class FileTree:

@@ -163,6 +163,9 @@ class _Handler(BaseHTTPRequestHandler):
         self.send_response_only(status)
         for name, value in headers:
             self.send_header(name, value)
+        if self.close_connection:
+            # Or whoever asks next over this connection may find it closed while they do: a fault that nobody ordered.
+            self.send_header("Connection", "close")
         self.end_headers()
         self.wfile.write(content)
 
