@@ -8,6 +8,7 @@ proves it against a real broker.
 from __future__ import annotations
 
 import time
+from contextlib import suppress
 from typing import Any
 
 import redis
@@ -56,16 +57,34 @@ class LastingQoS(transport.QoS):
 class LastingChannel(transport.Channel):
     """A message that is sent while the broker is away is tried again over a new connection. kombu 5.7 tries once more
     over what is left of the old one, and fails with what counts as no trouble of a connection, so the message, such as
-    a task's own retry, is lost."""
+    a task's own retry, is lost.
+
+    A connection that ends is taken out of the event loop before its socket is closed. kombu does so afterwards, which
+    is too late where a child that was forked meanwhile holds the socket too: epoll goes on telling of it, under a
+    number that the next connection has, and the worker waits on that one for ever, for what will never come."""
 
     QoS = LastingQoS
 
-    def _connparams(self, *arguments: Any, **options: Any) -> Any:
+    def _connparams(self, asynchronous: bool = False) -> Any:
         connection: Any = self.connection
         if connection is None:
             raise redis.ConnectionError("the connection to the broker is gone")
         above: Any = super()
-        return above._connparams(*arguments, **options)  # noqa: SLF001 - what it relies on, see above
+        found = above._connparams(asynchronous)  # noqa: SLF001 - what it relies on, see above
+        if asynchronous:
+            found["connection_class"] = _taken_out(found["connection_class"], connection.cycle)
+        return found
+
+
+def _taken_out(connection_class: Any, cycle: Any) -> Any:
+    class Connection(connection_class):  # type: ignore[misc]
+        def disconnect(self, *arguments: Any, **options: Any) -> None:
+            if self._sock is not None:
+                with suppress(OSError):  # not in it
+                    cycle.poller.unregister(self._sock)
+            super().disconnect(*arguments, **options)
+
+    return Connection
 
 
 class Renewal(bootsteps.StartStopStep):

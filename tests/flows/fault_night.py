@@ -135,10 +135,46 @@ class Night:
             for actor in self.actors.values():
                 actor.start()
             yield self.houses[0].start()
+        except AssertionError:
+            self.cry()
+            raise
         finally:
             for actor in self.actors.values():
                 actor.all(signal.SIGCONT)
                 actor.kill()
+
+    def watch(self) -> None:
+        """Start again what has ended by itself, as every supervisor of services does."""
+        for actor in self.actors.values():
+            if actor.process and not runs(actor.process):
+                actor.kill()
+                actor.start()
+
+    def reached(self, look: Callable[[], Any], seconds: float) -> Any:
+        """What is looked for, or None; the broker may be away."""
+        deadline = time.monotonic() + seconds
+        while time.monotonic() < deadline:
+            self.watch()
+            with suppress(Unavailable):
+                if found := look():
+                    return found
+            time.sleep(0.05)
+        return None
+
+    def left(self, look: Callable[[], Any], seconds: float) -> Any:
+        """What is still there after so many seconds."""
+        deadline = time.monotonic() + seconds
+        while (found := look()) and time.monotonic() < deadline:
+            self.watch()
+            time.sleep(0.05)
+        return found
+
+    def cry(self) -> None:
+        """Every worker writes the stacks of all its threads to its console, for whoever looks into a failure."""
+        for name, actor in self.actors.items():
+            if name != "beat":
+                _signal(actor.process, signal.SIGUSR1)
+        time.sleep(1)
 
     def suffer(self) -> None:
         """Have the faults happen, and wait for the last one's end."""
@@ -154,6 +190,7 @@ class Night:
                 fault = waiting.pop(0)
                 endings.append((now + fault.seconds, self._strike(fault)))
             else:
+                self.watch()
                 time.sleep(0.01)
         self._mend()
 
@@ -229,17 +266,6 @@ def _signal(process: int, way: signal.Signals) -> None:
     if process:  # 0 would be all of the test's own
         with suppress(ProcessLookupError):
             os.kill(process, way)
-
-
-def reached(house: House, look: Callable[[], Any], seconds: float) -> Any:
-    """What is looked for, or None; the broker may be away."""
-    deadline = time.monotonic() + seconds
-    while time.monotonic() < deadline:
-        with suppress(Unavailable):
-            if found := look():
-                return found
-        time.sleep(0.05)
-    return None
 
 
 def left_in(broker: RedisProcess) -> list[str]:

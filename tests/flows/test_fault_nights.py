@@ -24,7 +24,7 @@ from tasks.restore import Wanted, restore
 from tasks.target import target_of
 from tests import git_sample, redis_sample
 from tests.flows import kinds
-from tests.flows.fault_night import Night, Servers, left_in, reached, tables_of
+from tests.flows.fault_night import Night, Servers, left_in, tables_of
 from tests.flows.house import House
 from tests.flows.line import line_to
 from tests.flows.nursery import Nursery
@@ -119,16 +119,18 @@ def test_a_night_of_faults_seals_each_source_once_or_says_what_failed(
             with night.begun() as run:
                 night.suffer()
                 mended = time.monotonic()
-                report = reached(houses[0], lambda: houses[0].record.report(run), SECONDS)
+                report = night.reached(lambda: houses[0].record.report(run), SECONDS)
                 assert report, f"no report; {told}\nmissing: {missing(houses[0], run)}"
                 waited = time.monotonic() - mended
-                assert not reached_not(lambda: left_in(broker), 20), f"messages: {left_in(broker)}; {told}"
+                assert not night.left(lambda: left_in(broker), 20), f"messages: {left_in(broker)}; {told}"
                 failed = check(report, houses[0].installation, told)
-                left = reached_not(lambda: spools(houses), 10)
+                left = night.left(lambda: spools(houses), 10)
                 if failed or left:  # what a night leaves on a host, the next one there brings home
-                    second = houses[0].report(houses[0].start(), SECONDS)
+                    again = houses[0].start()
+                    second = night.reached(lambda: houses[0].record.report(again), SECONDS)
+                    assert second, f"no second report; {told}\nmissing: {missing(houses[0], again)}"
                     assert not check(second, houses[0].installation, told), f"{second['failures']}; {told}"
-                    still = reached_not(lambda: spools(houses), 20)
+                    still = night.left(lambda: spools(houses), 20)
                     assert not still, f"left in the spool: {still}; {told}"
             assert_restored(houses[0], tmp_path / "back", made, servers=servers, scratch=scratch)
             keep(
@@ -166,14 +168,6 @@ def check(report: dict[str, Any], installation: Installation, told: str) -> list
 def missing(house: House, run: str) -> tuple[str, ...]:
     about = house.record.run(run)
     return house.record.missing(about) if about else ("the run itself",)
-
-
-def reached_not(look: Any, seconds: float) -> Any:
-    """What is still there after so many seconds."""
-    deadline = time.monotonic() + seconds
-    while (found := look()) and time.monotonic() < deadline:
-        time.sleep(0.05)
-    return found
 
 
 def spools(houses: list[House]) -> list[str]:

@@ -1,0 +1,60 @@
+"""Relies on kombu's event loop, over a real Redis."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import closing
+from typing import Any
+
+import pytest
+from kombu import Connection, Consumer, Exchange, Queue
+from kombu.asynchronous import Hub, set_event_loop
+
+from tests.redis_process import RedisProcess, redis_process
+from workers.delivered import LastingChannel
+
+pytestmark = pytest.mark.needs("redis-server")
+
+
+@pytest.fixture(scope="module")
+def broker() -> Iterator[RedisProcess]:
+    with redis_process() as server:
+        yield server
+
+
+@pytest.mark.parametrize("kind", ["subclient", "client"])
+def test_a_connection_that_a_child_holds_too_is_not_heard_any_more_once_it_ended(
+    broker: RedisProcess, kind: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """`subclient` hears what is said to all workers, `client` waits for tasks."""
+    monkeypatch.setattr("kombu.transport.redis.Transport.Channel", LastingChannel)
+    hub, heard = Hub(), list[Any]()
+    with closing(hub), Connection(broker.url) as connection:
+        set_event_loop(hub)
+        channel: Any = connection.channel()
+        names = ("all", Exchange("all", type="fanout")), ("tasks", Exchange("tasks"))
+        queues = [Queue(name, exchange, name) for name, exchange in names]
+        with Consumer(channel, queues, callbacks=[lambda body, message: heard.append(body)], no_ack=True):
+            connection.register_with_event_loop(hub)
+            loop = hub.create_loop()
+            for _ in range(3):
+                next(loop)
+            held = getattr(channel, kind).connection
+            before = held._sock.fileno()
+            theirs = os.dup(before)  # as a child has it that was forked now
+            try:
+                held.disconnect()
+                assert before not in [number for number, _ in hub.poller.poll(0.1) or ()]
+                for _ in range(2):
+                    next(loop)  # it connects anew
+                with Connection(broker.url) as other:
+                    other.Producer().publish("said", exchange=names[0][1], routing_key="all", declare=[queues[0]])
+                    other.Producer().publish("to do", exchange=names[1][1], routing_key="tasks", declare=[queues[1]])
+                for _ in range(50):
+                    if len(heard) == 2:
+                        break
+                    next(loop)
+            finally:
+                os.close(theirs)
+    assert sorted(heard) == ["said", "to do"]
