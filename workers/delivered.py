@@ -8,7 +8,8 @@ proves it against a real broker.
 from __future__ import annotations
 
 import time
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from typing import Any
 
 import redis
@@ -22,32 +23,49 @@ _log = structlog.get_logger(__name__)
 class LastingQoS(transport.QoS):
     """Celery 5.7 forgets a connection whose broker is gone before it hands back what it holds, and acknowledges on it
     later; both raised what nobody expects, and ended the worker. What is held then comes again after the visibility
-    timeout: the record knows what became of it."""
+    timeout: the record knows what became of it.
+
+    So does what could not be acknowledged or handed back, as the connection failed just then and the worker went on: it
+    is held no more. Else it would take up a place in this worker, and be renewed, for as long as that lives."""
 
     def restore_unacked(self, client: Any = None) -> None:
         if self._gone():
-            self._held().clear()
+            self._all().clear()
         else:
             super().restore_unacked(client)
 
     def ack(self, delivery_tag: str) -> None:
         if not self._gone():
-            super().ack(delivery_tag)
+            with self._let_go(delivery_tag):
+                super().ack(delivery_tag)
 
     def reject(self, delivery_tag: str, requeue: bool = False) -> None:
         if not self._gone():
-            super().reject(delivery_tag, requeue)
+            with self._let_go(delivery_tag):
+                super().reject(delivery_tag, requeue)
 
     def renew(self) -> None:
         """Let the visibility timeout of all that is held begin anew."""
         channel: Any = self.channel
-        if self._held() and not self._gone():
+        let_go: Any = self._dirty
+        held = dict.fromkeys(self._all().keys() - let_go, time.time())
+        if held and not self._gone():
             with channel.conn_or_acquire() as client:
-                client.zadd(channel.unacked_index_key, dict.fromkeys(self._held(), time.time()), xx=True)
+                client.zadd(channel.unacked_index_key, held, xx=True)
 
-    def _held(self) -> dict[str, Any]:
-        held: Any = self._delivered
-        return {} if held is None else held
+    def _all(self) -> dict[str, Any]:
+        """What is held, and perhaps some that was let go."""
+        delivered: Any = self._delivered
+        return {} if delivered is None else delivered
+
+    @contextmanager
+    def _let_go(self, delivery_tag: str) -> Iterator[None]:
+        """Whatever comes of it."""
+        try:
+            yield
+        finally:
+            let_go: Any = self._dirty
+            let_go.add(delivery_tag)
 
     def _gone(self) -> bool:
         connection: Any = self.channel.connection

@@ -58,3 +58,37 @@ def test_a_connection_that_a_child_holds_too_is_not_heard_any_more_once_it_ended
             finally:
                 os.close(theirs)
     assert sorted(heard) == ["said", "to do"]
+
+
+@pytest.mark.parametrize("way", ["ack", "reject"])
+def test_what_could_not_be_given_back_is_held_no_more_and_comes_again(
+    broker: RedisProcess, way: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("kombu.transport.redis.Transport.Channel", LastingChannel)
+    queue = Queue(f"to {way}", Exchange("given"), way)
+    heard = list[Any]()
+    with Connection(broker.url, transport_options={"visibility_timeout": 1, "socket_timeout": 0.5}) as connection:
+        channel: Any = connection.channel()
+        consumer = Consumer(channel, [queue], callbacks=[lambda body, message: heard.append(message)], prefetch_count=1)
+        with consumer, Connection(broker.url) as other:
+            for number in range(2):
+                other.Producer().publish(number, exchange=queue.exchange, routing_key=way, declare=[queue])
+            connection.drain_events(timeout=5)
+            (message,) = heard
+            broker.freeze()
+            channel.pool.disconnect()  # or what was sent would be done after all
+            try:
+                with pytest.raises(connection.connection_errors):
+                    message.ack() if way == "ack" else message.reject(requeue=True)
+            finally:
+                broker.thaw()
+            channel.qos.renew()
+            with closing(broker.client()) as client:
+                assert client.hexists("unacked", message.delivery_tag)
+                since = client.zscore("unacked_index", message.delivery_tag)
+            assert channel.qos.can_consume(), "it takes the place of another"
+            connection.drain_events(timeout=5)
+            assert [each.payload for each in heard] == [0, 1]
+            channel.qos.renew()
+            with closing(broker.client()) as client:
+                assert client.zscore("unacked_index", message.delivery_tag) == since, "it is renewed for ever"
