@@ -45,8 +45,7 @@ def task_of(kind: str) -> Task[Any, Any]:
                 await_window(installation, source, about, datetime.now(UTC))
 
             def share_parts(division: Division) -> None:
-                numbers = [*range(len(division.stretches), len(division.parts)), *range(len(division.stretches))]
-                blanks = [blank_part(source, run, str(number + 1)) for number in numbers]  # what is large comes first
+                blanks = [blank_part(source, run, str(number)) for number in division.numbers]
                 share(self, part_task, blanks, _part_work, progress=progress)
 
             return capture(installation, source, about, progress=progress, sharing=share_parts)

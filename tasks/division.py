@@ -30,6 +30,8 @@ _PEEKED = 1000
 _SLACK = 0.1
 """So much of a part more than there is room for makes no part of its own."""
 _MOST_PLACES = 8192
+_DIGEST = 0.25
+"""What it costs to read a byte for its digest, of what it costs to store one."""
 _WORTH = 1.5
 """A file of so many parts is worth to be read once more, for its digest alone."""
 
@@ -52,6 +54,16 @@ class Division:
     def parts(self) -> list[Stretch | Digest | Piece]:
         """All there is to do; the number of a part is its place here, from 1 on."""
         return [*self.stretches, *(part for large in self.large for part in large.parts())]
+
+    @property
+    def numbers(self) -> list[int]:
+        """Of the parts, in the order in which they are best begun: what takes longest comes first, so that towards the
+        end nobody waits long for another. How much a stretch holds is not known here; it may be as much as a part."""
+        costs = [
+            math.inf if isinstance(part, Stretch) else _DIGEST * part.size if isinstance(part, Digest) else part.size
+            for part in self.parts
+        ]
+        return sorted(range(1, len(costs) + 1), key=lambda number: -costs[number - 1])
 
     @property
     def apart(self) -> frozenset[bytes]:

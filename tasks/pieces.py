@@ -44,6 +44,10 @@ class Piece(NamedTuple):
     end: int
     cut: str
 
+    @property
+    def size(self) -> int:
+        return self.end - self.start
+
 
 class Digest(NamedTuple):
     """All of a file, read for its digest alone."""
@@ -64,7 +68,6 @@ class Large(NamedTuple):
     pieces: int = 1
 
     def parts(self) -> list[Digest | Piece]:
-        """In the order in which they are best begun."""
         step = -(-self.size // self.pieces // _ALIGNED) * _ALIGNED
         edges = [*range(0, self.size, step), self.size]
         first = [Digest(self.path, self.version, self.size)] if self.want_digest else []
@@ -156,7 +159,7 @@ class PieceCapture(Only):
         self._piece, self._sound = piece, False
 
     def __iter__(self) -> Iterator[Item]:
-        start, end, size = self._piece.start, self._piece.end, self._piece.end - self._piece.start
+        start, end, size = self._piece.start, self._piece.end, self._piece.size
         for item in super().__iter__():
             assert item.open is not None  # noqa: S101 - it is a file
             opened = partial(_PieceStream, item.open, start, end)
@@ -164,7 +167,7 @@ class PieceCapture(Only):
 
     def stored(self, item: Stored) -> None:
         piece = self._piece
-        self._sound = (item.entry.version, item.entry.size) == (piece.version, piece.end - piece.start)
+        self._sound = (item.entry.version, item.entry.size) == (piece.version, piece.size)
 
     def facts(self) -> Facts:
         return {"sound": self._sound}

@@ -7,7 +7,7 @@ import random
 import time
 from collections.abc import Callable, Iterator
 from functools import partial
-from itertools import pairwise
+from itertools import groupby, pairwise
 from pathlib import Path
 from typing import Any
 
@@ -258,6 +258,17 @@ def test_a_division_survives_its_way_through_the_record() -> None:
     division = Division("here", stretches, (large,))
     assert Division.from_bytes(division.to_bytes()) == division
     assert division.links == {b"a/\xfe", b"caf\xe9/large"}
+
+
+def test_what_takes_longest_is_begun_first() -> None:
+    few, many = (Large(b"large", (5, 6), 40 * MB, "", want_digest=True, pieces=pieces) for pieces in (2, 10))
+    division = Division("here", (Stretch(),), (many, few))
+    begun = [division.parts[number - 1] for number in division.numbers]
+    assert sorted(division.numbers) == [1 + at for at in range(len(division.parts))]
+    kinds = [(type(part), part.size > 10 * MB) for part in begun if not isinstance(part, Stretch)]
+    assert isinstance(begun[0], Stretch)
+    # Halves of the file, then it is read for its digest, which takes no longer than a fourth does, then tenths.
+    assert [kind for kind, _ in groupby(kinds)] == [(Piece, True), (Digest, True), (Piece, False)]
 
 
 def test_pieces_are_all_of_a_file_and_begin_where_pages_do() -> None:
