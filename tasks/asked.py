@@ -17,7 +17,7 @@ from pydantic import AfterValidator, ValidationError, create_model
 from tasks.configuration.complaint import complaints
 from tasks.errors import BadRequest
 from tasks.model import Model
-from tasks.record import is_run
+from tasks.run_keys import is_run
 
 QUEUE = "control"
 """What comes by it was asked for; steps of a run come by the queues of their pools."""

@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 
 import redis
 
-from tasks.record import PREFIX, reaching
+from tasks.run_keys import PREFIX, reaching
 
 _TAKE = """
 local holder = redis.call('get', KEYS[1])

@@ -22,8 +22,9 @@ from tasks.due import next_due, slot_of
 from tasks.errors import BackupError, NotFound, Refused, Unavailable
 from tasks.installation import Installation, current
 from tasks.prune import prune_task
-from tasks.record import KEPT, Run, step_name
+from tasks.record import Run, step_name
 from tasks.report import recall
+from tasks.run_keys import KEPT
 from tasks.runs import close, close_task, join, join_task
 from tasks.settings import Settings
 from tasks.upload import upload_task

@@ -7,24 +7,18 @@ texts are cut.
 from __future__ import annotations
 
 import json
-import re
 from base64 import b64decode, b64encode
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-import redis
+from tasks.run_keys import KEPT, check_run, reaching
+from tasks.tries import Tries
 
-from tasks.errors import NotFound, Unavailable
-
-PREFIX = "geometra:"
-KEPT = timedelta(days=90)
 PARTS_KEPT = timedelta(days=2)
 LISTED = 2000
 _LONGEST = 400
-_RUN = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,99}")
 
 _BEGIN = """
 local known = redis.call('get', KEYS[1])
@@ -37,41 +31,12 @@ redis.call('zadd', KEYS[3], ARGV[4], ARGV[2])
 redis.call('zremrangebyrank', KEYS[3], 0, -1 - tonumber(ARGV[6]))
 return ARGV[2]
 """
-_RENEW = """
-if redis.call('hexists', KEYS[2], ARGV[3]) == 1 then return 0 end
-local holder = redis.call('get', KEYS[1])
-if holder and holder ~= ARGV[1] then return 0 end
-redis.call('set', KEYS[1], ARGV[1], 'PX', ARGV[2])
-return 1
-"""
-_DROP = """
-if redis.call('get', KEYS[1]) ~= ARGV[1] then return 0 end
-return redis.call('del', KEYS[1])
-"""
-_RELEASE = """
-if redis.call('get', KEYS[1]) ~= ARGV[1] then return 0 end
-redis.call('del', KEYS[1])
-redis.call('hincrby', KEYS[2], ARGV[2], -1)
-return 1
-"""
 
 
 def step_name(verb: str, source: str = "", destination: str = "", part: str = "") -> str:
     """A step's name within its run, such as `upload/models/offsite`; one that is shared has parts, `part` of which is a
     number from 1 on: `backup/models/part-2`."""
     return "/".join(each for each in (verb, source, destination, f"part-{part}" if part else "") if each)
-
-
-def is_run(run: str) -> bool:
-    """Whether it can be a run's id, which names folders and keys."""
-    return bool(_RUN.fullmatch(run))
-
-
-def check_run(run: str) -> str:
-    """The run id itself if it can be one. Raises `NotFound`."""
-    if not is_run(run):
-        raise NotFound(f"`{run[:60]!r}` is no run's id")
-    return run
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,12 +68,8 @@ class Life:
     resumed: Mapping[str, int]
 
 
-class Record:
+class Record(Tries):
     """Every method raises `Unavailable` where the broker does not answer. Safe in threads and after a fork."""
-
-    def __init__(self, client: redis.Redis, prefix: str = PREFIX) -> None:
-        self._redis = client
-        self._prefix = prefix
 
     # Runs
 
@@ -151,6 +112,13 @@ class Record:
         stamp = repr((now or datetime.now(UTC)).timestamp())
         source = _source_of(step)
         self._set(run, {"alive": stamp} | ({f"alive {source}": stamp} if source else {}))
+
+    def take(self, run: str, step: str, token: str, seconds: float) -> int | None:
+        """See `Tries.take`; it is a sign of life."""
+        lost = super().take(run, step, token, seconds)
+        if lost is not None:
+            self.touch(run, step=step)
+        return lost
 
     def life(self, run: str) -> Life:
         fields = self._fields(run)
@@ -251,98 +219,6 @@ class Record:
         with reaching():
             return bool(self._redis.exists(self._key("report", check_run(run))))
 
-    # Leases: who works on a step. tasks/lease.py keeps one alive
-
-    def take(self, run: str, step: str, token: str, seconds: float) -> int | None:
-        """Take the lease of a step: how often it was taken before and never given back. None: someone holds it."""
-        with reaching():
-            if not self._redis.set(self._lease(run, step), token, nx=True, px=int(seconds * 1000)):
-                return None
-            lost = self._count(run, step + " lost") - 1
-        self.touch(run, step=step)
-        return lost
-
-    def holder(self, run: str, step: str) -> str | None:
-        """The token of who holds the lease of a step."""
-        with reaching():
-            token = self._redis.get(self._lease(run, step))
-        return str(token) if token else None
-
-    def drop(self, run: str, step: str, token: str) -> bool:
-        """Take the lease from a holder that is dead. False: it had it no longer."""
-        with reaching():
-            return bool(self._redis.eval(_DROP, 1, self._lease(run, step), token))
-
-    def losses(self, run: str) -> dict[str, int]:
-        """Of each step how often its lease was taken and not given back, the present holder's included."""
-        with reaching():
-            counts = self._redis.hgetall(self._key("tries", check_run(run)))
-        return {
-            str(name).removesuffix(" lost"): int(count) for name, count in counts.items() if str(name).endswith(" lost")
-        }
-
-    def renew(self, run: str, step: str, token: str, seconds: float) -> bool:
-        """False: the lease ran out meanwhile and is someone else's, or the step has its outcome."""
-        keys = [self._lease(run, step), self._key("outcomes", run)]
-        with reaching():
-            return bool(self._redis.eval(_RENEW, len(keys), *keys, token, int(seconds * 1000), step))
-
-    def release(self, run: str, step: str, token: str) -> None:
-        keys = [self._lease(run, step), self._key("tries", run)]
-        with reaching():
-            self._redis.eval(_RELEASE, len(keys), *keys, token, step + " lost")
-
-    def is_leased(self, run: str, step: str) -> bool:
-        with reaching():
-            return bool(self._redis.exists(self._lease(run, step)))
-
-    def count_wait(self, run: str, step: str) -> int:
-        """How often the step has now been put off because something was unavailable."""
-        with reaching():
-            return self._count(run, step + " waited")
-
-    def put_off(self, run: str, step: str, until: float) -> None:
-        """Nobody is to try the step before `until`, in seconds since the epoch, however many messages there are."""
-        with reaching():
-            self._redis.hset(self._key("tries", check_run(run)), step + " until", repr(until))
-
-    def put_off_until(self, run: str, step: str) -> float:
-        with reaching():
-            return float(self._redis.hget(self._key("tries", check_run(run)), step + " until") or 0)
-
-    def first_time(self, run: str, what: str, now: float) -> float:
-        """When that was first seen of a run, in seconds since the epoch."""
-        key = self._key("tries", check_run(run))
-        with reaching(), self._redis.pipeline() as pipe:
-            pipe.hsetnx(key, what, repr(now))
-            pipe.hget(key, what)
-            pipe.expire(key, KEPT)
-            return float(pipe.execute()[1])
-
-    def forget_time(self, run: str, what: str) -> None:
-        with reaching():
-            self._redis.hdel(self._key("tries", check_run(run)), what)
-
-    def is_turn(self, what: str, seconds: float) -> bool:
-        """Whether nobody has had a turn at something for so long."""
-        with reaching():
-            return bool(self._redis.set(self._key("turn", what), "1", nx=True, px=int(seconds * 1000)))
-
-    def is_first(self, run: str, what: str) -> bool:
-        """Whether nobody has asked this of the run before; for what is to be done once."""
-        key = self._key("tries", check_run(run))
-        with reaching(), self._redis.pipeline() as pipe:
-            pipe.hsetnx(key, what, "1")
-            pipe.expire(key, KEPT)
-            return bool(pipe.execute()[0])
-
-    def _count(self, run: str, what: str) -> int:
-        key = self._key("tries", run)
-        with self._redis.pipeline() as pipe:
-            pipe.hincrby(key, what, 1)
-            pipe.expire(key, KEPT)
-            return int(pipe.execute()[0])
-
     def _fields(self, run: str) -> dict[str, str]:
         with reaching():
             # The client decodes, which its types do not know.
@@ -355,23 +231,6 @@ class Record:
             pipe.hset(key, items=[each for pair in fields.items() for each in pair])
             pipe.expire(key, KEPT)
             pipe.execute()
-
-    def _lease(self, run: str, step: str) -> str:
-        return self._key("lease", check_run(run), step)
-
-    def _key(self, *parts: str) -> str:
-        return self._prefix + ":".join(parts)
-
-
-@contextmanager
-def reaching() -> Iterator[None]:
-    """What Redis raises becomes `Unavailable`."""
-    try:
-        yield
-    except (redis.ConnectionError, redis.TimeoutError) as error:
-        raise Unavailable("the broker does not answer; is its Redis running and can this host reach it?") from error
-    except redis.RedisError as error:
-        raise Unavailable(f"the broker refused a command: {type(error).__name__}; its log says more") from error
 
 
 def _source_of(step: str) -> str:

@@ -15,8 +15,9 @@ from tasks.asked import RunId, checked
 from tasks.errors import BackupError, NotFound, Unavailable
 from tasks.installation import current
 from tasks.outcome import Failure, Outcome
-from tasks.record import KEPT, Record
+from tasks.record import Record
 from tasks.report import in_short, report_task
+from tasks.run_keys import KEPT
 
 
 def join(record: Record, run: str) -> bool:

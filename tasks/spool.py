@@ -25,7 +25,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from tasks.errors import BackupError, NoSpace, Unavailable
-from tasks.record import check_run
+from tasks.run_keys import check_run
 
 _TRASH = ".trash-"
 _ALIVE = ".alive"

@@ -20,7 +20,8 @@ import redis
 from tasks.errors import NotFound, Unavailable
 from tasks.lease import Lease, LeaseLost
 from tasks.progress import Teller
-from tasks.record import Record, Run, check_run, step_name
+from tasks.record import Record, Run, step_name
+from tasks.run_keys import check_run
 from tests.redis_process import RedisProcess, redis_process
 
 Process = get_context("fork").Process

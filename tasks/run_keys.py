@@ -1,0 +1,50 @@
+"""Where the broker's Redis keeps what belongs to runs, and what it raises when it does not answer."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import timedelta
+
+import redis
+
+from tasks.errors import NotFound, Unavailable
+
+PREFIX = "geometra:"
+KEPT = timedelta(days=90)
+_RUN = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,99}")
+
+
+def is_run(run: str) -> bool:
+    """Whether it can be a run's id, which names folders and keys."""
+    return bool(_RUN.fullmatch(run))
+
+
+def check_run(run: str) -> str:
+    """The run id itself if it can be one. Raises `NotFound`."""
+    if not is_run(run):
+        raise NotFound(f"`{run[:60]!r}` is no run's id")
+    return run
+
+
+class RunKeys:
+    """Of one broker."""
+
+    def __init__(self, client: redis.Redis, prefix: str = PREFIX) -> None:
+        self._redis = client
+        self._prefix = prefix
+
+    def _key(self, *parts: str) -> str:
+        return self._prefix + ":".join(parts)
+
+
+@contextmanager
+def reaching() -> Iterator[None]:
+    """What Redis raises becomes `Unavailable`."""
+    try:
+        yield
+    except (redis.ConnectionError, redis.TimeoutError) as error:
+        raise Unavailable("the broker does not answer; is its Redis running and can this host reach it?") from error
+    except redis.RedisError as error:
+        raise Unavailable(f"the broker refused a command: {type(error).__name__}; its log says more") from error

@@ -1,0 +1,120 @@
+"""Who works on a step of a run, how often that was tried, and what is done once: in the broker's Redis. tasks/lease.py
+keeps a lease alive.
+"""
+
+from __future__ import annotations
+
+from tasks.run_keys import KEPT, RunKeys, check_run, reaching
+
+_RENEW = """
+if redis.call('hexists', KEYS[2], ARGV[3]) == 1 then return 0 end
+local holder = redis.call('get', KEYS[1])
+if holder and holder ~= ARGV[1] then return 0 end
+redis.call('set', KEYS[1], ARGV[1], 'PX', ARGV[2])
+return 1
+"""
+_DROP = """
+if redis.call('get', KEYS[1]) ~= ARGV[1] then return 0 end
+return redis.call('del', KEYS[1])
+"""
+_RELEASE = """
+if redis.call('get', KEYS[1]) ~= ARGV[1] then return 0 end
+redis.call('del', KEYS[1])
+redis.call('hincrby', KEYS[2], ARGV[2], -1)
+return 1
+"""
+
+
+class Tries(RunKeys):
+    """Every method raises `Unavailable` where the broker does not answer. A lease is held by its token."""
+
+    def take(self, run: str, step: str, token: str, seconds: float) -> int | None:
+        """Take the lease of a step: how often it was taken before and never given back. None: someone holds it."""
+        with reaching():
+            if not self._redis.set(self._lease(run, step), token, nx=True, px=int(seconds * 1000)):
+                return None
+            return self._count(run, step + " lost") - 1
+
+    def holder(self, run: str, step: str) -> str | None:
+        """The token of who holds the lease of a step."""
+        with reaching():
+            token = self._redis.get(self._lease(run, step))
+        return str(token) if token else None
+
+    def drop(self, run: str, step: str, token: str) -> bool:
+        """Take the lease from a holder that is dead. False: it had it no longer."""
+        with reaching():
+            return bool(self._redis.eval(_DROP, 1, self._lease(run, step), token))
+
+    def losses(self, run: str) -> dict[str, int]:
+        """Of each step how often its lease was taken and not given back, the present holder's included."""
+        with reaching():
+            counts = self._redis.hgetall(self._key("tries", check_run(run)))
+        return {
+            str(name).removesuffix(" lost"): int(count) for name, count in counts.items() if str(name).endswith(" lost")
+        }
+
+    def renew(self, run: str, step: str, token: str, seconds: float) -> bool:
+        """False: the lease ran out meanwhile and is someone else's, or the step has its outcome."""
+        keys = [self._lease(run, step), self._key("outcomes", run)]
+        with reaching():
+            return bool(self._redis.eval(_RENEW, len(keys), *keys, token, int(seconds * 1000), step))
+
+    def release(self, run: str, step: str, token: str) -> None:
+        keys = [self._lease(run, step), self._key("tries", run)]
+        with reaching():
+            self._redis.eval(_RELEASE, len(keys), *keys, token, step + " lost")
+
+    def is_leased(self, run: str, step: str) -> bool:
+        with reaching():
+            return bool(self._redis.exists(self._lease(run, step)))
+
+    def count_wait(self, run: str, step: str) -> int:
+        """How often the step has now been put off because something was unavailable."""
+        with reaching():
+            return self._count(run, step + " waited")
+
+    def put_off(self, run: str, step: str, until: float) -> None:
+        """Nobody is to try the step before `until`, in seconds since the epoch, however many messages there are."""
+        with reaching():
+            self._redis.hset(self._key("tries", check_run(run)), step + " until", repr(until))
+
+    def put_off_until(self, run: str, step: str) -> float:
+        with reaching():
+            return float(self._redis.hget(self._key("tries", check_run(run)), step + " until") or 0)
+
+    def first_time(self, run: str, what: str, now: float) -> float:
+        """When that was first seen of a run, in seconds since the epoch."""
+        key = self._key("tries", check_run(run))
+        with reaching(), self._redis.pipeline() as pipe:
+            pipe.hsetnx(key, what, repr(now))
+            pipe.hget(key, what)
+            pipe.expire(key, KEPT)
+            return float(pipe.execute()[1])
+
+    def forget_time(self, run: str, what: str) -> None:
+        with reaching():
+            self._redis.hdel(self._key("tries", check_run(run)), what)
+
+    def is_turn(self, what: str, seconds: float) -> bool:
+        """Whether nobody has had a turn at something for so long."""
+        with reaching():
+            return bool(self._redis.set(self._key("turn", what), "1", nx=True, px=int(seconds * 1000)))
+
+    def is_first(self, run: str, what: str) -> bool:
+        """Whether nobody has asked this of the run before; for what is to be done once."""
+        key = self._key("tries", check_run(run))
+        with reaching(), self._redis.pipeline() as pipe:
+            pipe.hsetnx(key, what, "1")
+            pipe.expire(key, KEPT)
+            return bool(pipe.execute()[0])
+
+    def _count(self, run: str, what: str) -> int:
+        key = self._key("tries", run)
+        with self._redis.pipeline() as pipe:
+            pipe.hincrby(key, what, 1)
+            pipe.expire(key, KEPT)
+            return int(pipe.execute()[0])
+
+    def _lease(self, run: str, step: str) -> str:
+        return self._key("lease", check_run(run), step)
