@@ -10,7 +10,7 @@ import pytest
 
 from tasks.destinations import Destination
 from tasks.errors import Damaged
-from tasks.repository import Repository, Snapshot, lists, saving
+from tasks.repository import Repository, Snapshot, lists, storing
 from tasks.repository.blocks import Blocks
 from tasks.repository.lists import Lists
 from tasks.repository.pack import NAME
@@ -39,7 +39,7 @@ class Counted(Passing):
 @pytest.fixture
 def aged(fast_path: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[Counted, Snapshot, set[bytes]]:
     """A list that has changed in places for many nights, and lies in a block of each of them."""
-    monkeypatch.setattr(saving, "TARGET", 32 << 10)
+    monkeypatch.setattr(storing, "TARGET", 32 << 10)
     chance = random.Random(1)
     files = {b"%05d" % at: b"" for at in range(ITEMS)}
     repository = create(local(fast_path))
