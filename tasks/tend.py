@@ -149,9 +149,10 @@ def _served(app: Celery, timeout: float) -> set[str]:
 def tend_task(self: Task[Any, Any]) -> None:
     installation, now = current(), datetime.now(UTC)
     visibility = float(self.app.conf.broker_transport_options["visibility_timeout"])
-    seen_to = tend(installation, now, timedelta(seconds=2 * visibility))
+    silence = timedelta(seconds=2 * visibility)
+    seen_to = tend(installation, now, silence)
     installation.tidy_spool()
-    for step in send_late(installation, now):
+    for step in send_late(installation, now, silence):
         _log.warning("left in the spool, and sent after all", step=step)
     # It takes seconds to ask, so not each time.
     ask = "closed" not in seen_to.values() and installation.record.is_turn("ask who serves", 1.5 * visibility)

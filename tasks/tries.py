@@ -101,6 +101,15 @@ class Tries(RunKeys):
         with reaching():
             return bool(self._redis.set(self._key("turn", what), "1", nx=True, px=int(seconds * 1000)))
 
+    def is_turn_again(self, run: str, what: str, seconds: float) -> bool:
+        """Whether nobody has had a turn at this of the run for so long, and twice as long after each."""
+        with reaching():
+            turns = int(self._redis.hget(self._key("tries", check_run(run)), f"{what} turns") or 0)
+            if not self.is_turn(f"{run} {what}", seconds * 2 ** min(turns, 12)):
+                return False
+            self._count(run, f"{what} turns")
+            return True
+
     def is_first(self, run: str, what: str) -> bool:
         """Whether nobody has asked this of the run before; for what is to be done once."""
         key = self._key("tries", check_run(run))

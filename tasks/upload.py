@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections import Counter
 from dataclasses import replace
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
 from celery import Task, shared_task
@@ -68,24 +68,26 @@ def _check_arrived(to: Repository, snapshot: str, destination: str, host: str) -
         ) from error
 
 
-def send_late(installation: Installation, now: datetime) -> list[str]:
+def send_late(installation: Installation, now: datetime, silence: timedelta) -> list[str]:
     """Have brought what lies in this host's spool though its run is over: the host was away when it should have been,
-    or another captured the same. Once a day each, on each host. Returns the names of the steps."""
+    or another captured the same. Each once a day, on each host; sent again where nothing came of it for `silence`, and
+    after twice that time, as the broker may have lost the message. Returns the names of the steps."""
     record, spool, sent = installation.record, installation.spool, list[str]()
     host = installation.settings.host
     for sealed in spool.all_sealed():
         source, run = sealed.source, sealed.run
         if source not in installation.settings.sources or not (record.has_report(run) or record.run(run) is None):
             continue
+        mark = hashlib.blake2b(f"{host} {run}".encode(), digest_size=4).hexdigest()  # however long these are
+        late = f"late-{now:%Y%m%d}-{mark}-{run}"[:100]
         for destination in installation.destinations_of(source):
             step = step_name("upload", source, destination)
-            if spool.is_settled(sealed, destination) or not record.is_first(run, f"{step} late {now:%Y%m%d} {host}"):
+            if spool.is_settled(sealed, destination) or record.outcome(late, step) or record.is_leased(late, step):
                 continue
-            previous = sealed.outcome | {"host": host}  # so that it is routed here
-            mark = hashlib.blake2b(f"{host} {run}".encode(), digest_size=4).hexdigest()  # however long these are
-            of = {"source": source, "destination": destination, "run": f"late-{now:%Y%m%d}-{mark}-{run}"[:100]}
-            upload_task.apply_async((previous,), of)
-            sent.append(step)
+            if record.is_turn_again(late, step, silence.total_seconds()):
+                previous = sealed.outcome | {"host": host}  # so that it is routed here
+                upload_task.apply_async((previous,), {"source": source, "destination": destination, "run": late})
+                sent.append(step)
     return sent
 
 

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import shutil
+import time
 from collections.abc import Iterator
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +20,7 @@ from tests.flows.test_night import assert_restores, local, originals_of, tree
 from tests.redis_process import redis_process
 
 CAPTURES = "control,files,models"
+SILENCE = timedelta(minutes=1)
 
 
 @pytest.fixture
@@ -152,9 +155,26 @@ def test_two_hosts_that_captured_the_same_both_send_it_the_same_day(hosts: tuple
     hosts[0].record.keep_report(run.id, {"state": "failed"})
     for house in hosts:
         with house.configured():
-            assert send_late(house.installation, now) == ["upload/docs/here"]
-            assert send_late(house.installation, now) == []
+            assert send_late(house.installation, now, SILENCE) == ["upload/docs/here"]
+            assert send_late(house.installation, now, SILENCE) == []
         house.worker(queues="transfer")
     for house in hosts:
         house.wait_for(lambda house=house: not spool(house), "an empty spool")  # type: ignore[misc]
     assert len(hosts[0].installation.repository("docs", "here").snapshots()) == 1
+
+
+def test_a_late_upload_whose_message_was_lost_is_sent_again(hosts: tuple[House, House]) -> None:
+    house, _ = hosts
+    configure(hosts, {"docs": tree(house, "docs", "docs")})
+    run = Run("lost", "", "", datetime.now(UTC), ("backup/docs", "upload/docs/here"))
+    assert capture(house.installation, "docs", run).state == "done"
+    late, soon = partial(send_late, house.installation, datetime.now(UTC)), timedelta(seconds=0.5)
+    with house.configured():
+        for _ in range(2):
+            assert house.wait_for(lambda: late(soon), "its turn", 5) == ["upload/docs/here"]
+            house.forget_messages()
+        began = time.monotonic()
+        assert house.wait_for(lambda: late(soon), "its turn", 10) == ["upload/docs/here"]
+        assert time.monotonic() - began > soon.total_seconds(), "the longer nothing comes of it, the rarer"
+        house.worker(queues="transfer")
+        house.wait_for(lambda: not spool(house), "an empty spool")
