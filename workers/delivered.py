@@ -99,7 +99,7 @@ def _taken_out(connection_class: Any, cycle: Any) -> Any:
         def disconnect(self, *arguments: Any, **options: Any) -> None:
             if self._sock is not None:
                 with suppress(OSError):  # not in it
-                    cycle.poller.unregister(self._sock)
+                    cycle.poller.unregister(self._sock.fileno())
             super().disconnect(*arguments, **options)
 
     return Connection
