@@ -13,7 +13,7 @@ from tasks.errors import BackupError, NewerFormat
 from tasks.item import Entry, Stored
 from tasks.repository.pack import NAME
 
-_GROUP_MASK, _GROUP_MOST, _GROUP_BYTES = 15, 512, 1 << 20
+_GROUP_LEAST, _GROUP_MASK, _GROUP_MOST, _GROUP_BYTES = 8, 7, 512, 1 << 20
 GREATEST_RECORD = 32 << 20
 
 
@@ -124,7 +124,8 @@ class Group(NamedTuple):
 
 
 class Grouper:
-    """Cuts the sorted records into groups, at places that depend on paths alone: a changed file changes one group."""
+    """Cuts the sorted records into groups, at places that depend on paths alone: a changed file changes one group, and
+    one that is new or gone the few until both lists are cut at the same place again."""
 
     def __init__(self, keep: Callable[[bytes], bytes], has: Callable[[bytes], bool] = lambda name: False) -> None:
         """`keep` stores a group as a chunk and returns its name; `has` says whether there is a chunk of that name."""
@@ -183,8 +184,11 @@ class Grouper:
 
 
 def _is_full(last: Stored, count: int, size: int) -> bool:
-    """Whether a group of so many records and bytes ends with this item."""
-    return count >= _GROUP_MOST or size >= _GROUP_BYTES or not zlib.crc32(last.entry.path) & _GROUP_MASK
+    """Whether a group of so many records and bytes ends with this item. By paths alone, groups would be as long, and
+    what has changed would be in one of twice that: with a least length it is in one of about 20."""
+    if count >= _GROUP_MOST or size >= _GROUP_BYTES:
+        return True
+    return count >= _GROUP_LEAST and not zlib.crc32(last.entry.path) & _GROUP_MASK
 
 
 class NameList:
