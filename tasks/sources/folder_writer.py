@@ -20,7 +20,7 @@ from tasks.sources.open_folders import Descriptor, OpenFolders
 from tasks.sources.path_text import path_text
 from tasks.sources.source import Restoring
 from tasks.sources.target_file import TargetFile, identity
-from tasks.sources.target_path import CREATE, OPEN_FOLDER, check_path, translated
+from tasks.sources.target_path import CREATE, OPEN_FOLDER, check_path, is_plain, translated
 
 _REOPEN = os.O_WRONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 _OPEN_PIPE = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
@@ -250,11 +250,11 @@ class FolderWriter:
 
     def _place(self, path: bytes) -> tuple[Descriptor, bytes]:
         """The open folder that `path` is in, made if need be, and its name there."""
-        check_path(path)
         folder, _, name = path.rpartition(b"/")
         last = self._last  # once: other threads place files too
-        if last and last[0] == folder:
+        if last and last[0] == folder and is_plain(name):
             return last[1], name
+        check_path(path)
         try:
             descriptor = self._folders.at(folder)
         except FileNotFoundError:

@@ -18,6 +18,11 @@ _IN_THE_WAY = frozenset({errno.ELOOP, errno.ENOTDIR})
 _FULL = frozenset({errno.ENOSPC, errno.EDQUOT})
 
 
+def is_plain(name: bytes) -> bool:
+    """Whether it names something in a folder, and nothing elsewhere; it holds no slash."""
+    return name not in _NO_NAMES and 0 not in name
+
+
 def check_path(path: bytes) -> None:
     """Raises `UnsafePath` for a path that is not plainly below some folder."""
     if 0 in path or not _NO_NAMES.isdisjoint(path.split(b"/")):
