@@ -160,12 +160,17 @@ class Ahead:
                 if self._over:
                     raise Unavailable("the capture was broken off")
                 self._state.wait(_LOOK_SECONDS)
-            first, *others = self._ways
-            still = time.monotonic() - since > PATIENCE and (first.silent() > PATIENCE or not first.lacks)
-            # Those that may be left behind first; that makes room.
-            still = still and not any(way.lacks for way in others) and self._spool.used() == before
-            if still and not self._spool.drop_stored():
-                self._give_up()
+            if time.monotonic() - since > PATIENCE:
+                with self._state:  # another thread that waits may be making room right now
+                    if self._is_stuck(before) and not self._spool.drop_stored():
+                        self._give_up()
+
+    def _is_stuck(self, used: int) -> bool:
+        """Nothing is on its way any more that would make room in a spool of so many bytes. Those that may be left
+        behind come first: that makes room."""
+        first, *others = self._ways
+        moves = first.lacks and first.silent() <= PATIENCE
+        return not moves and not any(way.lacks for way in others) and self._spool.used() == used
 
     def _leave_behind(self, way: _Way) -> None:
         why = str(way.failure or way.trouble or "it takes nothing")
