@@ -68,9 +68,11 @@ def _write(path: Path, text: str) -> None:
 
 def _print(found: Found, file: Path, sources: list[str], sheet: str, recovery_sheet: Path | None) -> None:
     out = screen.console.print
-    out(f"Wrote {file} for {len(sources)} sources: {', '.join(sources)}", markup=False, soft_wrap=True)
+    count = "1 source" if len(sources) == 1 else f"{len(sources)} sources"
+    out(f"Wrote {file} for {count}: {', '.join(sources)}", markup=False, soft_wrap=True)
     for service in found.services:
-        out(f"Found {service.kind} on {service.address}: not backed up by this version yet", markup=False)
+        advice = "if it wants a user or a password, name them in its source"
+        out(f"Found {service.kind} on {service.address}: {advice}", markup=False, soft_wrap=True)
     out(f"Made the keys in {file.parent / 'keys'}", markup=False, soft_wrap=True)
     if recovery_sheet:
         out(f"Wrote the recovery sheet to {recovery_sheet}: print it, lock it away, delete the file", markup=False)

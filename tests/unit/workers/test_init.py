@@ -1,0 +1,51 @@
+"""What `init` says of the servers that it finds, and that it writes a source for each."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner, Result
+
+from tasks.configuration import load
+from tasks.discovery import SERVICES, Found, Recognised, Service
+from workers.cli import init
+from workers.cli.main import group
+
+
+@pytest.fixture
+def found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Found:
+    (tmp_path / "etc").mkdir()
+    services = tuple(Service(kind, f"127.0.0.1:{port}") for kind, port in SERVICES.items())
+    found = Found(tmp_path, recognised=(Recognised("config", (tmp_path / "etc",)),), services=services)
+    monkeypatch.setattr(init, "discover", lambda _: found)
+    return found
+
+
+def run(*arguments: str | Path) -> Result:
+    return CliRunner().invoke(group, [*map(str, arguments)], catch_exceptions=False)
+
+
+def test_each_server_that_is_found_is_told_and_becomes_a_source(found: Found) -> None:
+    done = run("init", found.folder)
+    assert done.exit_code == 0, done.output
+    sources = load(found.folder / "backup.toml").sources
+    assert list(sources) == ["config", *SERVICES]
+    assert f"for 4 sources: {', '.join(sources)}" in done.output
+    for service in found.services:
+        assert f"Found {service.kind} on {service.address}: if it wants a user or a password" in done.output
+
+
+def test_one_source_is_not_several(found: Found, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(init, "discover", lambda _: Found(found.folder, recognised=found.recognised))
+    assert "for 1 source: config" in run("init", found.folder).output
+
+
+def test_the_sheet_that_is_written_is_not_printed(found: Found, tmp_path: Path) -> None:
+    sheet = tmp_path / "sheet.txt"
+    done = run("--json", "init", found.folder, "--recovery-sheet", sheet)
+    told = json.loads(done.output)
+    assert told["recovery_sheet"] is None
+    assert sheet.read_text().strip()
+    assert sheet.read_text() not in done.output
