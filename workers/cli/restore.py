@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 from datetime import UTC, datetime
 from pathlib import Path
 from zoneinfo import ZoneInfo
@@ -81,6 +82,8 @@ def command(
     made = _source(session, found, repository.source, configured=place is None)
     into = target_of(made, to or f"restored-{source}-{found.id}", _options(options))
     wanted = Wanted(into, patterns, tuple(map(os.fsencode, paths)), Restoring(overwrite, owners=not no_owners))
+    if isinstance(into, Path) and not (patterns or paths or overwrite):
+        warn_of_room(into, found.figures.get("content_bytes", 0))
     with watching(f"restoring {source}", session.as_json) as progress:
         figures, missed = restore_from(repository, found, made, wanted, progress=progress)
     figures |= watch.figures()
@@ -96,6 +99,19 @@ def command(
         screen.errors.print(f"Not given back: {line}", style="yellow", markup=False, soft_wrap=True)
     if not found.complete:
         screen.errors.print("This snapshot is incomplete: `show` names what it does not hold.", style="yellow")
+
+
+def warn_of_room(into: Path, size: float) -> None:
+    """Tell before hours of restoring that so many bytes may not fit. No more than that: a file system may compress."""
+    at = next(path for path in (into.absolute(), *into.absolute().parents) if path.exists())
+    free = shutil.disk_usage(at).free
+    if free < size:
+        screen.errors.print(
+            f"This may not fit: {screen.size(size)} are put back, and only {screen.size(free)} are free at `{at}`.",
+            style="yellow",
+            markup=False,
+            soft_wrap=True,
+        )
 
 
 def _options(given: tuple[str, ...]) -> dict[str, list[str]]:
