@@ -20,6 +20,7 @@ from tasks.errors import BackupError, NotARepository, NotFound, SettingsError, W
 from tasks.installation import PASSPHRASE, Installation
 from tasks.record import Record
 from tasks.repository.keys import keyring_of
+from tasks.room import free_at
 from tasks.sources.source import Measured, Problem
 
 _LEAST_SPOOL = 1 << 30
@@ -135,11 +136,8 @@ def _room(installation: Installation, size: int) -> list[Problem]:
     """Whether a first capture of so many bytes fits into the spool, whose quota is all it ever takes; later ones bring
     only what is new."""
     folder, quota = installation.spool.folder, installation.settings.spool_quota
-    try:
-        free = shutil.disk_usage(next(path for path in (folder, *folder.parents) if path.exists())).free
-    except OSError:
-        return []  # the spool's own check says what is wrong with it
-    if free >= min(size, quota):
+    free = free_at(folder)
+    if free is None or free >= min(size, quota):  # where it can't be told, the spool's own check says why
         return []
     advice = "free some space there, point `state` to a larger disk, or lower `spool_quota`"
     what = f"it holds {size / 1e9:.1f} GB, and only {free / 1e9:.1f} GB are free for the spool at `{folder}`"

@@ -139,7 +139,7 @@ def test_a_capture_waits_for_the_destination_it_relies_on_and_goes_on_when_it_is
 def test_what_waits_for_a_destination_that_stays_away_makes_room_for_the_next_capture(house: House) -> None:
     house.configure({"models": models(house, 10)}, {"here": local(house), "offsite": local(house, "offsite")})
     (house.folder / "offsite").rename(house.folder / "unmounted")
-    with small(house, patience=10) as night:
+    with small(house, patience=10) as night:  # a busy disk may take seconds for one pack
         night.upload("here", night.capture())
         models(house, 40, seed=1)
         second = night.capture(RUNS[1])

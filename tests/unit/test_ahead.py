@@ -28,7 +28,7 @@ def test_one_of_two_that_wait_makes_room_and_the_other_does_not_give_up(
     drop = spool.drop_stored
 
     def slow_drop() -> int:
-        time.sleep(1)
+        time.sleep(1)  # the other one looks five times a second, and finds the spool as full as before
         return drop()
 
     monkeypatch.setattr(spool, "drop_stored", slow_drop)

@@ -71,8 +71,8 @@ def _print(found: Found, file: Path, sources: list[str], sheet: str, recovery_sh
     count = "1 source" if len(sources) == 1 else f"{len(sources)} sources"
     out(f"Wrote {file} for {count}: {', '.join(sources)}", markup=False, soft_wrap=True)
     for service in found.services:
-        advice = "if it wants a user or a password, name them in its source"
-        out(f"Found {service.kind} on {service.address}: {advice}", markup=False, soft_wrap=True)
+        found_there = f"Found {service.kind} on {service.address}"
+        out(f"{found_there}: if it wants a password, its source has to say where", markup=False, soft_wrap=True)
     out(f"Made the keys in {file.parent / 'keys'}", markup=False, soft_wrap=True)
     if recovery_sheet:
         out(f"Wrote the recovery sheet to {recovery_sheet}: print it, lock it away, delete the file", markup=False)

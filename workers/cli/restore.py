@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shutil
 from datetime import UTC, datetime
 from pathlib import Path
 from zoneinfo import ZoneInfo
@@ -18,6 +17,7 @@ from tasks.errors import NotARepository, NotFound, SettingsError
 from tasks.installation import PASSPHRASE
 from tasks.repository import Repository, Snapshot, open_keys
 from tasks.restore import Wanted, restore_from
+from tasks.room import free_at
 from tasks.sources import SOURCES
 from tasks.sources.source import Restoring, Source
 from tasks.stopwatch import Stopwatch
@@ -103,11 +103,10 @@ def command(
 
 def warn_of_room(into: Path, size: float) -> None:
     """Tell before hours of restoring that so many bytes may not fit. No more than that: a file system may compress."""
-    at = next(path for path in (into.absolute(), *into.absolute().parents) if path.exists())
-    free = shutil.disk_usage(at).free
-    if free < size:
+    free = free_at(into)
+    if free is not None and free < size:
         screen.errors.print(
-            f"This may not fit: {screen.size(size)} are put back, and only {screen.size(free)} are free at `{at}`.",
+            f"This may not fit: {screen.size(size)} are put back, and only {screen.size(free)} are free for `{into}`.",
             style="yellow",
             markup=False,
             soft_wrap=True,

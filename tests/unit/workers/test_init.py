@@ -34,7 +34,7 @@ def test_each_server_that_is_found_is_told_and_becomes_a_source(found: Found) ->
     assert list(sources) == ["config", *SERVICES]
     assert f"for 4 sources: {', '.join(sources)}" in done.output
     for service in found.services:
-        assert f"Found {service.kind} on {service.address}: if it wants a user or a password" in done.output
+        assert f"Found {service.kind} on {service.address}: if it wants a password" in done.output
 
 
 def test_one_source_is_not_several(found: Found, monkeypatch: pytest.MonkeyPatch) -> None:
