@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from tasks.repository import compression
 from tasks.repository.compression import (
     FAST,
+    FLOATS,
     GREATEST_BLOCK,
     PLANES_2,
     PLANES_4,
@@ -36,6 +37,7 @@ WAYS = [
     Way(PLANES_2, "planes"),
     Way(PLANES_4, "planes"),
     Way(PLANES_8, "planes"),
+    Way(FLOATS, "between"),
 ]
 PLANES = {PLANES_2, PLANES_4, PLANES_8}
 
@@ -49,6 +51,15 @@ def bfloat16(count: int = 300_000) -> bytes:
 
 
 TEXT = b"".join(b"2026-11-%02d INFO request %d took %d ms\n" % (at % 28, at, at * 7919 % 997) for at in range(40_000))
+
+
+def vector_store(rows: int = 600, dimensions: int = 192) -> bytes:
+    """Rows as a database keeps them: a text, a vector at whatever offset comes, a number."""
+    chance, words = numpy.random.default_rng(3), random.Random(3)
+    vectors = (chance.standard_normal((rows, dimensions)) * 0.07).astype("<f4")
+    known = [words.randbytes(3).hex() for _ in range(400)]
+    text = [" ".join(words.choices(known, k=150)).encode()[: 900 + at % 97] for at in range(rows)]
+    return b"".join(text[at] + vectors[at].tobytes() + at.to_bytes(5, "big") for at in range(rows))
 
 
 @pytest.mark.parametrize("way", WAYS)
@@ -75,9 +86,10 @@ def test_lengths_that_no_width_divides_come_back(way: Way, size: int) -> None:
         (bfloat16(), {PLANES_2}),
         (random.Random(1).randbytes(1 << 20), {RAW}),
         (TEXT, {ZSTD}),
+        (vector_store(), {FLOATS}),
         (bytes(1 << 20), {ZSTD}),
     ],
-    ids=["float32", "float16", "bfloat16", "noise", "text", "zeros"],
+    ids=["float32", "float16", "bfloat16", "noise", "text", "vectors", "zeros"],
 )
 def test_the_way_fits_the_data(data: bytes, methods: set[int]) -> None:
     way = choose(memoryview(data))
@@ -85,9 +97,9 @@ def test_the_way_fits_the_data(data: bytes, methods: set[int]) -> None:
     method, encoded = encode(memoryview(data), way)
     assert method in methods
     assert decode(method, encoded, len(data)) == data
-    if methods & PLANES:
+    if methods & {*PLANES, FLOATS}:
         plain = len(zstandard.ZstdCompressor(level=3).compress(data))
-        assert len(encoded) < 0.97 * plain, "planes must pay against what zstd alone makes of it"
+        assert len(encoded) < 0.97 * plain, "what is done must pay against what zstd alone makes of it"
 
 
 def test_float_planes_save_what_the_design_promises() -> None:
@@ -111,12 +123,12 @@ def test_a_way_is_found_for_any_length(size: int) -> None:
     assert choose(memoryview(bytes(size))).method in {ZSTD, RAW, *PLANES}
 
 
-@pytest.mark.parametrize("method", [ZSTD, PLANES_2, PLANES_4, PLANES_8])
+@pytest.mark.parametrize("method", [ZSTD, PLANES_2, PLANES_4, PLANES_8, FLOATS])
 @pytest.mark.parametrize("off", [-1, 1, 4096, -4096])
 def test_a_block_of_another_size_than_listed_is_refused(method: int, off: int) -> None:
-    data = TEXT[:100_000]
+    data = vector_store()[:100_000] if method == FLOATS else TEXT[:100_000]
     _, encoded = encode(memoryview(data), Way(method, "planes" if method in PLANES else "fast"))
-    with pytest.raises(ValueError, match=r"size|small|large"):
+    with pytest.raises(ValueError, match=r"size|small|large|lie in it"):
         decode(method, bytes(encoded), len(data) + off)
 
 
@@ -125,13 +137,13 @@ def test_a_raw_block_of_another_size_is_refused() -> None:
         decode(RAW, b"1234", 5)
 
 
-@pytest.mark.parametrize("method", [5, 77, 255])
+@pytest.mark.parametrize("method", [6, 77, 255])
 def test_a_method_of_the_future_is_refused(method: int) -> None:
     with pytest.raises(ValueError, match="unknown method"):
         decode(method, b"1234", 4)
 
 
-@pytest.mark.parametrize("method", [ZSTD, PLANES_4])
+@pytest.mark.parametrize("method", [ZSTD, PLANES_4, FLOATS])
 @given(data=st.binary(max_size=200))
 def test_bytes_that_are_no_frame_are_refused(method: int, data: bytes) -> None:
     try:
@@ -147,9 +159,11 @@ def test_a_frame_that_lies_about_its_size_costs_no_memory(claimed: int, known: b
     compressor = zstandard.ZstdCompressor(level=1, write_content_size=known)
     bomb = compressor.compress(bytes(256 << 20)) if known else _bomb()
     tracemalloc.start()
-    for method in (ZSTD, PLANES_4):
+    first = len(bomb).to_bytes(4, "little") + bomb
+    second = len(EMPTY).to_bytes(4, "little") + EMPTY + bomb
+    for method, encoded in ((ZSTD, bomb), (PLANES_4, bomb), (FLOATS, first + EMPTY), (FLOATS, second)):
         with pytest.raises(ValueError):  # noqa: PT011 - that it is refused is all that is promised
-            decode(method, bomb, claimed)
+            decode(method, encoded, claimed)
     _, peak = tracemalloc.get_traced_memory()
     tracemalloc.stop()
     assert peak < 2 * min(claimed, GREATEST_BLOCK) + (32 << 20), (
@@ -161,6 +175,23 @@ def _bomb() -> bytes:
     making = zstandard.ZstdCompressor(level=1).compressobj()
     zeros = bytes(1 << 20)
     return b"".join([*(making.compress(zeros) for _ in range(256)), making.flush()])
+
+
+EMPTY = zstandard.ZstdCompressor().compress(bytes(4))
+
+
+@pytest.mark.parametrize("cut", [0, 1, 3, 4, 100, -1])
+def test_floats_apart_that_are_cut_short_are_refused(cut: int) -> None:
+    data = vector_store(60)
+    _, encoded = encode(memoryview(data), Way(FLOATS, "between"))
+    with pytest.raises(ValueError):  # noqa: PT011 - that it is refused is all that is promised
+        decode(FLOATS, bytes(encoded)[:cut], len(data))
+
+
+def test_a_vector_store_shrinks_more_than_by_any_strength_of_zstd_alone() -> None:
+    data = memoryview(vector_store())
+    _, encoded = encode(data, choose(data))
+    assert len(encoded) < 0.96 * min(len(encode(data, way)[1]) for way in WAYS if way.method != FLOATS)
 
 
 def test_compressors_are_not_shared_between_threads() -> None:

@@ -1,0 +1,172 @@
+"""Floats among other bytes: found, taken out, and put back. FORMAT.md, *Floats apart*.
+
+Such are the embeddings between the texts of a vector store. Compressed together, the noise in the floats keeps zstd
+from what it is good at, and costs it much of its time. They are found by what they are, whatever keeps them (SQLite, a
+dump, the pages of any other store): numbers of one scale, four bytes each, share the byte of sign and exponent but for
+its first bit. What is taken for floats and is none costs space, never a byte.
+
+Nothing here goes run by run: a thousand of them in each block would keep all other threads waiting.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Iterator
+from itertools import pairwise
+from typing import NamedTuple
+
+from tasks.repository import planes
+from tasks.repository.numbers import Bytes, Numbers, numpy
+
+WINDOW = 16
+"""Bytes that are taken out or left as a whole."""
+
+_WIDTH = 4
+_LOOK = 64  # bytes in which floats are looked for,
+_ENOUGH = 13  # and how many of their 16 numbers must look like some;
+_ENOUGH_BESIDE = 3  # of the 4 in a window next to these, so many
+_LEAST, _GREATEST = 0x38, 0x40  # a float32's sign and exponent, without the sign, from 2^-15 until below 2^3
+_STEPS = _LOOK // WINDOW
+_COUNT = struct.Struct("<I")
+_ROW = 9  # bytes of the table that a run takes
+
+
+class Runs(NamedTuple):
+    """Where floats lie: of each run, in order, its first window, how many it has, and which of each four bytes in them
+    is a float's byte of sign and exponent."""
+
+    starts: Numbers
+    lengths: Numbers
+    lanes: Numbers
+
+    @property
+    def size(self) -> int:
+        """In bytes."""
+        return int(self.lengths.sum()) * WINDOW
+
+
+def find(data: memoryview | bytes) -> Runs:
+    """Runs of floats of 32 bits at any offset, of either order of bytes; each has at least four windows."""
+    likely = _likely(data)
+    # Eight bytes are added at once: no count of at most 16 overflows its byte.
+    pairs = likely.view("<u8")
+    pairs = pairs[::2] + pairs[1::2]
+    in_windows = (pairs + (pairs >> numpy.uint64(32))).astype("<u4").view(numpy.uint8)
+    for _ in range(2):
+        pairs = pairs[::2] + pairs[1::2]
+    counts = (pairs + (pairs >> numpy.uint64(32))).astype("<u4").view(numpy.uint8)
+    hits = numpy.flatnonzero(counts >= _ENOUGH)
+    looks, lanes = hits // _WIDTH, hits % _WIDTH
+    # Floats of half the width look like some in two ways.
+    first = numpy.diff(looks, prepend=-1) > 0
+    looks, lanes = looks[first], lanes[first]
+    begins = numpy.flatnonzero((numpy.diff(looks, prepend=-2) > 1) | (numpy.diff(lanes, prepend=-1) != 0))
+    ends = numpy.append(begins[1:], len(looks))[: len(begins)] - 1
+    return _extended(looks[begins] * _STEPS, (looks[ends] + 1) * _STEPS, lanes[begins], in_windows >= _ENOUGH_BESIDE)
+
+
+def _likely(data: memoryview | bytes) -> Bytes:
+    """1 for each byte that could be a float's sign and exponent, 0 for the others; as far as there are whole looks."""
+    # Twice the byte is the byte without its first bit; addition is what processors do with 32 bytes at once.
+    bits = numpy.frombuffer(data, numpy.uint8, len(data) // _LOOK * _LOOK)
+    bits = numpy.add(bits, bits)
+    numpy.subtract(bits, numpy.uint8(2 * _LEAST), out=bits)
+    likely: Bytes = (bits <= numpy.uint8(2 * (_GREATEST - _LEAST))).view(numpy.uint8)
+    return likely
+
+
+def _extended(starts: Numbers, ends: Numbers, lanes: Numbers, likely: Numbers) -> Runs:
+    """Each run with the likely windows right before and behind it: they are looked through again, each on its own."""
+    steps = numpy.arange(1, _STEPS)
+    room = starts - numpy.append(0, ends)[: len(starts)]
+    starts = starts - numpy.minimum(_leading(likely, starts[:, None] - steps, lanes), room)
+    room = numpy.append(starts[1:], len(likely) // _WIDTH)[: len(starts)] - ends
+    ends = ends + numpy.minimum(_leading(likely, ends[:, None] + steps - 1, lanes), room)
+    return Runs(starts, ends - starts, lanes)
+
+
+def _leading(likely: Numbers, windows: Numbers, lanes: Numbers) -> Numbers:
+    """How many of the windows in each row are likely ones, up to the first that is not."""
+    places = windows * _WIDTH + lanes[:, None]
+    good = likely[places.clip(0, len(likely) - 1)]
+    count: Numbers = numpy.logical_and.accumulate(good, axis=1).sum(axis=1)
+    return count
+
+
+def apart(data: memoryview | bytes, runs: Runs) -> tuple[bytes, list[memoryview]]:
+    """What is not in `runs`, behind a table of them; and the planes of what is, in stretches of one meaning each."""
+    source = numpy.frombuffer(data, numpy.uint8)
+    codes = _codes(runs, len(source) // WINDOW)
+    windows = _windows(source)
+    gaps = runs.starts - numpy.append(0, runs.starts + runs.lengths)[: len(runs.starts)]
+    table = gaps.astype("<u4").tobytes(), runs.lengths.astype("<u4").tobytes(), runs.lanes.astype("u1").tobytes()
+    rest = windows[codes == 0].tobytes(), source[len(windows) * WINDOW :].tobytes()
+    floats = numpy.empty(runs.size, numpy.uint8)
+    for lane, start, end in _lanes(runs):
+        _windows(floats[start:end])[:] = windows[codes == lane + 1]
+    parted = planes.to_planes(floats.data, _WIDTH)
+    bounds = [at * len(floats) + end for at in range(_WIDTH) for _, _, end in _lanes(runs)]
+    stretches = [parted[start // _WIDTH : end // _WIDTH] for start, end in pairwise((0, *bounds))]
+    return b"".join((_COUNT.pack(len(gaps)), *table, *rest)), stretches
+
+
+def greatest_rest(size: int) -> int:
+    """How long what `apart` gives first of so many bytes can be, at most."""
+    return _COUNT.size + size // _LOOK * _ROW + size
+
+
+def together(rest: bytes, floats: bytes, size: int) -> memoryview:
+    """The `size` bytes that `apart` took apart. Raises `ValueError` where they are not that."""
+    runs, others = _table(rest)
+    data = numpy.empty(size, numpy.uint8)
+    windows = _windows(data)
+    if runs.size != len(floats) or len(others) + len(floats) != size or runs.lanes.max(initial=0) >= _WIDTH:
+        raise ValueError("a block whose floats do not lie in it")
+    codes = _codes(runs, len(windows))
+    left = len(windows) * WINDOW - len(floats)
+    windows[codes == 0] = _windows(others[:left])
+    data[len(windows) * WINDOW :] = others[left:]
+    plain = numpy.frombuffer(planes.from_planes(floats, _WIDTH), numpy.uint8)
+    for lane, start, end in _lanes(runs):
+        windows[codes == lane + 1] = _windows(plain[start:end])
+    return data.data
+
+
+def _table(rest: bytes) -> tuple[Runs, Bytes]:
+    """The runs, and the bytes behind their table. Raises `ValueError`."""
+    if len(rest) < _COUNT.size:
+        raise ValueError("a block cut short")
+    (count,) = _COUNT.unpack_from(rest)
+    start, end = _COUNT.size, _COUNT.size + _ROW * count
+    if len(rest) < end:
+        raise ValueError("a block cut short")
+    gaps, lengths = numpy.frombuffer(rest, "<u4", 2 * count, start).reshape(2, count).astype(numpy.int64)
+    lanes = numpy.frombuffer(rest, numpy.uint8, count, end - count)
+    others = numpy.frombuffer(rest, numpy.uint8)[end:]
+    return Runs(numpy.cumsum(gaps + lengths) - lengths, lengths, lanes), others
+
+
+def _codes(runs: Runs, windows: int) -> Bytes:
+    """Of each window 0, or its lane and one. Raises `ValueError` where the runs do not lie in so many windows."""
+    bounds = numpy.stack((runs.starts, runs.starts + runs.lengths), axis=1).ravel()
+    lengths = numpy.diff(bounds, prepend=0, append=windows)
+    values = numpy.zeros(len(lengths), numpy.uint8)
+    values[1::2] = runs.lanes + 1
+    if lengths[-1] < 0:
+        raise ValueError("a block whose floats do not lie in it")
+    codes: Bytes = numpy.repeat(values, lengths)
+    return codes
+
+
+def _windows(data: Bytes) -> Numbers:
+    """Whole windows, each as one value."""
+    windows: Numbers = data[: len(data) // WINDOW * WINDOW].view(f"V{WINDOW}")
+    return windows
+
+
+def _lanes(runs: Runs) -> Iterator[tuple[int, int, int]]:
+    """Each lane that there is, and where in all floats, sorted by lane, its own begin and end."""
+    ends = numpy.cumsum(numpy.bincount(runs.lanes, runs.lengths, _WIDTH)).astype(int) * WINDOW
+    for lane, (start, end) in enumerate(pairwise((0, *ends.tolist()))):
+        if end > start:
+            yield lane, start, end
