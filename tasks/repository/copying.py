@@ -8,12 +8,14 @@ from collections import Counter
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
+from typing import NamedTuple
 
 from blake3 import blake3
 
 from tasks.destinations.destination import Data, Destination, OnDisk, whole
 from tasks.destinations.file_errors import explained
 from tasks.errors import Condemned, Damaged, Exists, Missing, Refused, Unavailable
+from tasks.repository import reliance
 from tasks.repository.blocks import Blocks
 from tasks.repository.condemned import doomed_packs, doubts, lift
 from tasks.repository.flights import fly
@@ -23,8 +25,17 @@ from tasks.repository.numbers import SLICE, Numbers, numpy
 from tasks.repository.pack import NAME, footer_of, object_name
 from tasks.repository.packing import put_indexes
 from tasks.repository.references import References
+from tasks.repository.snapshot import Snapshot
 
 Progress = Callable[[dict[str, float]], None]
+
+
+class _Whole(NamedTuple):
+    """What lies in the packs of both, for who walks a list."""
+
+    here: Index
+    there: Index
+    blocks: Blocks
 
 
 class Copying:
@@ -33,13 +44,12 @@ class Copying:
 
     def __init__(self, here: Inventory, to: Inventory, progress: Progress | None = None) -> None:
         self._here, self._to, self._progress = here, to, progress
-        self._index = here.sound_index()
-        self._blocks = Blocks(here.destination, self._index, here.keys)
+        # Names alone: what lies in the packs is asked where a list must be walked.
+        self._index = here.sound_index(names=True)
+        self._whole: _Whole | None = None
         heal(here, to, self._index)
         self._doomed, self._left_before = doomed_packs(to.destination, to.keys, to.clock())
-        # What both hold is held once: that a pack is there says which chunks are.
-        self._there = to.sound_index(without=self._doomed, known=self._index)
-        self._packs_there = {pack.name for pack in self._there.packs}
+        self._packs_there = {pack.name for pack in to.sound_index(without=self._doomed, names=True).packs}
         self._sizes = to.listed_packs()
 
     def bring(self, snapshot_id: str) -> dict[str, float]:
@@ -47,10 +57,8 @@ class Copying:
         sent again. Returns `packs`, `sent_bytes`. Raises `Damaged`, and `Condemned` where chunks are only in packs that
         a prune may delete soon: the source must be captured again."""
         here, to = self._here, self._to
-        references = References(self._blocks).follow([here.snapshot(snapshot_id)])
-        if references.findings:
-            raise Condemned(f"snapshot `{snapshot_id}` relies on chunks that were lost meanwhile; back up again")
-        wanted, relied = self._sort_out(references.used)
+        snapshot = here.snapshot(snapshot_id)
+        wanted, relied = self._at_a_glance(snapshot) or self._looked_through(snapshot)
         sent = self._send(wanted)
         # The last look: whoever condemns a pack from now on, or comes to delete one that was condemned lately, will see
         # this snapshot.
@@ -70,9 +78,34 @@ class Copying:
             to.snapshot(snapshot_id)
         return {"packs": len(wanted), "sent_bytes": sent}
 
-    def _sort_out(self, used: Numbers) -> tuple[set[bytes], set[bytes]]:
-        """The packs to send, and those over there that the snapshot relies on."""
-        index, there = self._index, self._there
+    def _at_a_glance(self, snapshot: Snapshot) -> tuple[set[bytes], set[bytes]] | None:
+        """The packs to send, and those over there that the snapshot may rely on; None where only its list tells, as
+        something that was there when it was captured is not over there, or not for long."""
+        known = reliance.noted(self._here.destination, self._here.keys, snapshot.id)
+        if known is None:
+            return None
+        new = set(map(bytes.fromhex, snapshot.packs))
+        wanted = new - self._packs_there
+        if not known - new <= self._packs_there or not all(pack in self._index for pack in wanted):
+            return None
+        return wanted, new.union(known) - wanted
+
+    def _looked_through(self, snapshot: Snapshot) -> tuple[set[bytes], set[bytes]]:
+        """The same, of exactly those that it relies on."""
+        whole = self._whole
+        if whole is None:
+            index = self._here.sound_index()
+            # What both hold is held once: that a pack is there says which chunks are.
+            there = self._to.sound_index(without=self._doomed, known=index)
+            whole = self._whole = _Whole(index, there, Blocks(self._here.destination, index, self._here.keys))
+            self._index = index
+        references = References(whole.blocks).follow([snapshot])
+        if references.findings:
+            raise Condemned(f"snapshot `{snapshot.id}` relies on chunks that were lost meanwhile; back up again")
+        return self._sort_out(whole, references.used)
+
+    def _sort_out(self, whole: _Whole, used: Numbers) -> tuple[set[bytes], set[bytes]]:
+        index, there = whole.here, whole.there
         has = numpy.array([pack.name in self._packs_there for pack in index.packs], bool)
         missing, relied = set[bytes](), set[bytes]()
         for at in range(0, len(used), SLICE):

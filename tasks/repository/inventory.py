@@ -174,9 +174,17 @@ class Inventory:
         named = _is_content if lists else None
         return self._load_index(lambda pack: None if found.rank(pack.name, there=there(pack)) else 0, named=named)
 
-    def sound_index(self, *, without: Collection[bytes] = (), known: Index | None = None, lists: bool = False) -> Index:
+    def sound_index(
+        self,
+        *,
+        without: Collection[bytes] = (),
+        known: Index | None = None,
+        lists: bool = False,
+        names: bool = False,
+    ) -> Index:
         """What can be read from: all indexed packs that are there, but the damaged ones; the condemned ones last. Of
-        those that are `known`, no more than the names; nor of others than `lists`, if only these are wanted."""
+        those that are `known`, no more than the names; nor of others than `lists`, if only these are wanted; nor of any
+        if only `names` are."""
         found, there = doubts(self.destination, self.keys), self._presence()
 
         def rank(pack: SealedPack) -> int | None:
@@ -184,7 +192,7 @@ class Inventory:
             return None if best > 1 or pack.name in without else best
 
         def named(pack: SealedPack) -> bool:
-            return (known is not None and pack.name in known) or (lists and _is_content(pack))
+            return names or (known is not None and pack.name in known) or (lists and _is_content(pack))
 
         return self._load_index(rank, named=named)
 

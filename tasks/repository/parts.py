@@ -17,12 +17,14 @@ from tasks.repository.saved import InPieces, Saved
 
 @dataclass(slots=True)
 class Part:
-    """What one capture has stored. `packs` are the new ones, killed tries included; all else as in `Saved`."""
+    """What one capture has stored. `packs` are the new ones, killed tries included; `known` are those that it may rely
+    on, as long as it is in memory; all else as in `Saved`."""
 
     saved: Saved
     packs: tuple[bytes, ...] = ()
     flaws: list[Flaw] = field(default_factory=list)
     facts: Facts = field(default_factory=dict)
+    known: frozenset[bytes] | None = None
 
     def to_bytes(self) -> bytes:
         saved = self.saved

@@ -18,6 +18,7 @@ from tasks.errors import (
 )
 from tasks.item import Facts, Flaw, Item, Stored
 from tasks.repository import proof as proving
+from tasks.repository import reliance
 from tasks.repository.blocks import Blocks
 from tasks.repository.buffers import Buffers
 from tasks.repository.check import CheckReport, Depth, Reading, Scope, check
@@ -89,8 +90,8 @@ class Repository(Inventory):
         existing = next((listed for listed in into.list(name) if listed.name == name), None)
         if existing:
             return Snapshot.from_bytes(name, unseal(self.keys.metadata, name, into.get(name)))
-        part, known = self._store(capture, into, scratch=scratch, progress=progress)
-        return self.finish(part, about, into, known)
+        part = self.store(capture, into, scratch=scratch, progress=progress)
+        return self.finish(part, about, into)
 
     def store(
         self,
@@ -102,8 +103,42 @@ class Repository(Inventory):
         progress: Progress | None = None,
     ) -> Part:
         """As `save`, of a capture that takes only some of a source's paths, none but folders before `start`; without a
-        snapshot. `join` makes one of all parts."""
-        return self._store(capture, into, start=start, scratch=scratch, progress=progress)[0]
+        snapshot. `join` makes one of all parts, `finish` of one that turned out to be all."""
+        index = self.reliable_index()
+        known, made = index, []
+        if into is not self.destination:
+            # A second index for looking up only: blocks are read from here, not from `into`.
+            known = index.copy()
+            waiting = Repository(into, self.source, self.writer)
+            origins = waiting.index_names()
+            # Some may have been sent on already.
+            there = waiting.listed_packs() | self.listed_packs() if origins else {}
+            for origin in origins:
+                for pack in waiting.packs_of(origin):
+                    if there.get(pack.name) == pack.size:
+                        known.add(pack, origin)
+                        made.append(pack.name)
+        last = self._last()
+        blocks = Blocks(self.destination, index, self.keys)
+        previous = Items(blocks, last.level, bytes.fromhex(last.content)) if last else Items(blocks, 0, b"")
+        buffers = Buffers(_BUFFERS)
+        expected = last.figures.get("content_bytes", 0) if last and not start else 0
+        with scratch_folder(scratch) as folder:
+            packing = Packing(into, folder, self.keys, buffers)
+            with packing:
+                saving = Saving(
+                    self.keys,
+                    packing,
+                    buffers,
+                    known=known,
+                    previous=_readable(previous, start),
+                    lists=previous,
+                    progress=progress,
+                    expected_bytes=expected,
+                )
+                saved = saving.save(capture, capture.stored)
+        flaws = [*capture.flaws(), *saved.flaws]
+        return Part(saved, (*made, *packing.packs), flaws, capture.facts(), _names(known))
 
     def join(
         self,
@@ -152,8 +187,7 @@ class Repository(Inventory):
         saved.figures = saved.figures | sums | counted
         flaws = dict.fromkeys([*(flaw for part in parts for flaw in part.flaws), *items.flaws])
         packs = [*(pack for part in every for pack in part.packs), *packing.packs]
-        joined = Part(saved, tuple(packs), list(flaws), counting.facts())
-        return self.finish(joined, about, into, known)
+        return self.finish(Part(saved, tuple(packs), list(flaws), counting.facts()), about, into)
 
     def last_groups(self) -> Iterator[Group]:
         """The items of the last snapshot, as far as they can be read."""
@@ -171,54 +205,8 @@ class Repository(Inventory):
     def _last(self) -> Snapshot | None:
         return max(self.readable_snapshots(), key=lambda snapshot: snapshot.started, default=None)
 
-    def _store(
-        self,
-        capture: Capture,
-        into: Destination,
-        *,
-        start: bytes = b"",
-        scratch: Path | None,
-        progress: Progress | None,
-    ) -> tuple[Part, Index]:
-        """And the index of what was known already."""
-        index = self.reliable_index()
-        known, made = index, []
-        if into is not self.destination:
-            # A second index for looking up only: blocks are read from here, not from `into`.
-            known = index.copy()
-            waiting = Repository(into, self.source, self.writer)
-            origins = waiting.index_names()
-            # Some may have been sent on already.
-            there = waiting.listed_packs() | self.listed_packs() if origins else {}
-            for origin in origins:
-                for pack in waiting.packs_of(origin):
-                    if there.get(pack.name) == pack.size:
-                        known.add(pack, origin)
-                        made.append(pack.name)
-        last = self._last()
-        blocks = Blocks(self.destination, index, self.keys)
-        previous = Items(blocks, last.level, bytes.fromhex(last.content)) if last else Items(blocks, 0, b"")
-        buffers = Buffers(_BUFFERS)
-        expected = last.figures.get("content_bytes", 0) if last and not start else 0
-        with scratch_folder(scratch) as folder:
-            packing = Packing(into, folder, self.keys, buffers)
-            with packing:
-                saving = Saving(
-                    self.keys,
-                    packing,
-                    buffers,
-                    known=known,
-                    previous=_readable(previous, start),
-                    lists=previous,
-                    progress=progress,
-                    expected_bytes=expected,
-                )
-                saved = saving.save(capture, capture.stored)
-        flaws = [*capture.flaws(), *saved.flaws]
-        return Part(saved, (*made, *packing.packs), flaws, capture.facts()), known
-
-    def finish(self, part: Part, about: About, into: Destination, known: Index | None = None) -> Snapshot:
-        """The snapshot of a capture that turned out to be all of its source; `known` is what it may rely on."""
+    def finish(self, part: Part, about: About, into: Destination) -> Snapshot:
+        """The snapshot of a capture that turned out to be all of its source."""
         name, saved = f"snapshots/{about.id}", part.saved
         flaws = _allowed(part.flaws, about.allow_incomplete)
         snapshot = Snapshot(
@@ -242,7 +230,9 @@ class Repository(Inventory):
             format=saved.format,
         )
         if into is self.destination:
-            self._look_again(snapshot, known or self.reliable_index())
+            self._look_again(snapshot, part.known)
+        elif part.known is not None:
+            reliance.note(into, self.keys, about.id, part.known)
         try:
             into.put(name, seal(self.keys.metadata, name, snapshot.to_bytes()))
         except Exists:
@@ -250,12 +240,14 @@ class Repository(Inventory):
             return Snapshot.from_bytes(name, unseal(self.keys.metadata, name, into.get(name)))
         return snapshot
 
-    def _look_again(self, snapshot: Snapshot, known: Index) -> None:
-        """Raises `Condemned` where a prune has deleted, or may soon delete, what a long capture relies on."""
+    def _look_again(self, snapshot: Snapshot, known: frozenset[bytes] | None) -> None:
+        """Raises `Condemned` where a prune has deleted, or may soon delete, what a long capture relies on; `known` are
+        all packs, beside its own, that it may rely on."""
         doomed, _ = doomed_packs(self.destination, self.keys, self.clock())
-        perhaps = {pack.name for pack in known.packs}.union(map(bytes.fromhex, snapshot.packs))
-        if not perhaps & doomed and perhaps <= self.listed_packs().keys():
-            return
+        if known is not None:
+            perhaps = known.union(map(bytes.fromhex, snapshot.packs))
+            if not perhaps & doomed and perhaps <= self.listed_packs().keys():
+                return
         there = self.sound_index()
         references = References(Blocks(self.destination, there, self.keys)).follow([snapshot])
         used = there.used_bytes(references.used)
@@ -295,6 +287,10 @@ class Repository(Inventory):
 
     def proofs(self) -> dict[str, list[Proof]]:
         return proving.proofs(self.destination, self.keys)
+
+
+def _names(index: Index) -> frozenset[bytes]:
+    return frozenset(pack.name for pack in index.packs)
 
 
 def _readable(items: Items, start: bytes) -> Iterator[Group]:
