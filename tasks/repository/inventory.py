@@ -32,6 +32,7 @@ from tasks.repository.index_copies import IndexCopies
 from tasks.repository.keys import FORMAT, RepositoryKeys, WriterKey, check_document, keyring_of
 from tasks.repository.locks import Locks
 from tasks.repository.pack import LISTS, SealedPack, pack_named
+from tasks.repository.reliance import Remembered
 from tasks.repository.sealing import unseal, unseal_stream
 from tasks.repository.snapshot import Snapshot
 
@@ -53,6 +54,7 @@ class Inventory:
         self.clock: Callable[[], datetime] = _now
         self._cache = cache / self.keys.identity.hex() if cache else None
         self._copies = IndexCopies(self._cache)
+        self._remembered = Remembered(self._cache, self.keys)
 
     @classmethod
     def open(cls, destination: Destination, writer: WriterKey, cache: Path | None = None) -> Self:

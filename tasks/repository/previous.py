@@ -16,10 +16,11 @@ _TOGETHER = 128
 
 class Previous:
     """Ask for paths in their order. Of what was found last: `group` and `at` say where it lies, and `there` whether all
-    its chunks are known to the index; None where it has too many of them to have been looked up."""
+    its chunks are known to the index; None where it has too many of them to have been looked up. Where all are `sure`
+    to be there, none is looked up."""
 
-    def __init__(self, groups: Iterable[Group], known: Index | None = None) -> None:
-        self._groups, self._known = iter(groups), known
+    def __init__(self, groups: Iterable[Group], known: Index | None = None, *, sure: bool = False) -> None:
+        self._groups, self._known, self._sure = iter(groups), known, sure
         self._ahead: deque[tuple[Group, list[bool | None]]] = deque()
         self._marks: list[bool | None] = []
         self._next = 0
@@ -29,7 +30,7 @@ class Previous:
 
     @property
     def there(self) -> bool | None:
-        return self._marks[self.at]
+        return self._sure or self._marks[self.at]
 
     def find(self, path: bytes) -> Stored | None:
         while True:
@@ -57,6 +58,9 @@ class Previous:
             count += len(group.items)
             if count >= _TOGETHER:
                 break
+        if self._sure:
+            self._ahead.extend((group, []) for group in groups)
+            return bool(groups)
         found = self._look_up(groups)
         for group in groups:
             self._ahead.append((group, [_mark(item, found) for item in group.items]))

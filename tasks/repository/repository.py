@@ -132,6 +132,7 @@ class Repository(Inventory):
                     buffers,
                     known=known,
                     previous=_readable(previous, start),
+                    sure=last is not None and self._has_all(last, index),
                     lists=previous,
                     progress=progress,
                     expected_bytes=expected,
@@ -229,6 +230,8 @@ class Repository(Inventory):
             figures=saved.figures | {"flaws": len(flaws)},
             format=saved.format,
         )
+        if part.known is not None:
+            self._remembered.keep(about.id, part.known.union(part.packs))
         if into is self.destination:
             self._look_again(snapshot, part.known)
         elif part.known is not None:
@@ -239,6 +242,11 @@ class Repository(Inventory):
             # The same task ran twice at once: the other one was first, and its snapshot is as good.
             return Snapshot.from_bytes(name, unseal(self.keys.metadata, name, into.get(name)))
         return snapshot
+
+    def _has_all(self, snapshot: Snapshot, index: Index) -> bool:
+        """Whether every chunk of a snapshot is sure to be in that index."""
+        packs = self._remembered.packs(snapshot.id)
+        return packs is not None and packs <= _names(index)
 
     def _look_again(self, snapshot: Snapshot, known: frozenset[bytes] | None) -> None:
         """Raises `Condemned` where a prune has deleted, or may soon delete, what a long capture relies on; `known` are

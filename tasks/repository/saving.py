@@ -46,14 +46,16 @@ class Saving(Storing):
         *,
         known: Index,
         previous: Iterable[Group],
+        sure: bool = False,
         lists: Lists,
         progress: Progress | None = None,
         expected_bytes: float = 0,
     ) -> None:
-        """`known`: the chunks that need not be stored. `previous`: the last snapshot's items; `lists` reads theirs."""
+        """`known`: the chunks that need not be stored. `previous`: the last snapshot's items, all of whose chunks are
+        known if that is `sure`; `lists` reads theirs."""
         super().__init__(keys, packing, buffers, known=known)
         self._known, self._lists = known, lists
-        self._previous = Previous(previous, known)
+        self._previous = Previous(previous, known, sure=sure)
         self._tell, self._expected, self._told = progress, expected_bytes, 0.0
         self._format = 1
         self._flaws: list[Flaw] = []
