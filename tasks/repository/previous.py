@@ -5,10 +5,13 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Iterable, Iterator
 
-from tasks.item import Item, Stored
+from tasks.item import Entry, Item, Stored
 from tasks.repository.index import Index
 from tasks.repository.pack import NAME
 from tasks.repository.records import Group
+
+_STAMP = slice(Entry._fields.index("mtime_ns"), Entry._fields.index("version") + 1)
+"""Of an entry: time, size and version. Compared at once, as this is done for every file of every night."""
 
 _TOGETHER = 128
 """Items whose chunks are looked up at once: one by one costs several times as much."""
@@ -87,11 +90,6 @@ def _mark(item: Stored, found: Iterator[bool]) -> bool | None:
 def is_same(item: Item, old: Stored) -> bool:
     """Whether an item that was stored before is to be taken over as it was, without reading it."""
     new, was = item.entry, old.entry
-    return (
-        bool(new.version[0])
-        and new.version == was.version
-        and new.mtime_ns == was.mtime_ns
-        and new.size in (was.size, -1)
-        and new.type == was.type
-        and not (item.want_digest and not was.digest)
-    )
+    if new[_STAMP] != was[_STAMP] and not (new.size == -1 and new._replace(size=was.size)[_STAMP] == was[_STAMP]):
+        return False
+    return bool(new.version[0]) and new.type == was.type and not (item.want_digest and not was.digest)

@@ -27,6 +27,7 @@ Progress = Callable[[dict[str, float]], None]
 """Called a few times a second with `done_bytes`, `total_bytes` (0 if unknown) and `items`."""
 
 _REPORT_SECONDS = 0.25
+_REPORT_ITEMS = 16
 
 
 class Lists(Protocol):
@@ -122,7 +123,8 @@ class Saving(Storing):
                     self._format = 2
                 stored(kept)
                 self.items += 1
-            self._report(time.monotonic())
+            if not self.items % _REPORT_ITEMS:
+                self._report(time.monotonic())
         level, content = grouper.finish()
         self._submit_all()
         self._report(float("inf"))
@@ -143,7 +145,7 @@ class Saving(Storing):
         if entry.type != FILE or item.open is None:
             return old if old and old.entry == entry and not old.content else Stored(entry)
         self.files += 1
-        if old is not None and self._is_unchanged(item, old):
+        if old is not None and is_same(item, old) and self._is_there(old):
             self.unchanged += 1
             self.content_bytes += old.entry.content_size
             return old
@@ -187,9 +189,8 @@ class Saving(Storing):
         self.content_bytes += size
         return Stored(entry._replace(cut=kept.cut, digest=kept.digest), kept.level, kept.content, kept.columns)
 
-    def _is_unchanged(self, item: Item, old: Stored) -> bool:
-        if not is_same(item, old):
-            return False
+    def _is_there(self, old: Stored) -> bool:
+        """Whether all its chunks still are."""
         there = self._previous.there
         return self._all_known(old.level, old.content) if there is None else there
 

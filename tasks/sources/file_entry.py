@@ -39,13 +39,14 @@ class OwnerNames:
         self.reader = os.geteuid()
         self._users: dict[int, str] = {}
         self._groups: dict[int, str] = {}
-        self._both: dict[tuple[int, int], tuple[str, str]] = {}
+        self.known: dict[tuple[int, int], tuple[str, str]] = {}
+        """What `both` has found."""
 
     def both(self, user: int, group: int) -> tuple[str, str]:
         """The names of a file's user and group."""
-        names = self._both.get((user, group))
+        names = self.known.get((user, group))
         if names is None:
-            names = self._both[user, group] = self.user(user), self.group(group)
+            names = self.known[user, group] = self.user(user), self.group(group)
         return names
 
     def user(self, number: int) -> str:
@@ -76,8 +77,7 @@ def _in_range(nanoseconds: int) -> int:
 
 def file_entry(path: bytes, status: os.stat_result, owners: OwnerNames) -> Entry:
     """The entry of a regular file."""
-    user, group = status.st_uid, status.st_gid
-    version = status.st_ctime_ns, status.st_ino
+    user, group, modified = status.st_uid, status.st_gid, status.st_mtime_ns
     # As `Entry(...)`: this is done for every file of every night.
     return _new(
         Entry,
@@ -87,10 +87,10 @@ def file_entry(path: bytes, status: os.stat_result, owners: OwnerNames) -> Entry
             status.st_mode & 0o7777,
             user,
             group,
-            *owners.both(user, group),
-            _in_range(status.st_mtime_ns),
+            *(owners.known.get((user, group)) or owners.both(user, group)),
+            modified if -_LIMIT < modified < _LIMIT else _in_range(modified),
             status.st_size,
-            version,
+            (status.st_ctime_ns, status.st_ino),
             b"",
             0,
             (),

@@ -18,6 +18,7 @@ from tasks.sources.open_folders import Descriptor
 
 _Number = tuple[int, int]
 _ROWS = b"/" + ROWS
+_TYPE, _REGULAR = 0o170000, stat.S_IFREG
 _new = tuple.__new__
 
 
@@ -40,7 +41,7 @@ class Leaves:
 
     def item(self, reader: FileReader, folder: Descriptor, path: bytes, status: os.stat_result) -> Item:
         """The item of what `folder` holds, by the status just taken of it. Raises `OSError` if it is gone."""
-        if not stat.S_ISREG(status.st_mode):
+        if status.st_mode & _TYPE != _REGULAR:
             return Item(self._without_bytes(folder, path, status))
         entry = file_entry(path, status, self._owners)
         columns: tuple[int, ...] = ()

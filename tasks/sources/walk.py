@@ -24,6 +24,7 @@ _OPEN_ROOT = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _OPEN_PARENT = getattr(os, "O_PATH", os.O_RDONLY) | os.O_DIRECTORY | os.O_CLOEXEC
 _CACHE_TAG = b"CACHEDIR.TAG"
 _CACHE_SIGNATURE = b"Signature: 8a477f597d28d172789f06886806bc55"  # https://bford.info/cachedir/
+_TYPE, _FOLDER = 0o170000, stat.S_IFDIR
 _GONE = frozenset({errno.ENOENT, errno.ENOTDIR, errno.ELOOP})
 
 
@@ -131,7 +132,7 @@ class _Tree:
                 try:
                     held = reader.held(path) if rotating else None
                     status = held or os.stat(name, dir_fd=descriptor.number, follow_symlinks=False)
-                    is_folder = stat.S_ISDIR(status.st_mode)
+                    is_folder = status.st_mode & _TYPE == _FOLDER
                     taken = folder.taken
                     if judged:
                         inner = folder.inner(name)
