@@ -99,8 +99,8 @@ def apart(data: memoryview | bytes, runs: Runs) -> tuple[bytes, list[memoryview]
     codes = _codes(runs, len(source) // WINDOW)
     windows = _windows(source)
     gaps = runs.starts - numpy.append(0, runs.starts + runs.lengths)[: len(runs.starts)]
-    table = gaps.astype("<u4").tobytes(), runs.lengths.astype("<u4").tobytes(), runs.lanes.astype("u1").tobytes()
-    rest = windows[codes == 0].tobytes(), source[len(windows) * WINDOW :].tobytes()
+    table = gaps.astype("<u4").data, runs.lengths.astype("<u4").data, runs.lanes.astype("u1").data
+    rest = windows[codes == 0].view(numpy.uint8).data, source[len(windows) * WINDOW :].data
     floats = numpy.empty(runs.size, numpy.uint8)
     for lane, start, end in _lanes(runs):
         _windows(floats[start:end])[:] = windows[codes == lane + 1]
