@@ -20,7 +20,8 @@ from tasks.destinations.immutable import LEFT
 from tasks.errors import SettingsError
 from tasks.model import Model
 from tasks.secret import Secret
-from tasks.settings import DestinationSettings, Settings, SourceSettings, in_short
+from tasks.settings import DestinationSettings, Settings, SourceSettings
+from tasks.values import in_short
 
 VARIABLE = "GEOMETRA_BACKUP_CONFIG"
 FILE = "backup.toml"

@@ -14,15 +14,8 @@ from pydantic import BaseModel
 
 from tasks.configuration.kinds import destination_kinds, source_kinds
 from tasks.model import Model
-from tasks.settings import (
-    ByteCount,
-    DestinationSettings,
-    KeysSettings,
-    PlanSettings,
-    Settings,
-    SourceSettings,
-    in_short,
-)
+from tasks.settings import DestinationSettings, KeysSettings, PlanSettings, Settings, SourceSettings
+from tasks.values import ByteCount, in_short
 
 WIDTH = 110
 

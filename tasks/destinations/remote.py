@@ -11,7 +11,8 @@ from pydantic import AfterValidator, Field, model_validator
 
 from tasks.destinations.destination import Listed, is_name
 from tasks.errors import Refused
-from tasks.settings import DestinationSettings, Duration
+from tasks.settings import DestinationSettings
+from tasks.values import Duration
 
 MIB = 1 << 20
 WHOLE_BYTES = 64 * MIB

@@ -11,7 +11,7 @@ from pydantic import AfterValidator, Field
 
 from tasks.errors import SourceError
 from tasks.item import FOLDER, Entry, Facts, Flaw, Item, Stored, StoredItems, Unreadable, Vanished
-from tasks.settings import ByteCount, Size, SourceSettings, at_least
+from tasks.settings import SourceSettings
 from tasks.sources.file_check import file_problems
 from tasks.sources.file_facts import FileFacts, with_digest
 from tasks.sources.file_restore import restore_files
@@ -23,6 +23,7 @@ from tasks.sources.selection import Selection, joined_facts
 from tasks.sources.source import Limits, Problem, Restoring
 from tasks.sources.stretch import Stretch
 from tasks.sources.walk import Walk
+from tasks.values import ByteCount, Size, at_least
 
 
 def _patterns(lines: tuple[str, ...]) -> tuple[str, ...]:

@@ -15,7 +15,7 @@ from pydantic import AliasChoices, Field, field_validator
 from tasks.errors import BackupError, SourceError
 from tasks.item import Facts, Stored, StoredItems
 from tasks.secret import Address, Secret, SecretReference
-from tasks.settings import Duration, SourceSettings, TargetSettings
+from tasks.settings import SourceSettings, TargetSettings
 from tasks.sources.file_restore import restore_files
 from tasks.sources.postgresql import catalogue
 from tasks.sources.postgresql.capture import Manner, ServerCapture
@@ -26,6 +26,7 @@ from tasks.sources.postgresql.programs import Programs, programs_for
 from tasks.sources.postgresql.restoring import Way, restore_into_server
 from tasks.sources.postgresql.server import OLDEST, Server
 from tasks.sources.source import Problem, Restoring
+from tasks.values import Duration
 
 
 def _without_password(value: Secret | str) -> Secret | str:

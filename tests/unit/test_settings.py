@@ -13,7 +13,8 @@ from pydantic import TypeAdapter, ValidationError
 from tasks.errors import SettingsError
 from tasks.model import Model
 from tasks.secret import Address, Secret, SecretReference, url_of
-from tasks.settings import DestinationSettings, Duration, Keep, PlanSettings, Settings, SourceSettings, in_short
+from tasks.settings import DestinationSettings, Keep, PlanSettings, Settings, SourceSettings
+from tasks.values import Duration, in_short
 
 HIDDEN = "hunter2-correct-horse"
 
