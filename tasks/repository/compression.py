@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import struct
 import threading
+from itertools import chain
 from typing import NamedTuple
 
 import zstandard
@@ -22,7 +23,7 @@ GREATEST_BLOCK = 64 << 20
 _SAMPLE, _SPOTS = 16 << 10, 4
 _TRY_PLANES, _KEEP_RAW, _STRONG_PAYS, _PLANES_PAY = 0.3, 0.98, 0.985, 0.97
 _NEVER_STRONG = 0.55
-_MIXED = 0.05, 0.9
+_SOME_FLOATS, _ALL_FLOATS = 0.05, 0.9
 _BLOCK = zstandard.COMPRESSOBJ_FLUSH_BLOCK
 _FIRST = struct.Struct("<I")
 
@@ -83,7 +84,10 @@ def choose(data: memoryview) -> Way:
     best, ratio = FAST, fast
     if fast > _TRY_PLANES:
         found = [floats.find(spot) for spot in spots]
-        if _MIXED[0] < sum(runs.size for runs in found) / total < _MIXED[1]:
+        share = sum(runs.size for runs in found) / total
+        # Where all are floats that lie alike, planes of the whole are the same for less. In files that put tensors
+        # wherever they come (ONNX, dlib), each may begin at another place within four bytes.
+        if share > _SOME_FLOATS and (share < _ALL_FLOATS or len({*chain(*(runs.lanes for runs in found))}) > 1):
             mixed = sum(map(_size_of_floats, spots, found)) / total
             if mixed < ratio * _PLANES_PAY:
                 best, ratio = _FLOATS, mixed

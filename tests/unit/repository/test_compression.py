@@ -53,6 +53,12 @@ def bfloat16(count: int = 300_000) -> bytes:
 TEXT = b"".join(b"2026-11-%02d INFO request %d took %d ms\n" % (at % 28, at, at * 7919 % 997) for at in range(40_000))
 
 
+def tensors(start: int = 0, gap: int = 0) -> bytes:
+    """A model file: one tensor after the other, `gap` bytes between them."""
+    data = weights("<f4", 500_000)
+    return bytes(start) + b"".join(data[at : at + 25_004] + b"name"[:gap] for at in range(0, len(data), 25_004))
+
+
 def vector_store(rows: int = 600, dimensions: int = 192) -> bytes:
     """Rows as a database keeps them: a text, a vector at whatever offset comes, a number."""
     chance, words = numpy.random.default_rng(3), random.Random(3)
@@ -87,9 +93,23 @@ def test_lengths_that_no_width_divides_come_back(way: Way, size: int) -> None:
         (random.Random(1).randbytes(1 << 20), {RAW}),
         (TEXT, {ZSTD}),
         (vector_store(), {FLOATS}),
+        (tensors(), {PLANES_4}),
+        (tensors(start=1), {PLANES_4, PLANES_8}),
+        (tensors(gap=3), {FLOATS}),
         (bytes(1 << 20), {ZSTD}),
     ],
-    ids=["float32", "float16", "bfloat16", "noise", "text", "vectors", "zeros"],
+    ids=[
+        "float32",
+        "float16",
+        "bfloat16",
+        "noise",
+        "text",
+        "vectors",
+        "tensors",
+        "tensors askew",
+        "tensors anywhere",
+        "zeros",
+    ],
 )
 def test_the_way_fits_the_data(data: bytes, methods: set[int]) -> None:
     way = choose(memoryview(data))
