@@ -58,11 +58,15 @@ class Copying:
         a prune may delete soon: the source must be captured again."""
         here, to = self._here, self._to
         snapshot = here.snapshot(snapshot_id)
-        wanted, relied = self._at_a_glance(snapshot) or self._looked_through(snapshot)
+        seen = self._at_a_glance(snapshot)
+        wanted, relied = seen or self._looked_through(snapshot)
         sent = self._send(wanted)
         # The last look: whoever condemns a pack from now on, or comes to delete one that was condemned lately, will see
         # this snapshot.
         doomed, orphans = doomed_packs(to.destination, to.keys, to.clock())
+        if seen and doomed & (relied | wanted):
+            # Perhaps none that it needs.
+            relied = set[bytes]().union(*self._looked_through(snapshot))
         if doomed & (relied | wanted):
             raise Condemned(
                 f"a prune condemned packs that snapshot `{snapshot_id}` relies on; prune, and back up again"

@@ -109,6 +109,34 @@ def test_a_capture_says_anew_what_it_may_rely_on_where_a_killed_one_had_said_it(
     assert {pack.hex() for pack in after} >= {name[-32:] for name in packs(house.first)}
 
 
+@pytest.mark.parametrize("needed", [False, True])
+def test_a_pack_that_is_found_damaged_during_a_copy_stops_it_only_if_it_is_needed(house: House, needed: bool) -> None:
+    house.night({b"z": noise(9, MIB)}, 0, house.second)
+    other = packs(house.second)
+    house.night(FIRST, 1, house.second)
+    mine = [name for name in packs(house.second) if name not in other]
+    sizes = {listed.name: listed.size for listed in house.second.destination.list("packs/")}
+    damaged = max(mine if needed else other, key=sizes.__getitem__)
+    spooled, again = house.capture(SECOND, 2, house.second)
+
+    class Verified(Passing):
+        """Once a pack has come, a verify finds another one damaged."""
+
+        def put(self, name: str, data: Data) -> None:
+            super().put(name, data)
+            if name.startswith("packs/"):
+                house.second.condemn_damaged([bytes.fromhex(damaged[-32:])], day(2))
+
+    to = opened(Verified(house.second.destination), 2)
+    if needed:
+        with pytest.raises(Condemned):
+            spooled.copy(again.id, to)
+        assert again.id not in house.second.snapshot_ids()
+    else:
+        assert spooled.copy(again.id, to)["packs"] > 0
+        assert restored(house.second, again) == SECOND
+
+
 @pytest.mark.parametrize("lost", ["missing", "damaged"])
 def test_without_what_was_noted_the_list_is_walked(house: House, lost: str) -> None:
     house.night(FIRST, 0, house.first, house.second)
