@@ -12,6 +12,7 @@ from typing import NamedTuple
 
 import zstandard
 
+from tasks.errors import NewerFormat
 from tasks.repository import floats, planes
 
 RAW, ZSTD, PLANES_2, PLANES_4, PLANES_8, FLOATS = range(6)
@@ -129,7 +130,7 @@ def encode(data: memoryview | bytes, way: Way) -> tuple[int, bytes | memoryview]
 
 
 def decode(method: int, data: bytes | memoryview, size: int) -> memoryview:
-    """`size` decoded bytes. Raises `ValueError` where the data is not that."""
+    """`size` decoded bytes. Raises `ValueError` where the data is not that; `NewerFormat`."""
     if size > GREATEST_BLOCK:
         raise ValueError("a block of impossible size")
     if method == RAW:
@@ -141,7 +142,8 @@ def decode(method: int, data: bytes | memoryview, size: int) -> memoryview:
     elif method == FLOATS:
         decoded = _decode_floats(memoryview(data), size)
     else:
-        raise ValueError(f"unknown method {method}")
+        # It was sealed together with the block, so it is no damage.
+        raise NewerFormat(f"a block is encoded in a way that this version can't read (method {method}): upgrade first")
     if len(decoded) != size:
         raise ValueError("a block of another size than listed")
     return decoded

@@ -75,7 +75,8 @@ class PacksRead(NamedTuple):
 def read_packs(
     repository: Inventory, packs: Iterable[Described], progress: Callable[[dict[str, float]], None] | None = None
 ) -> PacksRead:
-    """Read packs whole and check all of them, several at once. Needs the private key."""
+    """Read packs whole and check all of them, several at once. Needs the private key. Raises `NewerFormat`: what only a
+    newer version can read must not be called damaged, or it would be stored again, and deleted."""
     listed = list(packs)
     total, done, chunks, damaged = sum(pack.size for pack in listed), 0, 0, list[tuple[bytes, str]]()
     far = bool(listed) and not _is_near(repository.destination, object_name(listed[0].name))
@@ -91,7 +92,7 @@ def read_packs(
             pack, future = running.popleft()
             try:
                 chunks += future.result()
-            except (Damaged, Missing, NewerFormat) as error:
+            except (Damaged, Missing) as error:
                 damaged.append((pack.name, str(error)))
             done += pack.size
             if progress:
@@ -101,14 +102,17 @@ def read_packs(
 
 def _check_pack(repository: Inventory, pack: Described, piece: int, opening: Lock) -> int:
     """Read a pack whole and check all of it against its index: in pieces of so many bytes, if it is far away. Returns
-    the chunks. Raises `Damaged`, `Missing`."""
+    the chunks. Raises `Damaged`, `Missing`; `NewerFormat` where a block is encoded in a way that is not known here."""
     name = object_name(pack.name)
     read = _reader(repository.destination, pack, piece)
     header = bytes(read(0, LONGEST_HEADER))
     reach = min(footer_reach(read(pack.size - TRAILER, TRAILER)), pack.size)
     end = read(pack.size - reach, reach)
     with opening:  # what lists a hundred thousand chunks takes several times its size for a moment
-        cipher = PackCipher(pack.name, header, repository.keys)
+        try:
+            cipher = PackCipher(pack.name, header, repository.keys)
+        except NewerFormat as error:  # unlike a block's method, what says so is not sealed: it may as well be damage
+            raise Damaged(str(error)) from error
         listed = cipher.open_footer(pack.name, footer_of(pack.name, end))
         if Described.of(SealedPack(pack.name, cipher.kind, pack.size, listed)) != pack:
             raise Damaged(f"`{name}`: its footer and its index disagree")

@@ -11,6 +11,7 @@ import zstandard
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tasks.errors import NewerFormat
 from tasks.repository import compression
 from tasks.repository.compression import (
     FAST,
@@ -159,7 +160,7 @@ def test_a_raw_block_of_another_size_is_refused() -> None:
 
 @pytest.mark.parametrize("method", [6, 77, 255])
 def test_a_method_of_the_future_is_refused(method: int) -> None:
-    with pytest.raises(ValueError, match="unknown method"):
+    with pytest.raises(NewerFormat, match=f"method {method}.*upgrade"):
         decode(method, b"1234", 4)
 
 

@@ -9,11 +9,12 @@ from pathlib import Path
 import pytest
 
 from tasks.destinations import Destination
-from tasks.repository import Repository, pack_check
+from tasks.errors import NewerFormat
+from tasks.repository import Repository, compression, pack_check
 from tasks.repository.block import TARGET
 from tasks.repository.check import check
 from tests.passing_destination import Passing
-from tests.repositories import create, keys, local, packs, save
+from tests.repositories import create, keys, local, packs, restored, save
 
 MIB = 1 << 20
 
@@ -101,3 +102,27 @@ def test_damage_is_found_in_any_piece(repository: Repository, at: float) -> None
     repository.destination.put(name, data)
     seen, _ = far(repository)
     assert name in {each.name for each in seen.check("content").damage}
+
+
+def test_what_only_a_newer_version_can_read_is_not_called_damaged(
+    fast_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    repository = create(local(fast_path))
+    with monkeypatch.context() as newer:
+        newer.setattr(compression, "encode", lambda data, way: (9, data))
+        save(repository, {b"a": b"by a way of the future"}, 0)
+    for looking in (repository, far(repository)[0]):
+        with pytest.raises(NewerFormat, match=r"method 9.*upgrade"):
+            looking.check("content")
+        with pytest.raises(NewerFormat, match=r"method 9.*upgrade"):
+            restored(looking, looking.snapshots()[-1])
+
+
+def test_a_start_that_says_it_is_newer_may_as_well_be_damage(repository: Repository) -> None:
+    (name, *_) = packs(repository)
+    data = bytearray(repository.destination.get(name))
+    data[3:4] = b"7"
+    repository.destination.delete(name)
+    repository.destination.put(name, bytes(data))
+    report = repository.check("content")
+    assert {pack.hex() for pack in report.damaged_packs} == {name[-32:]}
