@@ -120,3 +120,24 @@ def test_a_table_that_says_something_else_is_refused() -> None:
         except ValueError:
             continue
         raise AssertionError(f"{what} was put together")
+
+
+@given(
+    table=st.lists(st.tuples(st.integers(0, 9), st.integers(0, 9), st.integers(0, 5)), max_size=5),
+    sizes=st.tuples(st.integers(0, 200), st.integers(0, 300), st.integers(0, 400)),
+    off=st.integers(-1, 1),
+)
+def test_what_is_put_together_has_its_size_or_is_refused(
+    table: list[tuple[int, int, int]], sizes: tuple[int, int, int], off: int
+) -> None:
+    rest, floats, size = sizes
+    columns = [numpy.array([row[at] for row in table], kind) for at, kind in enumerate(("<u4", "<u4", "u1"))]
+    apart = WINDOW * int(columns[1].sum())
+    count = max(0, len(table) + off).to_bytes(4, "little")
+    joined = b"".join((count, *(column.tobytes() for column in columns), bytes(rest)))
+    for wanted in (size, rest + floats, rest + apart):
+        for among in (floats, apart):
+            try:
+                assert len(together(joined, bytes(among), wanted)) == wanted
+            except ValueError:
+                continue
