@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from tasks.destinations.destination import Destination
-from tasks.repository import inventory
+from tasks.repository import stored_index
 from tests.passing_destination import Passing
 from tests.unit.repository.house import House, noise, opened
 
@@ -53,7 +53,7 @@ def test_index_objects_and_snapshots_are_asked_for_together_and_once(far: Far) -
 
 
 def test_large_index_objects_are_held_one_at_a_time(far: Far, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(inventory, "_SMALL_BYTES", 10)
+    monkeypatch.setattr(stored_index, "_SMALL_BYTES", 10)
     repository = opened(far, 7)
     assert len(repository.sound_index().packs) == 12
     assert far.most == 1
