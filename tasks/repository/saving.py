@@ -108,11 +108,11 @@ class Saving(Storing):
         before: bytes | None = None
         for item in items:
             path = item.entry.path
-            order = path.replace(b"/", b"\0")
-            if before is not None and order <= before:
-                raise BackupError(f"the source listed {path!r} twice or out of order: report this as a bug")
-            before = order
             old = previous.find(path)
+            # What is found lies behind all that was asked for before.
+            if old is None and before is not None and _order(path) <= _order(before):
+                raise BackupError(f"the source listed {path!r} twice or out of order: report this as a bug")
+            before = path
             kept = self._keep(item, old)
             if kept is not None:
                 if kept is old:
@@ -214,3 +214,8 @@ class Saving(Storing):
             done = self.content_bytes if now == float("inf") else max(self.content_bytes, self.read_bytes)
             total = max(self._expected, done) if self._expected else 0
             self._tell({"done_bytes": done, "total_bytes": total, "items": self.items})
+
+
+def _order(path: bytes) -> bytes:
+    """Sorts as the parts of paths do."""
+    return path.replace(b"/", b"\0")

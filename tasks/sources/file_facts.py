@@ -21,8 +21,9 @@ class FileFacts:
     """Add every item in order, then take the facts: how many of each type, `content_bytes`, and `digest`: one BLAKE3
     over path, type, permissions, modification time, size, link, `user.` attributes, ACLs and content of them all.
 
-    `owners` is the same over owners and set-user-id bits; only root can give these back, so only root counts them.
-    Sockets and devices are not restored and not counted.
+    `owners` is the same over path, owner and set-user-id bits of each item whose owner or bits are not those of the
+    one before; only root can give them back, so only root counts them. Sockets and devices are not restored and not
+    counted.
     """
 
     def __init__(self) -> None:
@@ -31,6 +32,7 @@ class FileFacts:
         self._digest = _Records()
         self._owners = _Records() if os.geteuid() == 0 else None
         self._add, self._add_owner = self._digest.add, self._owners.add if self._owners else None
+        self._last: tuple[object, ...] = ()
 
     def add(self, entry: Entry) -> None:
         if entry.type not in _COUNTED:
@@ -43,7 +45,10 @@ class FileFacts:
         attributes = [pair for pair in xattrs if pair[0].startswith(_PORTABLE)] if xattrs else ()
         self._add((path, kind, mode & ~_GIVEN_BY_OWNERS, mtime, size, link, attributes, digest))
         if self._add_owner:
-            self._add_owner((path, mode & _GIVEN_BY_OWNERS, user or uid, group or gid))
+            owner = mode & _GIVEN_BY_OWNERS, user or uid, group or gid
+            if owner != self._last:
+                self._add_owner((path, *owner))
+                self._last = owner
 
     def facts(self) -> Facts:
         facts: Facts = {_COUNTED[kind]: count for kind, count in self._counts.items()}

@@ -117,18 +117,22 @@ def test_more_flaws_than_a_snapshot_lists_are_all_counted_and_judged(repository:
     assert "z" in {flaw.path for flaw in snapshot.flaws}, "the one that matters is among those that are listed"
 
 
-@pytest.mark.parametrize("paths", [[b"b", b"a"], [b"a", b"a"], [b"a-b", b"a/b"], [b"a/b", b"a"]])
-def test_items_out_of_order_are_an_error_and_leave_no_snapshot(repository: Repository, paths: list[bytes]) -> None:
+@pytest.mark.parametrize("there", [[], [b"a", b"a/b", b"a-b", b"b"], [b"a"], [b"b"], [b"a/b", b"c"]])
+@pytest.mark.parametrize("paths", [[b"b", b"a"], [b"a", b"a"], [b"a-b", b"a/b"], [b"a/b", b"a"], [b"a", b"c", b"b"]])
+def test_items_out_of_order_are_an_error_and_leave_no_snapshot(
+    repository: Repository, paths: list[bytes], there: list[bytes]
+) -> None:
     class Disorderly(MemoryCapture):
         def __iter__(self):  # type: ignore[no-untyped-def]  # as the capture's
             by_path = {item.entry.path: item for item in super().__iter__()}
             return iter([by_path[path] for path in paths])
 
     capture = Disorderly(dict.fromkeys(paths, b"x"))
+    before = [save(repository, dict.fromkeys(there, b"x"), 0)] if there else []
     with pytest.raises(BackupError, match="out of order"):
-        repository.save(capture, about(0), repository.destination)
-    assert repository.snapshots() == []
-    assert restored(repository, save(repository, {b"a": b"1"}, 1)) == {b"a": b"1"}
+        repository.save(capture, about(1), repository.destination)
+    assert repository.snapshots() == before
+    assert restored(repository, save(repository, {b"a": b"1"}, 2)) == {b"a": b"1"}
 
 
 def test_a_source_that_breaks_off_leaves_no_snapshot_and_what_it_stored_is_used(repository: Repository) -> None:

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
+from itertools import product
 from pathlib import Path
 
 import pytest
 
 from tasks.errors import SourceError
+from tasks.item import FILE, Entry
 from tasks.sources.docs import Docs, DocsSettings
+from tasks.sources.file_facts import FileFacts
 from tasks.sources.path_text import path_text
 
 
@@ -91,6 +94,18 @@ def test_owners_are_counted_by_root_alone_and_apart(copy: Path) -> None:
     os.chown(copy / "docs" / "other", 12345, 54321)
     after = facts(copy)
     assert {name for name, fact in after.items() if fact != before[name]} == {"owners"}
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root counts owners")
+def test_whose_each_item_is_follows_from_where_the_owner_changes() -> None:
+    """Of 16 ways to give four files to two owners, no two have the same facts."""
+    ways = set()
+    for way in product((0, 7), repeat=4):
+        facts = FileFacts()
+        for number, owner in enumerate(way):
+            facts.add(Entry(b"%d" % number, FILE, 0o644, owner, 0))
+        ways.add(facts.facts()["owners"])
+    assert len(ways) == 16
 
 
 def test_a_copy_that_can_not_be_read_is_an_error_not_a_difference(tmp_path: Path, copy: Path) -> None:
