@@ -62,6 +62,11 @@ def whole(destination: Destination, name: str) -> Data:
     return path or destination.get(name)
 
 
+def is_near(destination: Destination, name: str) -> bool:
+    """Whether an object is a file of this host: there is no latency to hide."""
+    return isinstance(destination, OnDisk) and destination.path_of(name) is not None
+
+
 def is_name(name: str) -> bool:
     return len(name) <= 900 and _NAME.fullmatch(name) is not None
 

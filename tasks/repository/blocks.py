@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 from blake3 import blake3
 
-from tasks.destinations.destination import Destination
+from tasks.destinations.destination import Destination, is_near
 from tasks.errors import Damaged, Missing
 from tasks.item import Stored
 from tasks.repository import compression
@@ -63,6 +63,11 @@ class Blocks:
     def read(self, number: int) -> memoryview:
         """A block, decoded."""
         return self.decode(number, self.fetch(number, number))
+
+    def is_near(self, number: int) -> bool:
+        """Whether a block lies in a file of this host."""
+        pack, *_ = self.index.block(number)
+        return is_near(self._destination, object_name(pack.name))
 
     def fetch(self, first: int, last: int) -> Fetched:
         """The stored bytes of blocks that lie in one pack one after the other, in one read."""

@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 from blake3 import blake3
 
-from tasks.destinations.destination import Destination, OnDisk
+from tasks.destinations.destination import Destination, is_near
 from tasks.errors import Damaged, Missing, NewerFormat
 from tasks.repository import compression
 from tasks.repository.cores import cores
@@ -79,7 +79,7 @@ def read_packs(
     newer version can read must not be called damaged, or it would be stored again, and deleted."""
     listed = list(packs)
     total, done, chunks, damaged = sum(pack.size for pack in listed), 0, 0, list[tuple[bytes, str]]()
-    far = bool(listed) and not _is_near(repository.destination, object_name(listed[0].name))
+    far = bool(listed) and not is_near(repository.destination, object_name(listed[0].name))
     threads = max(cores(), _FAR_STREAMS) if far else cores()
     piece, opening = _FAR_BYTES // threads, Lock()
     with ThreadPoolExecutor(threads, "checking") as pool:
@@ -138,13 +138,9 @@ def _check_pack(repository: Inventory, pack: Described, piece: int, opening: Loc
 def _reader(destination: Destination, pack: Described, piece: int) -> Callable[[int, int], memoryview]:
     """Bytes of a pack by offset and length: of a file range by range, which takes less memory."""
     name = object_name(pack.name)
-    if _is_near(destination, name):
+    if is_near(destination, name):
         return lambda offset, length: memoryview(destination.get(name, offset, length))
     return _Pieces(destination, name, pack.size, piece)
-
-
-def _is_near(destination: Destination, name: str) -> bool:
-    return isinstance(destination, OnDisk) and destination.path_of(name) is not None
 
 
 class _Pieces:

@@ -13,8 +13,8 @@ from tasks.repository.index import Index
 from tasks.repository.numbers import Numbers, numpy
 from tasks.repository.pack import NAME
 
-MOST = 1 << 16
-"""Chunks looked at together: some 4 GB of small chunks, in some 10 MB of memory."""
+MOST = 1 << 14
+"""Chunks looked at together: some 1 GB of small chunks, in some megabytes of memory."""
 
 MOST_ITEMS = 1 << 13
 """Items looked at together: each takes a kilobyte and more, so a million of small ones must not be."""
