@@ -29,6 +29,8 @@ _SETTINGS = {
     "autovacuum": "off",
     "logging_collector": "off",
     "log_statement": "none",
+    # In its own folder: a server that is killed leaves what is in /dev/shm for ever.
+    "dynamic_shared_memory_type": "mmap",
 }
 
 
