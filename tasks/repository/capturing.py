@@ -210,11 +210,11 @@ class Capturing(Inventory):
             format=saved.format,
         )
         if part.known is not None:
-            self._remembered.keep(about.id, part.known.union(part.packs))
+            self._remembered.keep(snapshot, part.known.union(part.packs))
         if into is self.destination:
             self._look_again(snapshot, part.known)
         elif part.known is not None:
-            reliance.note(into, self.keys, about.id, part.known)
+            reliance.note(into, self.keys, snapshot, part.known)
         try:
             into.put(name, seal(self.keys.metadata, name, snapshot.to_bytes()))
         except Exists:
@@ -224,7 +224,7 @@ class Capturing(Inventory):
 
     def _has_all(self, snapshot: Snapshot, index: Index) -> bool:
         """Whether every chunk of a snapshot is sure to be in that index."""
-        packs = self._remembered.packs(snapshot.id)
+        packs = self._remembered.packs(snapshot)
         return packs is not None and packs <= _names(index)
 
     def _look_again(self, snapshot: Snapshot, known: frozenset[bytes] | None) -> None:

@@ -85,7 +85,7 @@ class Copying:
     def _at_a_glance(self, snapshot: Snapshot) -> tuple[set[bytes], set[bytes]] | None:
         """The packs to send, and those over there that the snapshot may rely on; None where only its list tells, as
         something that was there when it was captured is not over there, or not for long."""
-        known = reliance.noted(self._here.destination, self._here.keys, snapshot.id)
+        known = reliance.noted(self._here.destination, self._here.keys, snapshot)
         if known is None:
             return None
         new = set(map(bytes.fromhex, snapshot.packs))

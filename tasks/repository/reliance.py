@@ -1,7 +1,8 @@
 """Which packs a snapshot may rely on: all that its capture knew of, whether it needs them or not.
 
 Where all of them are still there, so is every chunk of the snapshot, and none of a million has to be looked for:
-neither by its upload, nor by the next capture. Where one is not, only looking tells whether that matters.
+neither by its upload, nor by the next capture. Where one is not, only looking tells whether that matters. What is noted
+goes with one item list: two hosts may capture the same for one run, under one id, and rely on different packs.
 """
 
 from __future__ import annotations
@@ -11,28 +12,30 @@ from collections.abc import Collection
 from contextlib import suppress
 from pathlib import Path
 
+from blake3 import blake3
+
 from tasks.destinations.destination import Destination
 from tasks.errors import Damaged, Missing, NewerFormat
 from tasks.repository.keys import RepositoryKeys
 from tasks.repository.pack import NAME
 from tasks.repository.sealing import seal, unseal
+from tasks.repository.snapshot import Snapshot
 
 _REMEMBERED = 4
 
 
-def note(into: Destination, keys: RepositoryKeys, snapshot: str, packs: Collection[bytes]) -> None:
+def note(into: Destination, keys: RepositoryKeys, snapshot: Snapshot, packs: Collection[bytes]) -> None:
     """Beside the capture in its spool; in place of what an earlier try had noted."""
     name = _name(snapshot)
     with suppress(Missing):
         into.delete(name)
-    into.put(name, seal(keys.metadata, name, b"".join(sorted(packs))))
+    into.put(name, _sealed(keys, snapshot, packs))
 
 
-def noted(destination: Destination, keys: RepositoryKeys, snapshot: str) -> frozenset[bytes] | None:
-    """None where nothing was noted, or it can't be read any more."""
-    name = _name(snapshot)
+def noted(destination: Destination, keys: RepositoryKeys, snapshot: Snapshot) -> frozenset[bytes] | None:
+    """None where nothing was noted of that list, or it can't be read any more."""
     try:
-        return _packs(unseal(keys.metadata, name, destination.get(name)))
+        return _packs(keys, snapshot, destination.get(_name(snapshot)))
     except (Missing, Damaged, NewerFormat):
         return None
 
@@ -44,30 +47,42 @@ class Remembered:
     def __init__(self, within: Path | None, keys: RepositoryKeys) -> None:
         self._folder, self._keys = within / "reliance" if within else None, keys
 
-    def keep(self, snapshot: str, packs: Collection[bytes]) -> None:
+    def keep(self, snapshot: Snapshot, packs: Collection[bytes]) -> None:
         if self._folder is None:
             return
         with suppress(OSError):  # then they are looked for, the next time
             self._folder.mkdir(parents=True, exist_ok=True)
             with tempfile.NamedTemporaryFile(dir=self._folder, prefix=".", delete=False) as file:
-                file.write(seal(self._keys.metadata, _name(snapshot), b"".join(sorted(packs))))
-            Path(file.name).replace(self._folder / snapshot)
+                file.write(_sealed(self._keys, snapshot, packs))
+            Path(file.name).replace(self._folder / snapshot.id)
             # More than one, as the last may never be uploaded. Their names begin with the time.
             for path in sorted(self._folder.iterdir())[:-_REMEMBERED]:
                 path.unlink(missing_ok=True)
 
-    def packs(self, snapshot: str) -> frozenset[bytes] | None:
-        """None where nothing is remembered."""
+    def packs(self, snapshot: Snapshot) -> frozenset[bytes] | None:
+        """None where nothing is remembered of that list."""
         try:
-            data = (self._folder / snapshot).read_bytes() if self._folder else b""
-            return _packs(unseal(self._keys.metadata, _name(snapshot), data))
+            data = (self._folder / snapshot.id).read_bytes() if self._folder else b""
+            return _packs(self._keys, snapshot, data)
         except (OSError, Damaged, NewerFormat):
             return None
 
 
-def _packs(joined: bytes) -> frozenset[bytes]:
-    return frozenset(joined[at : at + NAME] for at in range(0, len(joined), NAME))
+def _sealed(keys: RepositoryKeys, snapshot: Snapshot, packs: Collection[bytes]) -> bytes:
+    return seal(keys.metadata, _name(snapshot), _list_of(snapshot) + b"".join(sorted(packs)))
 
 
-def _name(snapshot: str) -> str:
-    return f"reliance/{snapshot}"
+def _packs(keys: RepositoryKeys, snapshot: Snapshot, data: bytes) -> frozenset[bytes] | None:
+    """None where they were noted of another list. Raises `Damaged`, `NewerFormat`."""
+    payload, expected = unseal(keys.metadata, _name(snapshot), data), _list_of(snapshot)
+    if payload[: len(expected)] != expected:
+        return None
+    return frozenset(payload[at : at + NAME] for at in range(len(expected), len(payload), NAME))
+
+
+def _list_of(snapshot: Snapshot) -> bytes:
+    return blake3(f"{snapshot.level} {snapshot.content}".encode()).digest()
+
+
+def _name(snapshot: Snapshot) -> str:
+    return f"reliance/{snapshot.id}"

@@ -74,6 +74,8 @@ def _by_header(data: bytes) -> int:
         header = json.loads(data[8 : 8 + length]) if 8 + length <= len(data) else {}
     except ValueError:
         return 0
+    if not isinstance(header, dict):
+        return 0
     total, ends = 0, 8 + length
     for name, tensor in header.items():
         if name == "__metadata__":

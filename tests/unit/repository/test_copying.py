@@ -97,12 +97,12 @@ def test_what_is_lost_over_there_is_noticed_and_counts_only_if_it_is_needed(hous
 def test_a_capture_says_anew_what_it_may_rely_on_where_a_killed_one_had_said_it(house: House) -> None:
     house.night(FIRST, 0, house.first)
     spool, (one, two) = local(house.folder / "spool"), (about(1), about(1))
-    opened(house.first.destination, 1).save(MemoryCapture(SECOND), one, spool)
-    before = reliance.noted(spool, house.first.keys, one.id)
+    first = opened(house.first.destination, 1).save(MemoryCapture(SECOND), one, spool)
+    before = reliance.noted(spool, house.first.keys, first)
     spool.delete(f"snapshots/{one.id}")
     house.night({b"y": noise(8, 1000)}, 2, house.first)
-    opened(house.first.destination, 3).save(MemoryCapture(SECOND), two, spool)
-    after = reliance.noted(spool, house.first.keys, two.id)
+    second = opened(house.first.destination, 3).save(MemoryCapture(SECOND), two, spool)
+    after = reliance.noted(spool, house.first.keys, second)
     assert before is not None
     assert after is not None
     assert before < after

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
 from tasks.repository import Repository
 from tasks.repository.previous import Previous
+from tasks.repository.records import Group
 from tasks.repository.reliance import Remembered
 from tests.memory_source import MemoryCapture
-from tests.repositories import about, keys, local, packs, restored
+from tests.repositories import about, keys, local, packs, restored, save
 from tests.unit.repository.house import FIRST, MIB, House, day, noise, opened
 
 FILES = {**FIRST, b"large": noise(5, 4 * MIB)}
@@ -27,7 +28,7 @@ def looked_up(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     """How many groups of items were looked up, each time."""
     times, look_up = list[int](), Previous._look_up
 
-    def counted(self: Previous, groups: list) -> object:  # type: ignore[type-arg]
+    def counted(self: Previous, groups: list[Group]) -> Iterator[bool]:
         times.append(len(groups))
         return look_up(self, groups)
 
@@ -109,13 +110,32 @@ def test_what_only_waits_in_a_spool_is_not_counted_on(house: House) -> None:
 
 
 def test_only_the_last_ones_are_remembered(fast_path: Path, house: House) -> None:
-    memory = Remembered(fast_path, house.first.keys)
-    for night in range(9):
-        memory.keep(about(night).id, {bytes([night]) * 16})
-    assert memory.packs(about(8).id) == frozenset({b"\x08" * 16})
-    assert memory.packs(about(5).id) == frozenset({b"\x05" * 16})
-    assert memory.packs(about(4).id) is None
-    assert Remembered(None, house.first.keys).packs(about(8).id) is None
+    memory, taken = Remembered(fast_path, house.first.keys), [save(house.first, FIRST, night) for night in range(9)]
+    for night, snapshot in enumerate(taken):
+        memory.keep(snapshot, {bytes([night]) * 16})
+    assert memory.packs(taken[8]) == frozenset({b"\x08" * 16})
+    assert memory.packs(taken[5]) == frozenset({b"\x05" * 16})
+    assert memory.packs(taken[4]) is None
+    assert Remembered(None, house.first.keys).packs(taken[8]) is None
+
+
+def test_what_another_host_captured_under_the_same_id_is_looked_up(house: House, looked_up: list[int]) -> None:
+    """Two hosts capture the same run. The other's counts, and what it relies on is lost: this one must notice."""
+    here = Repository.open(house.first.destination, keys().writer, house.folder / "cache")
+    mine = here.save(MemoryCapture(FIRST), about(0), local(house.folder / "spool"))
+    before = packs(house.first)
+    theirs = save(house.first, FILES, 0)
+    assert (mine.id, mine.content) != (theirs.id, theirs.content)
+    assert mine.id == theirs.id
+    for listed in local(house.folder / "spool").list():  # what this host had packed comes too, by whatever way
+        if listed.name.startswith(("packs/", "index/")):
+            house.first.destination.put(listed.name, local(house.folder / "spool").get(listed.name))
+    lost = max(set(packs(house.first)) - set(before), key=lambda name: sizes(house)[name])
+    house.first.destination.delete(lost)
+    looked_up.clear()
+    repository, _ = capture(house, 1)
+    assert looked_up
+    assert restored(opened_to_read(house), repository.snapshots()[-1]) == FILES
 
 
 def test_a_folder_that_can_not_be_written_to_costs_a_look_and_no_capture(house: House, looked_up: list[int]) -> None:
