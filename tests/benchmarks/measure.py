@@ -8,7 +8,7 @@ import signal
 import subprocess
 import threading
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence, Set
 from pathlib import Path
 from typing import NamedTuple
 
@@ -32,25 +32,26 @@ class Cost(NamedTuple):
 
 
 def run(command: Sequence[str | Path], *, cwd: Path, environment: Mapping[str, str], log: Path) -> Cost:
-    """Run to the end, its output appended to `log`. Raises `CommandFailed`. What it leaves running is ended; so the
-    calling process must have no other children."""
+    """Run to the end, its output appended to `log`. Raises `CommandFailed`. What it leaves running is ended. Children
+    that the calling process has already are left alone; it must start no others meanwhile."""
     if ctypes.CDLL(None, use_errno=True).prctl(_SET_CHILD_SUBREAPER, 1, 0, 0, 0):
         raise OSError(ctypes.get_errno(), "prctl(PR_SET_CHILD_SUBREAPER)")
+    others = set(_parents().get(os.getpid(), ()))
     with open(log, "ab") as output:
         begin = output.tell()
         started = time.perf_counter()
         process = subprocess.Popen(
             command, cwd=cwd, env=environment, stdin=subprocess.DEVNULL, stdout=output, stderr=subprocess.STDOUT
         )
-        with _Sampler() as sampler:
+        with _Sampler(others) as sampler:
             try:
                 _, status, usage = os.wait4(process.pid, 0)
             except BaseException:
                 process.terminate()
-                _reap(patience=1.0)
+                _reap(others, patience=1.0)
                 raise
             wall = time.perf_counter() - started
-            cpu = usage.ru_utime + usage.ru_stime + _reap()
+            cpu = usage.ru_utime + usage.ru_stime + _reap(others)
         process.returncode = os.waitstatus_to_exitcode(status)
     if process.returncode:
         tail = log.read_bytes()[begin:][-2000:].decode(errors="replace")
@@ -58,29 +59,27 @@ def run(command: Sequence[str | Path], *, cwd: Path, environment: Mapping[str, s
     return Cost(wall, cpu, sampler.peak)
 
 
-def _reap(patience: float = 5.0) -> float:
+def _reap(others: Set[int], patience: float = 5.0) -> float:
     """CPU seconds of the orphans; those that don't end by themselves are told to, by their id."""
     cpu, deadline, told = 0.0, time.monotonic() + patience, False
-    while True:
-        try:
-            pid, _, usage = os.wait4(-1, os.WNOHANG)
-        except ChildProcessError:
-            return cpu
-        if pid:
-            cpu += usage.ru_utime + usage.ru_stime
-        elif time.monotonic() > deadline and not told:
+    while orphans := [pid for pid in _parents().get(os.getpid(), ()) if pid not in others]:
+        for orphan in orphans:
+            pid, _, usage = os.wait4(orphan, os.WNOHANG)
+            cpu += usage.ru_utime + usage.ru_stime if pid else 0.0
+        if time.monotonic() > deadline and not told:
             told = True
-            for orphan in _children(os.getpid(), _parents()):
+            for orphan in _descendants(os.getpid(), others):
                 os.kill(orphan, signal.SIGTERM)
-        else:
-            time.sleep(0.005)
+        time.sleep(0.005)
+    return cpu
 
 
 class _Sampler:
-    """Watches all descendants of this process from a thread."""
+    """Watches all descendants of this process, but for those of its children `others`, from a thread."""
 
-    def __init__(self) -> None:
+    def __init__(self, others: Set[int]) -> None:
         self.peak = 0
+        self._others = others
         self._end = threading.Event()
         self._thread = threading.Thread(target=self._watch, daemon=True)
 
@@ -95,7 +94,7 @@ class _Sampler:
     def _watch(self) -> None:
         pause = _FIRST_SAMPLE
         while True:
-            tree = _children(os.getpid(), _parents())
+            tree = _descendants(os.getpid(), self._others)
             sizes = [_memory(pid) for pid in tree]
             self.peak = max([self.peak, sum(now for now, _ in sizes), *(most for _, most in sizes)])
             if self._end.wait(pause):
@@ -104,6 +103,7 @@ class _Sampler:
 
 
 def _parents() -> dict[int, list[int]]:
+    """The children of each process that has some."""
     children: dict[int, list[int]] = {}
     for name in os.listdir("/proc"):
         if name.isdigit():
@@ -115,12 +115,13 @@ def _parents() -> dict[int, list[int]]:
     return children
 
 
-def _children(root: int, children: dict[int, list[int]]) -> list[int]:
-    """All descendants of `root`, not `root` itself."""
-    found = [root]
+def _descendants(root: int, others: Set[int]) -> list[int]:
+    """All descendants of `root`, not `root` itself; without those of its children that are among the `others`."""
+    children = _parents()
+    found = [pid for pid in children.get(root, ()) if pid not in others]
     for process in found:  # grows while it is walked
         found.extend(children.get(process, ()))
-    return found[1:]
+    return found
 
 
 def _memory(pid: int) -> tuple[int, int]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sys
 from pathlib import Path
+from subprocess import PIPE, Popen
 from types import ModuleType
 
 import pytest
@@ -47,10 +48,23 @@ def test_the_seconds_of_a_child_that_outlives_its_parent_are_counted(tmp_path: P
 
 
 def test_what_a_command_leaves_running_is_ended_and_not_waited_for(tmp_path: Path) -> None:
-    cost = measured(tmp_path, "sh", "-c", "sleep 1000 &")
+    cost = measured(tmp_path, "sh", "-c", "echo $$; sleep 1000 & echo $!")
     assert cost.wall < 2
-    with pytest.raises(ChildProcessError):
-        os.waitpid(-1, os.WNOHANG)
+    for pid in (tmp_path / "log").read_text().split():
+        with pytest.raises(ProcessLookupError):
+            os.kill(int(pid), 0)
+
+
+def test_a_child_from_before_is_neither_counted_nor_ended(tmp_path: Path) -> None:
+    script = "held = b'x' * 100_000_000\nprint(flush=True)\ninput()\n" + BURN
+    with Popen([sys.executable, "-c", script], stdin=PIPE, stdout=PIPE) as before:
+        assert before.stdin
+        assert before.stdout
+        assert before.stdout.readline()
+        before.stdin.write(b"\n")
+        before.stdin.flush()
+        cost = measured(tmp_path, "sh", "-c", "sleep 1.5")
+        assert (cost.cpu < 0.3, cost.peak < 50e6, before.wait(10)) == (True, True, 0)
 
 
 def test_the_memory_of_a_grandchild_is_seen(tmp_path: Path) -> None:
