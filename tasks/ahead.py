@@ -13,11 +13,11 @@ from types import TracebackType
 
 import structlog
 
+from tasks.cores import cores
 from tasks.destinations import Data, Destination, Listed
 from tasks.destinations.destination import whole
 from tasks.errors import BackupError, Exists, Unavailable
 from tasks.progress import Progress, unheard
-from tasks.repository.cores import cores
 from tasks.spool import Spool
 
 PATIENCE = float(os.environ.get("GEOMETRA_BACKUP_PATIENCE", "300"))

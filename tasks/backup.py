@@ -20,7 +20,7 @@ from tasks.outcome import Outcome
 from tasks.progress import Progress
 from tasks.record import Run, step_name
 from tasks.sharing import is_decided, share
-from tasks.sources import SOURCES
+from tasks.sources.kinds import SOURCES
 from tasks.step import Work, run_step
 
 

@@ -15,7 +15,7 @@ from tasks.errors import NotARepository, NotFound, Refused, SettingsError
 from tasks.record import Record, step_name
 from tasks.repository import ReaderKey, Repository, WriterKey, open_keys
 from tasks.settings import Settings
-from tasks.sources import SOURCES
+from tasks.sources.kinds import SOURCES
 from tasks.sources.source import Source
 from tasks.spool import Sealed, Spool
 

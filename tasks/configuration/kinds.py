@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from tasks.destinations import DESTINATIONS
 from tasks.settings import DestinationSettings, SourceSettings
-from tasks.sources import SOURCES
+from tasks.sources.kinds import SOURCES
 
 
 def source_kinds() -> dict[str, type[SourceSettings]]:

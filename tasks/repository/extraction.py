@@ -7,10 +7,10 @@ from collections import deque
 from collections.abc import Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 
+from tasks.cores import cores
 from tasks.errors import Damaged
 from tasks.item import Sink, Stored, WholeSink
 from tasks.repository.blocks import Blocks, Fetched, shown
-from tasks.repository.cores import cores
 from tasks.repository.pack import NAME
 from tasks.repository.window import Job, Pending, Window
 

@@ -8,11 +8,11 @@ from collections.abc import Iterable
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import NamedTuple
 
+from tasks.cores import cores
 from tasks.errors import Damaged
 from tasks.item import Sink, Stored
 from tasks.repository.blocks import Blocks, columns_of, shown
 from tasks.repository.columns import WINDOW, join
-from tasks.repository.cores import cores
 from tasks.repository.numbers import Numbers, numpy
 
 

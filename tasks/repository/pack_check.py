@@ -12,10 +12,10 @@ from typing import NamedTuple
 
 from blake3 import blake3
 
+from tasks.cores import cores
 from tasks.destinations.destination import Destination, is_near
 from tasks.errors import Damaged, Missing, NewerFormat
 from tasks.repository import compression
-from tasks.repository.cores import cores
 from tasks.repository.inventory import Inventory
 from tasks.repository.naming import Naming
 from tasks.repository.pack import (

@@ -10,12 +10,12 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from tasks.cores import cores
 from tasks.destinations.destination import Destination
 from tasks.destinations.file_errors import explained
 from tasks.repository import compression, index
 from tasks.repository.block import Draft
 from tasks.repository.buffers import Buffers
-from tasks.repository.cores import cores
 from tasks.repository.keys import RepositoryKeys
 from tasks.repository.pack import MOST_CHUNKS, Encoded, PackWriter, SealedPack, object_name
 from tasks.repository.sealing import seal

@@ -70,19 +70,18 @@ def decode(group: bytes | memoryview) -> Iterator[Stored]:
     try:
         for record in _unpacked(group):
             path, kind, mode, uid, gid, user, owner, mtime, size, first, second, cut, level, content, rare = record
-            digest, link, device, xattrs, extents = b"", b"", 0, (), None
+            digest, link, dev, xattrs, extents = b"", b"", 0, (), None
             columns: tuple[int, ...] = ()
             if rare:
                 digest = rare.get("h", b"")
                 if not digest or len(rare) > 1:
                     get = rare.get
-                    link, device, xattrs, extents = get("l", b""), get("d", 0), get("x", ()), get("e")
+                    link, dev, xattrs, extents = get("l", b""), get("d", 0), get("x", ()), get("e")
                     columns = _columns(path, rare)
-            version = first, second
-            more = version, link, device, xattrs, extents, cut, digest
             # A million times: what a named tuple's own constructor does, without its sixteen arguments.
-            entry = _new(Entry, (path, kind, mode, uid, gid, user, owner, mtime, size, *more))
-            yield _new(Stored, (entry, level, content, columns))
+            stamp = first, second
+            entry = path, kind, mode, uid, gid, user, owner, mtime, size, stamp, link, dev, xattrs, extents, cut, digest
+            yield _new(Stored, (_new(Entry, entry), level, content, columns))
     except (TypeError, AttributeError, msgpack.exceptions.UnpackException) as error:
         raise ValueError("no records") from error
 

@@ -147,7 +147,8 @@ class Saving(Storing):
         self.files += 1
         if old is not None and is_same(item, old) and self._is_there(old):
             self.unchanged += 1
-            self.content_bytes += old.entry.content_size
+            was = old.entry
+            self.content_bytes += was.size if was.extents is None else was.content_size
             return old
         if item.at_once and entry.size <= chunker.WHOLE_LIMIT and (small := self._read_at_once(item)):
             return small

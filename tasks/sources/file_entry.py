@@ -77,28 +77,14 @@ def _in_range(nanoseconds: int) -> int:
 
 def file_entry(path: bytes, status: os.stat_result, owners: OwnerNames) -> Entry:
     """The entry of a regular file."""
-    user, group, modified = status.st_uid, status.st_gid, status.st_mtime_ns
+    mode, uid, gid, mtime = status.st_mode & 0o7777, status.st_uid, status.st_gid, status.st_mtime_ns
+    user, group = owners.known.get((uid, gid)) or owners.both(uid, gid)
+    if not -_LIMIT < mtime < _LIMIT:
+        mtime = _in_range(mtime)
+    size, version = status.st_size, (status.st_ctime_ns, status.st_ino)
     # As `Entry(...)`: this is done for every file of every night.
-    return _new(
-        Entry,
-        (
-            path,
-            FILE,
-            status.st_mode & 0o7777,
-            user,
-            group,
-            *(owners.known.get((user, group)) or owners.both(user, group)),
-            modified if -_LIMIT < modified < _LIMIT else _in_range(modified),
-            status.st_size,
-            (status.st_ctime_ns, status.st_ino),
-            b"",
-            0,
-            (),
-            None,
-            "",
-            b"",
-        ),
-    )
+    entry = path, FILE, mode, uid, gid, user, group, mtime, size, version, b"", 0, (), None, "", b""
+    return _new(Entry, entry)
 
 
 def other_entry(path: bytes, status: os.stat_result, owners: OwnerNames) -> Entry:

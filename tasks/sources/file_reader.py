@@ -22,18 +22,21 @@ _MOST_HELD = 256
 
 class FileReader:
     """Opens by entry. `label` is the root's name in item paths; `alone` is the name of a root that is itself a file,
-    in the folder that `folders` begin at. `may_grow`: see `FileStream`."""
+    in the folder that `folders` begin at. `may_grow`: see `FileStream`. `small` counts how often it was asked to read
+    at once; `ahead` is what was read already, by path."""
 
     def __init__(
         self, folders: OpenFolders, owners: OwnerNames, *, label: bytes, alone: bytes = b"", may_grow: bool = False
     ) -> None:
         self._folders = folders
         self._owners = owners
-        self._skip = len(label) + 1
+        self.label, self._skip = label, len(label) + 1
         self._alone = alone
         self._may_grow = may_grow
         self._held: dict[bytes, Descriptor] = {}
         self._last: tuple[bytes, Descriptor] | None = None
+        self.small = 0
+        self.ahead: dict[bytes, memoryview] = {}
 
     def open(self, entry: Entry) -> FileStream:
         """Raises `Vanished`, `Unreadable`."""
@@ -53,6 +56,10 @@ class FileReader:
         """See `Item`. What it gives was the same file, unchanged, from its listing until after it was read."""
         if entry.size >= SMALLEST or self._may_grow:
             return None
+        self.small += 1
+        if (read := self.ahead.pop(entry.path, None)) is not None:
+            buffer[: len(read)] = read
+            return entry
         folder, _, name = entry.path[self._skip :].rpartition(b"/")
         try:
             own = self._owners.reader in (0, entry.uid)

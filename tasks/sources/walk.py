@@ -17,6 +17,7 @@ from tasks.sources.folder_names import sorted_names
 from tasks.sources.leaves import Leaves
 from tasks.sources.manner import Manner
 from tasks.sources.open_folders import Descriptor, OpenFolders
+from tasks.sources.reading_ahead import reading_ahead
 from tasks.sources.selection import Selection
 from tasks.sources.stretch import Stretch
 
@@ -68,7 +69,7 @@ class Walk:
             folders = OpenFolders(top)
             reader = FileReader(folders, self.owners, label=label, alone=alone, may_grow=self.manner.rotating)
             if not alone:
-                yield from _Tree(self, folders, reader).items(label, status)
+                yield from reading_ahead(_Tree(self, folders, reader).items(label, status), reader, top)
             elif not self.selection.leaves_out(alone, label):
                 try:
                     yield self.leaves.item(reader, top, label, status)

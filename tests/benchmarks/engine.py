@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import sys
 import uuid
 from datetime import UTC, datetime
@@ -10,7 +11,7 @@ from pathlib import Path
 from tasks.destinations import Local, Prefixed
 from tasks.destinations.local import LocalSettings
 from tasks.repository import About, ReaderKey, Repository, WriterKey, create_keys, open_keys, snapshot_id
-from tasks.sources import SOURCES
+from tasks.sources.kinds import SOURCES
 from tasks.sources.source import Restoring, Source
 
 NAME = "corpus"
@@ -75,4 +76,5 @@ def _source(kind: str, folder: Path) -> Source:
 
 
 if __name__ == "__main__":
+    gc.freeze()  # as a worker does
     main(sys.argv[1], Path(sys.argv[2]), sys.argv[3], Path(sys.argv[4]))

@@ -16,8 +16,8 @@ from tasks.destinations.local import LocalSettings
 from tasks.errors import SourceError
 from tasks.item import Facts, Flaw, Item, Stored
 from tasks.settings import SourceSettings
-from tasks.sources import SOURCES
 from tasks.sources.filetree import FileTree, FileTreeSettings
+from tasks.sources.kinds import SOURCES
 from tasks.sources.source import Capture
 from tasks.sources.staging_writer import StagingWriter
 from tasks.sources.stretch import Stretch

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from tasks.restore import Wanted, restore
-from tasks.sources import SOURCES
+from tasks.sources.kinds import SOURCES
 from tests import git_sample
 from tests.flows import kinds
 from tests.flows.house import House

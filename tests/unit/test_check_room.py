@@ -13,7 +13,7 @@ from tasks.check import check
 from tasks.configuration import parse
 from tasks.installation import Installation
 from tasks.settings import SourceSettings
-from tasks.sources import SOURCES
+from tasks.sources.kinds import SOURCES
 from tasks.sources.source import Problem
 
 

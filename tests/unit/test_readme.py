@@ -39,7 +39,7 @@ def test_every_command_shown_is_understood(line: str) -> None:
 
 
 def test_every_kind_of_source_is_in_the_table() -> None:
-    from tasks.sources import SOURCES
+    from tasks.sources.kinds import SOURCES
 
     assert all(f"`{kind}`" in README for kind in SOURCES)
 

@@ -13,7 +13,7 @@ from celery import Celery
 import tasks.plan  # noqa: F401 - for the tasks that it makes
 from tasks.asked import arguments
 from tasks.errors import BadRequest
-from tasks.sources import SOURCES
+from tasks.sources.kinds import SOURCES
 
 TEXT = (Path(__file__).parents[2] / "tasks/REQUESTS.md").read_text(encoding="utf-8")
 KNOWN = ("backup.docs", "plan.start", "runs.state")

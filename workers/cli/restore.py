@@ -18,7 +18,7 @@ from tasks.installation import PASSPHRASE
 from tasks.repository import Repository, Snapshot, open_keys
 from tasks.restore import Wanted, restore_from
 from tasks.room import free_at
-from tasks.sources import SOURCES
+from tasks.sources.kinds import SOURCES
 from tasks.sources.source import Restoring, Source
 from tasks.stopwatch import Stopwatch
 from tasks.target import Target, target_of

@@ -9,7 +9,7 @@ import tasks.plan
 import tasks.restore
 import tasks.tend  # noqa: F401 - for the tasks that they make
 from tasks.asked import QUEUE
-from tasks.sources import SOURCES
+from tasks.sources.kinds import SOURCES
 from workers.pools import POOLS, pool_of, queues, route
 
 

@@ -1,0 +1,222 @@
+"""Small files read by a process of its own: what comes is what comes without it, whatever happens to it."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from tasks.item import Entry, Item, Vanished
+from tasks.sources import reading_ahead
+from tasks.sources.file_reader import FileReader
+from tasks.sources.manner import Manner
+from tasks.sources.selection import Selection
+from tasks.sources.walk import Walk
+
+pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="there is memory to share on Linux only")
+ROOT = Path(__file__).parents[3]
+_OLD = 1_600_000_000
+Read = dict[bytes, tuple[Entry, bytes] | None]
+
+
+@pytest.fixture(autouse=True)
+def _soon(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(reading_ahead, "_LOOK", 8)
+    monkeypatch.setattr(reading_ahead, "_PAYS", 1)
+    monkeypatch.setattr(reading_ahead, "cores", lambda: 2)
+
+
+@pytest.fixture
+def helpers(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """The ids of the processes that were started."""
+    started: list[int] = []
+    start = reading_ahead._Helper._start
+
+    def counted(helper: reading_ahead._Helper) -> None:
+        start(helper)
+        assert helper._process
+        started.append(helper._process.pid)
+
+    monkeypatch.setattr(reading_ahead._Helper, "_start", counted)
+    return started
+
+
+@pytest.fixture
+def tree(tmp_path: Path) -> Path:
+    """2,000 files in folders: of all small sizes, some of them large, linked, or with attributes."""
+    tree = tmp_path / "tree"
+    for number in range(2000):
+        file = tree / f"{number // 150:03}" / f"{number:05}"
+        file.parent.mkdir(parents=True, exist_ok=True)
+        size = (0, 1, 300, 5000, 65535, 65536, 200_000)[number % 7] if number % 40 < 7 else number % 900
+        file.write_bytes(bytes([number % 251]) * size)
+        if number % 97 == 5:
+            file.with_name(file.name + "-link").symlink_to(file)
+        if number % 89 == 7:
+            file.with_name(file.name + "-name").hardlink_to(file)
+        if number % 101 == 50:
+            os.setxattr(file, "user.number", str(number).encode())
+        os.utime(file, (_OLD, _OLD))
+    return tree
+
+
+def walk(tree: Path) -> Iterator[Item]:
+    return iter(Walk({b"tree": os.fsencode(tree)}, Selection(), Manner(want_digest=True)))
+
+
+def read(item: Item) -> tuple[Entry, bytes] | None:
+    """As a repository does: at once where it can be."""
+    buffer = memoryview(bytearray(1 << 18))
+    if item.at_once and (entry := item.at_once(item.entry, buffer)):
+        return entry, bytes(buffer[: entry.size])
+    if not item.open:
+        return item.entry, b""
+    stream, size = item.open(), 0
+    while count := stream.readinto(buffer[size:]):
+        size += count
+    return stream.close().entry, bytes(buffer[:size])
+
+
+def read_all(tree: Path, between: Callable[[int], object] = lambda number: None) -> Read:
+    found: Read = {}
+    for number, item in enumerate(walk(tree)):
+        between(number)
+        found[item.entry.path] = read(item)
+    return found
+
+
+def alone(tree: Path) -> Read:
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(reading_ahead, "cores", lambda: 1)
+        return read_all(tree)
+
+
+def test_what_is_read_ahead_is_what_is_read_alone(tree: Path, helpers: list[int]) -> None:
+    asked_itself = []
+    reader = FileReader.at_once
+
+    def watched(*arguments: object) -> object:
+        asked_itself.append(len(arguments[0].ahead))  # type: ignore[attr-defined]
+        return reader(*arguments)  # type: ignore[arg-type]
+
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(FileReader, "at_once", watched)
+        found = read_all(tree)
+    assert found == alone(tree)
+    assert len(helpers) == 1
+    # Not that it came to nothing: most of the time something lay ready.
+    assert sum(map(bool, asked_itself)) > 0.8 * len(asked_itself)
+
+
+def test_nobody_is_started_where_files_are_not_read_or_only_some_are(tree: Path, helpers: list[int]) -> None:
+    assert len(list(walk(tree))) > 2000
+    for number, item in enumerate(walk(tree)):
+        if number % 2:
+            read(item)
+    assert not helpers
+
+
+def test_where_files_are_not_read_any_more_it_ends_and_begins_again_when_they_are(
+    tree: Path, helpers: list[int]
+) -> None:
+    for number, item in enumerate(walk(tree)):
+        if not 500 < number < 1500:
+            read(item)
+        if number == 1400:
+            assert len(helpers) == 1
+            assert not is_there(helpers[0])
+    assert len(helpers) == 2
+    assert not any(map(is_there, helpers))
+
+
+def test_a_helper_that_is_killed_is_not_missed(tree: Path, helpers: list[int]) -> None:
+    def kill(number: int) -> None:
+        if number == 700:
+            os.kill(helpers[0], signal.SIGKILL)
+
+    assert read_all(tree, kill) == alone(tree)
+
+
+@pytest.mark.parametrize("program", ["/nonexistent", "/bin/false"])
+def test_a_helper_that_can_not_be_started_is_not_missed(
+    tree: Path, monkeypatch: pytest.MonkeyPatch, program: str
+) -> None:
+    expected = alone(tree)
+    monkeypatch.setattr(sys, "executable", program)
+    assert read_all(tree) == expected
+
+
+def test_a_file_that_changes_before_it_is_read_is_what_it_is_then(tree: Path) -> None:
+    """Or what it was when it was listed: those two, whole, and nothing in between."""
+    names = sorted(path for path in tree.rglob("*") if path.is_file() and not path.is_symlink())
+    before = alone(tree)
+
+    def change(number: int) -> None:
+        if number % 5 == 0 and number < len(names):
+            names[number].write_bytes(b"changed %d" % number * 10)
+            names[-number - 1].unlink(missing_ok=True)
+
+    changed = 0
+    for number, item in enumerate(walk(tree)):
+        change(number)
+        try:
+            found = read(item)
+        except Vanished:
+            continue
+        assert found is not None
+        path = tree.parent / os.fsdecode(item.entry.path)
+        if found != before[item.entry.path] and path.is_file() and not path.is_symlink() and found[1]:
+            assert found[1] == path.read_bytes()
+            changed += 1
+    assert changed > 10
+
+
+def test_whoever_stops_halfway_leaves_no_process(tree: Path, helpers: list[int]) -> None:
+    items = walk(tree)
+    for _ in range(600):
+        read(next(items))
+    assert is_there(helpers[0])
+    items.close()  # type: ignore[attr-defined]
+    assert not is_there(helpers[0])
+
+
+def test_it_ends_when_whoever_it_reads_for_is_killed(tree: Path) -> None:
+    script = f"""
+import sys, time
+from pathlib import Path
+from tasks.sources import reading_ahead
+from tests.unit.sources.test_reading_ahead import read, walk
+reading_ahead._LOOK, reading_ahead._PAYS, reading_ahead.cores = 8, 1, lambda: 2
+start = reading_ahead._Helper._start
+def told(helper):
+    start(helper)
+    print(helper._process.pid, flush=True)
+reading_ahead._Helper._start = told
+for number, item in enumerate(walk(Path({str(tree)!r}))):
+    read(item)
+    if number == 600:
+        time.sleep(60)
+"""
+    with subprocess.Popen([sys.executable, "-c", script], stdout=subprocess.PIPE, cwd=ROOT) as parent:
+        assert parent.stdout
+        helper = int(parent.stdout.readline())
+        assert is_there(helper)
+        parent.kill()
+    deadline = time.monotonic() + 10
+    while is_there(helper) and time.monotonic() < deadline:
+        time.sleep(0.01)
+    assert not is_there(helper)
+
+
+def is_there(process: int) -> bool:
+    """And has not ended: whoever is to hear of it may be late."""
+    try:
+        return Path(f"/proc/{process}/stat").read_text().rpartition(") ")[2][0] != "Z"
+    except FileNotFoundError:
+        return False
