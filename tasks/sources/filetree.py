@@ -61,7 +61,7 @@ class FileTreeSettings(SourceSettings):
     whichever workers of its pool are free, on any host; they make one snapshot. A file of one and a half parts or more
     is captured in pieces, and read once more for its digest."""
 
-    part_files: int = Field(default=500_000, ge=1, strict=True)
+    part_files: int = Field(default=2_000_000, ge=1, strict=True)
     """Likewise for so many files to read."""
 
     most_parts: int = Field(default=16, ge=1, le=256, strict=True)
