@@ -16,11 +16,6 @@ from tests.repositories import START, about, create, keys, local, packs, restore
 from tests.unit.repository.house import FIRST, MIB, SECOND, House, assert_holds, noise
 
 
-@pytest.fixture
-def house(fast_path: Path) -> House:
-    return House(fast_path)
-
-
 def test_a_snapshot_whose_chunks_the_reference_lost_is_not_listed_anywhere(house: House) -> None:
     house.night(FIRST, 0, house.first)
     spooled, snapshot = house.capture(SECOND, 1)

@@ -19,11 +19,6 @@ FILES = {**FIRST, b"large": noise(5, 4 * MIB)}
 
 
 @pytest.fixture
-def house(fast_path: Path) -> House:
-    return House(fast_path)
-
-
-@pytest.fixture
 def looked_up(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     """How many groups of items were looked up, each time."""
     times, look_up = list[int](), Previous._look_up
