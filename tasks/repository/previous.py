@@ -37,16 +37,18 @@ class Previous:
 
     def find(self, path: bytes) -> Stored | None:
         while True:
-            items = self.group.items
-            while self._next < len(items):
-                item = items[self._next]
-                if item.entry.path == path:
-                    self.at = self._next
-                    self._next += 1
+            items, at = self.group.items, self._next
+            while at < len(items):
+                item = items[at]
+                listed = item.entry.path
+                if listed == path:
+                    self.at, self._next = at, at + 1
                     return item
-                if item.entry.path.replace(b"/", b"\0") > path.replace(b"/", b"\0"):
+                if listed.replace(b"/", b"\0") > path.replace(b"/", b"\0"):
+                    self._next = at
                     return None
-                self._next += 1
+                at += 1
+            self._next = at
             if self._ended or (not self._ahead and not self._read()):
                 self._ended = True
                 return None
@@ -92,4 +94,4 @@ def is_same(item: Item, old: Stored) -> bool:
     new, was = item.entry, old.entry
     if new[_STAMP] != was[_STAMP] and not (new.size == -1 and new._replace(size=was.size)[_STAMP] == was[_STAMP]):
         return False
-    return bool(new.version[0]) and new.type == was.type and not (item.want_digest and not was.digest)
+    return bool(new.version[0] and (was.digest or not item.want_digest) and new.type == was.type)

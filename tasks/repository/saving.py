@@ -11,7 +11,7 @@ from contextlib import suppress
 from typing import Protocol
 
 from tasks.errors import BackupError, Damaged
-from tasks.item import FILE, Flaw, Item, Stored, Unreadable, Vanished
+from tasks.item import FILE, Entry, Flaw, Item, Stored, Unreadable, Vanished
 from tasks.repository import chunker, columns
 from tasks.repository.buffers import Buffers
 from tasks.repository.index import Index
@@ -113,7 +113,11 @@ class Saving(Storing):
             if old is None and before is not None and _order(path) <= _order(before):
                 raise BackupError(f"the source listed {path!r} twice or out of order: report this as a bug")
             before = path
-            kept = self._keep(item, old)
+            if old is not None and item.open and is_same(item, old) and (previous.there or self._is_there(old)):
+                self._take_over(old.entry)
+                kept: Stored | None = old
+            else:
+                kept = self._keep(item, old)
             if kept is not None:
                 if kept is old:
                     grouper.add(kept, previous.group, previous.at)
@@ -140,16 +144,17 @@ class Saving(Storing):
         }
         return Saved(level, content, self._flaws, figures, self._format)
 
+    def _take_over(self, entry: Entry) -> None:
+        """Count a file that is as it was."""
+        self.files += 1
+        self.unchanged += 1
+        self.content_bytes += entry.size if entry.extents is None else entry.content_size
+
     def _keep(self, item: Item, old: Stored | None) -> Stored | None:
         entry = item.entry
         if entry.type != FILE or item.open is None:
             return old if old and old.entry == entry and not old.content else Stored(entry)
         self.files += 1
-        if old is not None and is_same(item, old) and self._is_there(old):
-            self.unchanged += 1
-            was = old.entry
-            self.content_bytes += was.size if was.extents is None else was.content_size
-            return old
         if item.at_once and entry.size <= chunker.WHOLE_LIMIT and (small := self._read_at_once(item)):
             return small
         try:

@@ -115,7 +115,7 @@ class _Tree:
 
     def items(self, label: bytes, status: os.stat_result) -> Iterator[Item]:
         selection, leaf, reader = self._walk.selection, self._walk.leaves.item, self._reader
-        judged, rotating = not selection.everything, self._walk.manner.rotating
+        judged, rotating, stat_of = not selection.everything, self._walk.manner.rotating, os.stat
         if self._walk.manner.one_file_system:
             self._device = status.st_dev
         yield from self._enter(_Folder(label, b"", selection.takes_all), status)
@@ -127,14 +127,14 @@ class _Tree:
                 self._walk.flaw(folder.path, error)
                 self._stack.pop()
                 continue
-            prefix = folder.path + b"/"
+            prefix, number, all_taken = folder.path + b"/", descriptor.number, folder.taken
             for name in folder.names:
                 path = prefix + name
                 try:
                     held = reader.held(path) if rotating else None
-                    status = held or os.stat(name, dir_fd=descriptor.number, follow_symlinks=False)
+                    status = held or stat_of(name, dir_fd=number, follow_symlinks=False)
                     is_folder = status.st_mode & _TYPE == _FOLDER
-                    taken = folder.taken
+                    taken = all_taken
                     if judged:
                         inner = folder.inner(name)
                         if selection.leaves_out(inner, path, is_folder):
@@ -145,7 +145,7 @@ class _Tree:
                         break
                     if taken:
                         item = leaf(reader, descriptor, path, status)
-                        if not folder.taken:
+                        if not all_taken:
                             yield from self._waiting()
                         yield item
                 except OSError as error:
