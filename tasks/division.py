@@ -14,7 +14,7 @@ from typing import NamedTuple
 import msgpack
 
 from tasks.errors import Damaged
-from tasks.item import FILE, HARDLINK, Entry, Item
+from tasks.item import FILE, HARDLINK, Entry, Flaw, Item
 from tasks.pieces import Digest, Large, Piece, Some, large_file
 from tasks.repository.previous import Previous, is_same
 from tasks.repository.records import Group
@@ -102,6 +102,11 @@ class Bounded(Some):
             if item.entry.type == FILE:
                 size, files = size + item.entry.size, files + 1  # no holes are known before it is read
             yield item
+
+    def flaws(self) -> Iterable[Flaw]:
+        """Not those of what lies behind the cut, where the walk may have been already."""
+        flaws = self._inner.flaws()
+        return [flaw for flaw in flaws if order(flaw.path) < order(self.cut)] if self.cut else flaws
 
 
 class Place(NamedTuple):

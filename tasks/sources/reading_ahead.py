@@ -10,9 +10,10 @@ import subprocess
 import sys
 from collections import deque
 from collections.abc import Iterator
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from itertools import islice
 from pathlib import Path
+from typing import IO
 
 import msgpack
 
@@ -22,7 +23,7 @@ from tasks.sources import small_files
 from tasks.sources.extents import SMALLEST
 from tasks.sources.file_reader import FileReader
 from tasks.sources.open_folders import Descriptor
-from tasks.sources.small_files import LENGTH, REGION
+from tasks.sources.small_files import LAST, LENGTH, REGION
 
 _LOOK, _PAYS = 1024, 16
 """So many items at a time are looked at; after so many times of nothing but small files that were all read, a process
@@ -68,7 +69,7 @@ def _ahead(items: Iterator[Item], reader: FileReader, helper: _Helper) -> Iterat
     pays = True
     try:
         while pays or coming:
-            while pays and len(coming) < _REGIONS:
+            while pays and len(coming) < _REGIONS and not (coming and coming[-1].is_last):
                 batch = _Batch(items)
                 helper.ask(batch)
                 coming.append(batch)
@@ -83,11 +84,14 @@ def _ahead(items: Iterator[Item], reader: FileReader, helper: _Helper) -> Iterat
 
 
 class _Batch:
-    """The next items, and the files among them that are to be read ahead, to `at` in the memory."""
+    """The next items, and the files among them that are to be read ahead, to `at` in the memory. `is_last`: the walk
+    must not go on before what is in it was taken. What is large may take long, and a file that has more names decides,
+    when it is opened, what the next one brings."""
 
     def __init__(self, items: Iterator[Item]) -> None:
         self.items: list[Item] = []
         self.files: list[Entry] = []
+        self.is_last = False
         self.at = size = 0
         for item in islice(items, _MOST):
             self.items.append(item)
@@ -97,6 +101,9 @@ class _Batch:
                 size += entry.size
                 if size > REGION - SMALLEST:
                     break
+            elif item.open:
+                self.is_last = True
+                break
 
 
 class _Helper:
@@ -105,35 +112,48 @@ class _Helper:
     def __init__(self, label: bytes, top: Descriptor) -> None:
         self._label, self._top = label, top
         self._process: subprocess.Popen[bytes] | None = None
+        self._answers: IO[bytes] | None = None
         self._memory = memoryview(b"")
         self._asked = 0
 
     def __enter__(self) -> _Helper:
-        with suppress(OSError):
+        # Not only what the system refuses: programs put anything into `sys.path`.
+        with suppress(OSError, TypeError, ValueError):
             self._start()
         return self
 
     def _start(self) -> None:
-        memory = os.memfd_create("small files")
-        try:
+        with ExitStack() as given:
+            memory = os.memfd_create("small files")
+            given.callback(os.close, memory)
             os.ftruncate(memory, _REGIONS * REGION)
             self._memory = memoryview(mmap.mmap(memory, 0))
-            numbers = self._top.number, memory
+            answered, answers = os.pipe()
+            given.callback(os.close, answers)
+            self._answers = os.fdopen(answered, "rb")
+            numbers = self._top.number, memory, answers
+            # Isolated, for what others have set up for every Python may do anything; and with a pipe of its own.
+            paths = [*map(str, sys.path), str(_ROOT)]
+            begin = f"import sys; sys.path[:] = {paths!r}; from {small_files.__name__} import main; main()"
             self._process = subprocess.Popen(
-                [sys.executable, "-P", "-m", small_files.__name__, *map(str, numbers), os.fsdecode(self._label)],
+                [sys.executable, "-I", "-c", begin, os.fsdecode(self._label), *map(str, numbers)],
                 pass_fds=numbers,
-                env={**os.environ, "PYTHONPATH": os.pathsep.join([str(_ROOT), *filter(None, sys.path)])},
                 stdin=subprocess.PIPE,
-                stdout=subprocess.PIPE,
+                stdout=subprocess.DEVNULL,
                 stderr=subprocess.DEVNULL,
             )
-        finally:
-            os.close(memory)
 
     def __exit__(self, *_: object) -> None:
-        if process := self._process:
-            assert process.stdin  # noqa: S101 - it is a pipe
-            assert process.stdout  # noqa: S101
+        self._end()
+
+    def _end(self) -> None:
+        process, self._process = self._process, None
+        if self._answers:
+            self._answers.close()
+        if process and process.stdin:
+            with suppress(OSError):
+                process.stdin.write(LAST)
+                process.stdin.flush()
             with suppress(OSError):
                 process.stdin.close()
             try:
@@ -141,7 +161,6 @@ class _Helper:
             except subprocess.TimeoutExpired:
                 process.kill()
                 process.wait()
-            process.stdout.close()
 
     def ask(self, batch: _Batch) -> None:
         if not (self._process and self._process.stdin and batch.files):
@@ -156,10 +175,16 @@ class _Helper:
 
     def answer(self, batch: _Batch) -> dict[bytes, memoryview]:
         """What the files hold that were read, by path."""
-        if not (self._process and self._process.stdout):
+        if not (self._process and self._answers and batch.files):
+            return {}
+        length = self._answers.read(LENGTH.size)
+        answer = self._answers.read(len(batch.files)) if length == LENGTH.pack(len(batch.files)) else b""
+        # With what is no answer to this question it has ended, for us.
+        if len(answer) < len(batch.files):
+            self._end()
             return {}
         read, at = {}, batch.at
-        for entry, good in zip(batch.files, self._process.stdout.read(len(batch.files)), strict=False):
+        for entry, good in zip(batch.files, answer, strict=True):
             if good:
                 end = at + entry.size
                 read[entry.path] = self._memory[at:end]

@@ -24,6 +24,7 @@ class Selection:
         self._secrets = Patterns(line.lower() for line in secrets)
         self.everything = not (self._include or self._exclude or self._secrets)
         self.takes_all = not self._include
+        self.counts = bool(self._secrets)
         self._count = 0
         self._names: list[str] = []
 

@@ -1,9 +1,10 @@
-"""The process that reads small files for another one: `python -m tasks.sources.small_files FOLDER MEMORY LABEL`.
+"""The process that reads small files for another one.
 
-FOLDER and MEMORY are the numbers of open files that it is born with: the folder that is the root called LABEL, and
-memory that both processes see. What it is asked comes in a batch: a length of four bytes (little-endian), and msgpack:
-where in the memory the bytes of the files go, one behind the other, and of each file path, user, size and version as
-they were listed. It answers with a byte for each: 1 if the file was read, and was what was listed until then.
+It is told a root's label, and the numbers of open files that it is born with: the root's folder, memory that both
+processes see, and a pipe for its answers. Questions come by standard input: a length of four bytes (little-endian), and
+msgpack: where in the memory the bytes of files go, one behind the other, and of each file path, user, size and version
+as they were listed. An answer has its length too, and a byte for each file: 1 if it was read, and was what was listed
+until then. A question of length 0 is the last.
 """
 
 from __future__ import annotations
@@ -24,6 +25,7 @@ from tasks.sources.file_reader import FileReader
 from tasks.sources.open_folders import Descriptor, OpenFolders
 
 LENGTH = struct.Struct("<I")
+LAST = LENGTH.pack(0)
 REGION = 1 << 20
 """Bytes of the memory that one batch may fill."""
 _new = tuple.__new__
@@ -31,7 +33,7 @@ _new = tuple.__new__
 
 def serve(reader: FileReader, memory: memoryview, questions: BinaryIO, answers: BinaryIO) -> None:
     """Until there are no more questions."""
-    while length := questions.read(LENGTH.size):
+    while any(length := questions.read(LENGTH.size)):
         at, files = msgpack.unpackb(questions.read(LENGTH.unpack(length)[0]), use_list=False)
         good = bytearray()
         for path, user, size, version in files:
@@ -40,17 +42,14 @@ def serve(reader: FileReader, memory: memoryview, questions: BinaryIO, answers: 
             read = reader.at_once(entry, memory[at : at + SMALLEST]) is entry
             good.append(read)
             at += size if read else 0
-        answers.write(good)
+        answers.write(LENGTH.pack(len(good)) + good)
         answers.flush()
 
 
 def main() -> None:
     # A Ctrl+C is for the process that asks: when it ends, there are no more questions.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    folder, memory, label = sys.argv[1:]
-    reader = FileReader(OpenFolders(Descriptor(int(folder))), OwnerNames(), label=os.fsencode(label))
-    serve(reader, memoryview(mmap.mmap(int(memory), 0)), sys.stdin.buffer, sys.stdout.buffer)
-
-
-if __name__ == "__main__":
-    main()
+    label, (folder, memory, answers) = sys.argv[1], map(int, sys.argv[2:])
+    reader = FileReader(OpenFolders(Descriptor(folder)), OwnerNames(), label=os.fsencode(label))
+    with open(answers, "wb") as answered:
+        serve(reader, memoryview(mmap.mmap(memory, 0)), sys.stdin.buffer, answered)

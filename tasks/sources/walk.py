@@ -69,7 +69,9 @@ class Walk:
             folders = OpenFolders(top)
             reader = FileReader(folders, self.owners, label=label, alone=alone, may_grow=self.manner.rotating)
             if not alone:
-                yield from reading_ahead(_Tree(self, folders, reader).items(label, status), reader, top)
+                items = _Tree(self, folders, reader).items(label, status)
+                # What is counted must be counted when it is its turn.
+                yield from items if self.selection.counts else reading_ahead(items, reader, top)
             elif not self.selection.leaves_out(alone, label):
                 try:
                     yield self.leaves.item(reader, top, label, status)

@@ -9,6 +9,7 @@ import subprocess
 import threading
 import time
 from collections.abc import Mapping, Sequence, Set
+from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple
 
@@ -33,7 +34,7 @@ class Cost(NamedTuple):
 
 def run(command: Sequence[str | Path], *, cwd: Path, environment: Mapping[str, str], log: Path) -> Cost:
     """Run to the end, its output appended to `log`. Raises `CommandFailed`. What it leaves running is ended. Children
-    that the calling process has already are left alone; it must start no others meanwhile."""
+    that the calling process has already are left alone, but not what these leave behind meanwhile."""
     if ctypes.CDLL(None, use_errno=True).prctl(_SET_CHILD_SUBREAPER, 1, 0, 0, 0):
         raise OSError(ctypes.get_errno(), "prctl(PR_SET_CHILD_SUBREAPER)")
     others = set(_parents().get(os.getpid(), ()))
@@ -64,8 +65,9 @@ def _reap(others: Set[int], patience: float = 5.0) -> float:
     cpu, deadline, told = 0.0, time.monotonic() + patience, False
     while orphans := [pid for pid in _parents().get(os.getpid(), ()) if pid not in others]:
         for orphan in orphans:
-            pid, _, usage = os.wait4(orphan, os.WNOHANG)
-            cpu += usage.ru_utime + usage.ru_stime if pid else 0.0
+            with suppress(ChildProcessError):  # somebody else has heard of its end
+                pid, _, usage = os.wait4(orphan, os.WNOHANG)
+                cpu += usage.ru_utime + usage.ru_stime if pid else 0.0
         if time.monotonic() > deadline and not told:
             told = True
             for orphan in _descendants(os.getpid(), others):

@@ -15,7 +15,7 @@ import pytest
 
 from tasks.division import Bounded, Division, divide, seems_large, stretches_from
 from tasks.errors import Damaged
-from tasks.item import Entry, Item, Stored
+from tasks.item import Entry, Flaw, Item, Stored
 from tasks.pieces import Digest, Large, Piece
 from tasks.repository import Part, Repository, Snapshot, Whole
 from tasks.repository.parts import in_pieces
@@ -187,6 +187,18 @@ def test_a_capture_ends_early_only_where_there_is_more_than_a_part(tmp_path: Pat
         bounded = Bounded(Listed(files), Sized(files, part_size=size))  # type: ignore[arg-type]
         assert len(list(bounded)) == taken
         assert bounded.cut == (b"root/%06d" % taken if taken < 10 else b"")
+
+
+def test_what_is_wrong_behind_the_cut_is_told_by_the_part_that_comes_to_it() -> None:
+    class Flawed(Listed):
+        def flaws(self) -> list[Flaw]:
+            return [Flaw(b"root/%06d" % number, "unreadable") for number in (1, 3, 4, 7)]
+
+    files = [MB] * 10
+    for size, told in (("4MB", 2), ("20MB", 4)):
+        bounded = Bounded(Flawed(files), Sized(files, part_size=size))  # type: ignore[arg-type]
+        list(bounded)
+        assert len(list(bounded.flaws())) == told
 
 
 def test_of_many_files_that_are_larger_than_a_part_only_some_are_looked_into(tmp_path: Path) -> None:

@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -175,6 +176,63 @@ def test_a_file_that_changes_before_it_is_read_is_what_it_is_then(tree: Path) ->
             assert found[1] == path.read_bytes()
             changed += 1
     assert changed > 10
+
+
+@pytest.mark.parametrize("happens", ["removed", "replaced"])
+def test_the_second_name_of_a_file_brings_what_the_first_can_not(tmp_path: Path, happens: str) -> None:
+    def found(folder: Path) -> dict[bytes, tuple[str, bytes, bytes]]:
+        tree = folder / "tree"
+        tree.mkdir(parents=True)
+        for number in range(400):
+            (tree / f"{number:03}").write_bytes(b"%d" % number)
+        (tree / "300-b").hardlink_to(tree / "300")
+        (folder / "new").write_bytes(b"another")
+        made = {}
+        for item in walk(tree):
+            if item.entry.path == b"tree/290":
+                (tree / "300").unlink()
+                if happens == "replaced":
+                    (folder / "new").rename(tree / "300")
+            with suppress(Vanished):
+                entry, content = read(item) or (item.entry, b"")
+                made[entry.path] = entry.type, entry.link, content
+        return made
+
+    ahead = found(tmp_path / "ahead")
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(reading_ahead, "cores", lambda: 1)
+        assert found(tmp_path / "alone") == ahead
+    assert ahead[b"tree/300-b"] == ("f", b"", b"300")
+
+
+def test_the_walk_waits_for_what_is_large(tree: Path) -> None:
+    waits = 0
+    items = walk(tree)
+    while (batch := reading_ahead._Batch(items)).items:
+        large = [item.open is not None and item.entry.size >= 65536 for item in batch.items]
+        assert not any(large[:-1])
+        assert batch.is_last or not large[-1]
+        waits += batch.is_last
+    assert waits > 50
+
+
+def test_what_others_set_up_for_every_python_is_not_taken_for_an_answer(
+    tree: Path, tmp_path: Path, helpers: list[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "sitecustomize.py").write_text("import sys\nprint('hello' * 1000, flush=True)\nsys.stdin.close()\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    monkeypatch.setattr(sys, "path", [*sys.path, tmp_path])
+    assert read_all(tree) == alone(tree)
+    assert len(helpers) == 1
+
+
+def test_where_secrets_are_counted_nothing_is_read_ahead(tree: Path, helpers: list[int]) -> None:
+    selection = Selection(secrets=["*-link"])
+    for item in Walk({b"tree": os.fsencode(tree)}, selection, Manner(want_digest=True)):
+        read(item)
+    assert not helpers
+    assert selection.facts()["secrets_left_out"]["count"] > 10
 
 
 def test_whoever_stops_halfway_leaves_no_process(tree: Path, helpers: list[int]) -> None:
