@@ -9,7 +9,7 @@ import os
 import subprocess
 import sys
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from contextlib import ExitStack, suppress
 from itertools import islice
 from pathlib import Path
@@ -26,8 +26,8 @@ from tasks.sources.open_folders import Descriptor
 from tasks.sources.small_files import LAST, LENGTH, REGION
 
 _LOOK, _PAYS = 1024, 16
-"""So many items at a time are looked at; after so many times of nothing but small files that were all read, a process
-is started. It costs what some thousand of them do."""
+"""So many items at a time are looked at; after so many times of nearly nothing but small files that were read, a
+process is started. It costs what some thousand of them do."""
 _NEARLY = 0.9
 _MOST = 96
 _REGIONS = 3
@@ -41,26 +41,22 @@ def reading_ahead(items: Iterator[Item], reader: FileReader, top: Descriptor) ->
     if cores() < 2 or not hasattr(os, "memfd_create"):
         yield from items
         return
-    while True:
-        yield from _until_it_pays(items, reader)
-        first = next(items, None)
-        if first is None:
-            return
-        yield first
+    while (yield from _until_it_pays(items, reader)):
         with _Helper(reader.label, top) as helper:
             yield from _ahead(items, reader, helper)
 
 
-def _until_it_pays(items: Iterator[Item], reader: FileReader) -> Iterator[Item]:
+def _until_it_pays(items: Iterator[Item], reader: FileReader) -> Generator[Item, None, bool]:
+    """Returns whether there is more."""
     times = 0
-    while times < _PAYS:
+    while (first := next(items, None)) is not None:
         before = reader.small
-        first = next(items, None)
-        if first is None:
-            return
         yield first
         yield from islice(items, _LOOK - 1)
         times = times + 1 if reader.small - before > _NEARLY * _LOOK else 0
+        if times >= _PAYS:
+            return True
+    return False
 
 
 def _ahead(items: Iterator[Item], reader: FileReader, helper: _Helper) -> Iterator[Item]:

@@ -15,7 +15,8 @@ class Selection:
     """Decides by path, relative to its root. `exclude` and `secrets` leave out a file, or a folder and all it holds;
     of the rest, `include` takes files, or a folder and all it holds; without `include` everything is taken.
 
-    A name that `secrets` leaves out, whatever its case, is counted, and the first hundred are kept.
+    A name that `secrets` leaves out, whatever its case, is counted, and the first hundred are kept; `counts` says that
+    there may be some.
     """
 
     def __init__(self, include: Iterable[str] = (), exclude: Iterable[str] = (), secrets: Iterable[str] = ()) -> None:

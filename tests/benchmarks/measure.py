@@ -71,7 +71,8 @@ def _reap(others: Set[int], patience: float = 5.0) -> float:
         if time.monotonic() > deadline and not told:
             told = True
             for orphan in _descendants(os.getpid(), others):
-                os.kill(orphan, signal.SIGTERM)
+                with suppress(ProcessLookupError):
+                    os.kill(orphan, signal.SIGTERM)
         time.sleep(0.005)
     return cpu
 
