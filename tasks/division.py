@@ -15,6 +15,7 @@ import msgpack
 
 from tasks.errors import Damaged
 from tasks.item import FILE, HARDLINK, Entry, Flaw, Item
+from tasks.listing import Listed, listed, one_by_one
 from tasks.pieces import Digest, Large, Piece, Some, large_file
 from tasks.repository.previous import Previous, is_same
 from tasks.repository.records import Group
@@ -93,15 +94,25 @@ class Bounded(Some):
         self._source, self.cut = source, b""
 
     def __iter__(self) -> Iterator[Item]:
+        return one_by_one(self.listed())
+
+    def listed(self) -> Iterator[Listed]:
         limits = self._source.limits()
         size = files = 0
-        for item in self._inner:
-            if (size >= limits.size or files >= limits.files) and self._source.may_begin_at(item):
-                self.cut = item.entry.path
-                return
-            if item.entry.type == FILE:
-                size, files = size + item.entry.size, files + 1  # no holes are known before it is read
-            yield item
+        for some in listed(self._inner):
+            if not isinstance(some, Item):
+                total, count = some.size, len(some.paths)
+                if size + total < limits.size and files + count < limits.files:
+                    size, files = size + total, files + count
+                    yield some
+                    continue
+            for item in one_by_one([some]):
+                if (size >= limits.size or files >= limits.files) and self._source.may_begin_at(item):
+                    self.cut = item.entry.path
+                    return
+                if item.entry.type == FILE:
+                    size, files = size + item.entry.size, files + 1  # no holes are known before it is read
+                yield item
 
     def flaws(self) -> Iterable[Flaw]:
         """Not those of what lies behind the cut, where the walk may have been already."""

@@ -11,6 +11,7 @@ from typing import Protocol
 from tasks.destinations.destination import Destination
 from tasks.errors import Condemned, Damaged, Exists, Missing
 from tasks.item import Facts, Flaw, Item, Stored
+from tasks.listing import listed
 from tasks.repository import reliance
 from tasks.repository.blocks import Blocks
 from tasks.repository.buffers import Buffers
@@ -118,7 +119,7 @@ class Capturing(Inventory):
                     progress=progress,
                     expected_bytes=expected,
                 )
-                saved = saving.save(capture, capture.stored)
+                saved = saving.save(listed(capture), capture.stored)
         flaws = [*capture.flaws(), *saved.flaws]
         return Part(saved, (*made, *packing.packs), flaws, capture.facts(), _names(known))
 

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 
 from tasks.item import Entry, Item, Stored
+from tasks.listing import Stamp
 from tasks.repository.index import Index
 from tasks.repository.pack import NAME
 from tasks.repository.records import Group
@@ -32,6 +33,11 @@ class Previous:
         self.at = 0
 
     @property
+    def is_at_end(self) -> bool:
+        """Whether nothing is left to be found."""
+        return self._ended
+
+    @property
     def there(self) -> bool | None:
         return self._sure or self._marks[self.at]
 
@@ -49,11 +55,37 @@ class Previous:
                     return None
                 at += 1
             self._next = at
-            if self._ended or (not self._ahead and not self._read()):
-                self._ended = True
+            if not self._advance():
                 return None
-            self.group, self._marks = self._ahead.popleft()
-            self._next = 0
+
+    def alike(self, paths: Sequence[bytes], stamps: Sequence[Stamp]) -> Sequence[Stored]:
+        """The items that come next, as long as they are files of these paths and stamps, one after the other, to be
+        taken over as they were. They lie in one group; `at` says where the first does. What has no digest is left to
+        `find`: it may be no file, or want one."""
+        if self._next == len(self.group.items) and not self._advance():
+            return ()
+        start, items = self._next, self.group.items
+        count = 0
+        for (entry, _, _, _), path, stamp in zip(items[start:] if start else items, paths, stamps, strict=False):
+            if entry.path != path or not entry.digest:
+                break
+            if (entry.mtime_ns, entry.size, entry.version) != stamp or not stamp[2][0]:
+                break
+            count += 1
+        if not self._sure:
+            marks = self._marks[start : start + count]
+            count = next((at for at, known in enumerate(marks) if not known), count)
+        self.at, self._next = start, start + count
+        return items[start : start + count] if count < len(items) else items
+
+    def _advance(self) -> bool:
+        """To the next group; False at the end."""
+        if self._ended or (not self._ahead and not self._read()):
+            self._ended = True
+            return False
+        self.group, self._marks = self._ahead.popleft()
+        self._next = 0
+        return True
 
     def _read(self) -> bool:
         """Some more groups; False at the end."""

@@ -134,16 +134,21 @@ class Grouper:
         self._group, self._taken = Group(b"", 0, []), 0
         self.names = NameList(keep)
 
-    def add(self, item: Stored, group: Group | None = None, at: int = 0) -> None:
-        """`group` and `at`: where in an earlier list this very item is. A group all of which comes again is not encoded
+    def add(self, item: Stored) -> None:
+        self._encode_taken()
+        self._add(item)
+
+    def add_again(self, group: Group, at: int, count: int) -> None:
+        """So many items from `at` on of a group of an earlier list. A group all of which comes again is not encoded
         again."""
-        if group is not None and at == self._taken and not self._records and (not at or group is self._group):
-            self._group, self._taken = group, at + 1
-            if self._taken == len(group.items) and _is_full(item, self._taken, group.size):
+        if at == self._taken and not self._records and (not at or group is self._group):
+            self._group, self._taken = group, at + count
+            if self._taken == len(group.items) and _is_full(group.items[-1], self._taken, group.size):
                 self._take_over()
             return
         self._encode_taken()
-        self._add(item)
+        for item in group.items[at : at + count]:
+            self._add(item)
 
     def _take_over(self) -> None:
         if self._has(self._group.name):

@@ -6,12 +6,13 @@ What it must not know: where items come from, and what becomes of the snapshot.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Generator, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from contextlib import suppress
 from typing import Protocol
 
 from tasks.errors import BackupError, Damaged
-from tasks.item import FILE, Entry, Flaw, Item, Stored, Unreadable, Vanished
+from tasks.item import FILE, Flaw, Item, Stored, Unreadable, Vanished
+from tasks.listing import Listed, Siblings, Stamp
 from tasks.repository import chunker, columns
 from tasks.repository.buffers import Buffers
 from tasks.repository.index import Index
@@ -60,9 +61,10 @@ class Saving(Storing):
         self._tell, self._expected, self._told = progress, expected_bytes, 0.0
         self._format = 1
         self._flaws: list[Flaw] = []
+        self._before: bytes | None = None
         self.items = self.files = self.unchanged = 0
 
-    def save(self, items: Iterable[Item], stored: Callable[[Stored], None]) -> Saved:
+    def save(self, items: Iterable[Listed], stored: Callable[[Stored], None]) -> Saved:
         """Store all items. `stored` hears of each. Raises `BackupError` where items do not come sorted."""
         listed = iter(items)
         try:
@@ -102,33 +104,14 @@ class Saving(Storing):
         for node in self._lists.list_chunks(content):
             yield from self._names(level - 1, node)
 
-    def _save(self, items: Iterator[Item], stored: Callable[[Stored], None]) -> Saved:
+    def _save(self, listed: Iterator[Listed], stored: Callable[[Stored], None]) -> Saved:
         started = time.monotonic()
-        grouper, previous = Grouper(self._keep_list, self._known.knows), self._previous
-        before: bytes | None = None
-        for item in items:
-            path = item.entry.path
-            old = previous.find(path)
-            # What is found lies behind all that was asked for before.
-            if old is None and before is not None and _order(path) <= _order(before):
-                raise BackupError(f"the source listed {path!r} twice or out of order: report this as a bug")
-            before = path
-            if old is not None and item.open and is_same(item, old) and (previous.there or self._is_there(old)):
-                self._take_over(old.entry)
-                kept: Stored | None = old
+        grouper = Grouper(self._keep_list, self._known.knows)
+        for some in listed:
+            if isinstance(some, Item):
+                self._save_item(some, grouper, stored)
             else:
-                kept = self._keep(item, old)
-            if kept is not None:
-                if kept is old:
-                    grouper.add(kept, previous.group, previous.at)
-                else:
-                    grouper.add(kept)
-                if kept.columns:
-                    self._format = 2
-                stored(kept)
-                self.items += 1
-            if not self.items % _REPORT_ITEMS:
-                self._report(time.monotonic())
+                self._save_siblings(some, grouper, stored)
         level, content = grouper.finish()
         self._submit_all()
         self._report(float("inf"))
@@ -144,8 +127,51 @@ class Saving(Storing):
         }
         return Saved(level, content, self._flaws, figures, self._format)
 
-    def _take_over(self, entry: Entry) -> None:
+    def _save_siblings(self, files: Siblings, grouper: Grouper, stored: Callable[[Stored], None]) -> None:
+        previous, at, paths = self._previous, 0, files.paths
+        stamps: Sequence[Stamp] = () if previous.is_at_end else files.stamps()
+        while at < len(paths):
+            same = previous.alike(paths[at:], stamps[at:]) if stamps else ()
+            if not same:
+                self._save_item(files.item(at), grouper, stored)
+                at += 1
+                continue
+            grouper.add_again(previous.group, previous.at, len(same))
+            for item in same:
+                self._take_over(item)
+                stored(item)
+            at += len(same)
+            self._before = paths[at - 1]
+            self.items += len(same)
+            self._report(time.monotonic())
+
+    def _save_item(self, item: Item, grouper: Grouper, stored: Callable[[Stored], None]) -> None:
+        path, before, previous = item.entry.path, self._before, self._previous
+        old = previous.find(path)
+        # What is found lies behind all that was asked for before.
+        if old is None and before is not None and _order(path) <= _order(before):
+            raise BackupError(f"the source listed {path!r} twice or out of order: report this as a bug")
+        self._before = path
+        if old is not None and item.open and is_same(item, old) and (previous.there or self._is_there(old)):
+            self._take_over(old)
+            kept: Stored | None = old
+        else:
+            kept = self._keep(item, old)
+        if kept is not None:
+            if kept is old:
+                grouper.add_again(previous.group, previous.at, 1)
+            else:
+                grouper.add(kept)
+            if kept.columns:
+                self._format = 2
+            stored(kept)
+            self.items += 1
+        if not self.items % _REPORT_ITEMS:
+            self._report(time.monotonic())
+
+    def _take_over(self, item: Stored) -> None:
         """Count a file that is as it was."""
+        entry = item.entry
         self.files += 1
         self.unchanged += 1
         self.content_bytes += entry.size if entry.extents is None else entry.content_size

@@ -11,6 +11,7 @@ from pydantic import AfterValidator, Field
 
 from tasks.errors import SourceError
 from tasks.item import FOLDER, Entry, Facts, Flaw, Item, Stored, StoredItems, Unreadable, Vanished
+from tasks.listing import Listed
 from tasks.settings import SourceSettings
 from tasks.sources.file_check import file_problems
 from tasks.sources.file_facts import FileFacts, with_digest
@@ -146,6 +147,9 @@ class FileCapture:
 
     def __iter__(self) -> Iterator[Item]:
         return iter(self._walk)
+
+    def listed(self) -> Iterator[Listed]:
+        return self._walk.listed()
 
     def stored(self, item: Stored) -> None:
         if self._facts is not None:

@@ -9,7 +9,7 @@ import os
 import subprocess
 import sys
 from collections import deque
-from collections.abc import Generator, Iterator
+from collections.abc import Generator, Iterable, Iterator
 from contextlib import ExitStack, suppress
 from itertools import islice
 from pathlib import Path
@@ -19,6 +19,7 @@ import msgpack
 
 from tasks.cores import cores
 from tasks.item import Entry, Item
+from tasks.listing import Listed, Siblings
 from tasks.sources import small_files
 from tasks.sources.extents import SMALLEST
 from tasks.sources.file_reader import FileReader
@@ -35,32 +36,60 @@ _PATIENCE = 10.0
 _ROOT = Path(__file__).parents[2]
 
 
-def reading_ahead(items: Iterator[Item], reader: FileReader, top: Descriptor) -> Iterator[Item]:
-    """The same items, which are those of the files below `top`. Where that pays, `reader` has the bytes of small files
-    by the time it is asked for them."""
+def reading_ahead(listed: Iterator[Listed], reader: FileReader, top: Descriptor) -> Iterator[Listed]:
+    """The same, which are the items of the files below `top`. Where that pays, `reader` has the bytes of small files by
+    the time it is asked for them."""
     if cores() < 2 or not hasattr(os, "memfd_create"):
-        yield from items
+        yield from listed
         return
-    while (yield from _until_it_pays(items, reader)):
+    while (yield from _until_it_pays(listed, reader)):
+        items = _OneByOne(listed)
         with _Helper(reader.label, top) as helper:
             yield from _ahead(items, reader, helper)
+        yield from items.rest()
 
 
-def _until_it_pays(items: Iterator[Item], reader: FileReader) -> Generator[Item, None, bool]:
+def _until_it_pays(listed: Iterator[Listed], reader: FileReader) -> Generator[Listed, None, bool]:
     """Returns whether there is more."""
-    times = 0
-    while (first := next(items, None)) is not None:
-        before = reader.small
-        yield first
-        yield from islice(items, _LOOK - 1)
-        times = times + 1 if reader.small - before > _NEARLY * _LOOK else 0
-        if times >= _PAYS:
-            return True
+    times, count, before = 0, 0, reader.small
+    for some in listed:
+        yield some
+        count += 1 if isinstance(some, Item) else len(some.paths)
+        if count >= _LOOK:
+            times = times + 1 if reader.small - before > _NEARLY * count else 0
+            if times >= _PAYS:
+                return True
+            count, before = 0, reader.small
     return False
 
 
-def _ahead(items: Iterator[Item], reader: FileReader, helper: _Helper) -> Iterator[Item]:
+class _OneByOne:
+    """Items to be gone through once, not always to the end: `rest` is what was begun then."""
+
+    def __init__(self, listed: Iterator[Listed]) -> None:
+        self._listed = listed
+        self._begun: Siblings | None = None
+        self._taken = 0
+
+    def __iter__(self) -> Iterator[Item]:
+        for some in self._listed:
+            if isinstance(some, Item):
+                yield some
+                continue
+            self._begun = some
+            for at in range(len(some.paths)):
+                self._taken = at + 1
+                yield some.item(at)
+            self._begun = None
+
+    def rest(self) -> Iterator[Siblings]:
+        if self._begun and self._taken < len(self._begun.paths):
+            yield self._begun.after(self._taken)
+
+
+def _ahead(listed: Iterable[Item], reader: FileReader, helper: _Helper) -> Iterator[Item]:
     """As long as nearly all that is read ahead is asked for."""
+    items = iter(listed)
     coming: deque[_Batch] = deque()
     pays = True
     try:

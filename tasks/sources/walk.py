@@ -7,10 +7,13 @@ import os
 import stat
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 
 from tasks.errors import SourceError
 from tasks.item import Flaw, Item
+from tasks.listing import Listed, one_by_one
 from tasks.sources.extended_attributes import attributes_of_file
+from tasks.sources.extents import SMALLEST
 from tasks.sources.file_entry import OwnerNames, other_entry
 from tasks.sources.file_reader import FileReader, open_for_reading
 from tasks.sources.folder_names import sorted_names
@@ -19,13 +22,17 @@ from tasks.sources.manner import Manner
 from tasks.sources.open_folders import Descriptor, OpenFolders
 from tasks.sources.reading_ahead import reading_ahead
 from tasks.sources.selection import Selection
+from tasks.sources.siblings import SmallFiles
 from tasks.sources.stretch import Stretch
 
 _OPEN_ROOT = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _OPEN_PARENT = getattr(os, "O_PATH", os.O_RDONLY) | os.O_DIRECTORY | os.O_CLOEXEC
 _CACHE_TAG = b"CACHEDIR.TAG"
 _CACHE_SIGNATURE = b"Signature: 8a477f597d28d172789f06886806bc55"  # https://bford.info/cachedir/
-_TYPE, _FOLDER = 0o170000, stat.S_IFDIR
+_TYPE, _FOLDER, _REGULAR = 0o170000, stat.S_IFDIR, stat.S_IFREG
+_TOGETHER = 128
+"""Small files that are listed together. What is large may take long to read, and what has more names decides what the
+next one brings: the walk goes on after them."""
 _GONE = frozenset({errno.ENOENT, errno.ENOTDIR, errno.ELOOP})
 
 
@@ -50,6 +57,10 @@ class Walk:
         self._roots = roots
 
     def __iter__(self) -> Iterator[Item]:
+        return one_by_one(self.listed())
+
+    def listed(self) -> Iterator[Listed]:
+        """The same items, many of them together."""
         for label, named in sorted(self._roots.items()):
             if not self.stretch.reaches(label):
                 continue
@@ -69,9 +80,9 @@ class Walk:
             folders = OpenFolders(top)
             reader = FileReader(folders, self.owners, label=label, alone=alone, may_grow=self.manner.rotating)
             if not alone:
-                items = _Tree(self, folders, reader).items(label, status)
+                listed = _Tree(self, folders, reader).listed(label, status)
                 # What is counted must be counted when it is its turn.
-                yield from items if self.selection.counts else reading_ahead(items, reader, top)
+                yield from listed if self.selection.counts else reading_ahead(listed, reader, top)
             elif not self.selection.leaves_out(alone, label):
                 try:
                     yield self.leaves.item(reader, top, label, status)
@@ -114,10 +125,14 @@ class _Tree:
         self._device: int | None = None
         self._all = walk.stretch.is_all
         self._stack: list[_Folder] = []
+        self._paths: list[bytes] = []
+        self._statuses: list[os.stat_result] = []
 
-    def items(self, label: bytes, status: os.stat_result) -> Iterator[Item]:
+    def listed(self, label: bytes, status: os.stat_result) -> Iterator[Listed]:
         selection, leaf, reader = self._walk.selection, self._walk.leaves.item, self._reader
         judged, rotating, stat_of = not selection.everything, self._walk.manner.rotating, os.stat
+        # What is held open, or counted, must be looked at when it is its turn.
+        together, paths, statuses = not (rotating or selection.counts), self._paths, self._statuses
         if self._walk.manner.one_file_system:
             self._device = status.st_dev
         yield from self._enter(_Folder(label, b"", selection.takes_all), status)
@@ -135,7 +150,8 @@ class _Tree:
                 try:
                     held = reader.held(path) if rotating else None
                     status = held or stat_of(name, dir_fd=number, follow_symlinks=False)
-                    is_folder = status.st_mode & _TYPE == _FOLDER
+                    kind = status.st_mode & _TYPE
+                    is_folder = kind == _FOLDER
                     taken = all_taken
                     if judged:
                         inner = folder.inner(name)
@@ -143,18 +159,39 @@ class _Tree:
                             continue
                         taken = taken or selection.takes(inner, is_folder)
                     if is_folder:
+                        yield from self._gathered(descriptor)
                         yield from self._enter(_Folder(path, folder.inner(name), taken), status)
                         break
-                    if taken:
+                    if not taken:
+                        continue
+                    if together and kind == _REGULAR and status.st_nlink == 1 and status.st_size < SMALLEST:
+                        if not all_taken:
+                            yield from self._waiting()
+                        paths.append(path)
+                        statuses.append(status)
+                        if len(paths) == _TOGETHER:
+                            yield from self._gathered(descriptor)
+                    else:
+                        yield from self._gathered(descriptor)
                         item = leaf(reader, descriptor, path, status)
                         if not all_taken:
                             yield from self._waiting()
                         yield item
                 except OSError as error:
+                    yield from self._gathered(descriptor)
                     self._walk.flaw(path, error)
             else:
+                yield from self._gathered(descriptor)
                 self._folders.forget(folder.below)
                 self._stack.pop()
+
+    def _gathered(self, folder: Descriptor) -> Iterator[SmallFiles]:
+        """The small files that were come by in this folder since something else was."""
+        if self._paths:
+            make = partial(self._walk.leaves.item, self._reader, folder)
+            yield SmallFiles(self._paths.copy(), self._statuses.copy(), make)
+            self._paths.clear()
+            self._statuses.clear()
 
     def _enter(self, folder: _Folder, status: os.stat_result) -> Iterator[Item]:
         """Go into a folder: its item, now or when something in it is taken, and the names it holds."""

@@ -189,6 +189,18 @@ def test_a_capture_ends_early_only_where_there_is_more_than_a_part(tmp_path: Pat
         assert bounded.cut == (b"root/%06d" % taken if taken < 10 else b"")
 
 
+@pytest.mark.parametrize(("limit", "most"), [("part_files", 200), ("part_files", 1), ("part_size", "1MB")])
+def test_a_capture_ends_within_what_is_listed_together(tmp_path: Path, limit: str, most: int | str) -> None:
+    (tmp_path / "tree").mkdir()
+    for number in range(300):
+        (tmp_path / "tree" / f"{number:03}").write_bytes(bytes(8000))
+    source = made(Models, tmp_path / "tree", **{limit: most})
+    bounded = Bounded(source.capture(), source)
+    files = len(list(bounded)) - 1
+    assert files == (most if limit == "part_files" else 125)
+    assert bounded.cut == b"tree/%03d" % files
+
+
 def test_what_is_wrong_behind_the_cut_is_told_by_the_part_that_comes_to_it() -> None:
     class Flawed(Listed):
         def flaws(self) -> list[Flaw]:

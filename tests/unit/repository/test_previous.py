@@ -41,7 +41,7 @@ class Made:
         for item in items:
             old = previous.find(item.entry.path)
             if old == item:
-                grouper.add(item, previous.group, previous.at)
+                grouper.add_again(previous.group, previous.at, 1)
             else:
                 grouper.add(item)
         self.level, self.content = grouper.finish()

@@ -125,15 +125,19 @@ def test_nobody_is_started_where_files_are_not_read_or_only_some_are(tree: Path,
 
 
 def test_where_files_are_not_read_any_more_it_ends_and_begins_again_when_they_are(
-    tree: Path, helpers: list[int]
+    tree: Path, helpers: list[int], monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(reading_ahead, "_MOST", 5)
+    found = []
     for number, item in enumerate(walk(tree)):
+        found.append(item.entry)
         if not 500 < number < 1500:
             read(item)
         if number == 1400:
             assert len(helpers) == 1
             assert not is_there(helpers[0])
     assert len(helpers) == 2
+    assert found == [item.entry for item in walk(tree)]
     assert not any(map(is_there, helpers))
 
 
