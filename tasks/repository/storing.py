@@ -19,7 +19,7 @@ from tasks.repository.block import TARGET, Draft, Profile
 from tasks.repository.buffers import SIZE, Buffer, Buffers
 from tasks.repository.claims import Claims
 from tasks.repository.columns import Splitter
-from tasks.repository.compression import SMALL, STRONG
+from tasks.repository.compression import STRONG
 from tasks.repository.index import Index
 from tasks.repository.keys import RepositoryKeys
 from tasks.repository.pack import CONTENT, LISTS, NAME
@@ -53,7 +53,7 @@ class Storing:
         self._claims = Claims(keys.naming, known)
         self._buffer = buffers.take()
         self._at = 0
-        self._small = Draft(CONTENT, Profile(SMALL), buffers)
+        self._small = Draft(CONTENT, Profile(STRONG), buffers)
         self._medium = Draft(CONTENT, Profile(every=1), buffers)
         self._list = Draft(LISTS, Profile(STRONG), buffers)
         self._large: Draft | None = None

@@ -21,7 +21,6 @@ from tasks.repository.compression import (
     PLANES_4,
     PLANES_8,
     RAW,
-    SMALL,
     STRONG,
     ZSTD,
     Way,
@@ -32,7 +31,6 @@ from tasks.repository.compression import (
 
 WAYS = [
     FAST,
-    SMALL,
     STRONG,
     Way(RAW, "fast"),
     Way(PLANES_2, "planes"),
