@@ -14,7 +14,7 @@ from typing import NamedTuple
 import msgpack
 
 from tasks.errors import Damaged
-from tasks.item import FILE, HARDLINK, Entry, Flaw, Item
+from tasks.item import FILE, HARDLINK, Entry, Flaw, Item, Stored
 from tasks.listing import Listed, listed, one_by_one
 from tasks.pieces import Digest, Large, Piece, Some, large_file
 from tasks.repository.previous import Previous, is_same
@@ -165,12 +165,12 @@ def divide(source: Divisible, previous: Iterable[Group], reference: str, *, done
     """Look through a source, beside the last snapshot's items, and divide it; None where it is not worth it, or can't
     be. No file is read but the beginning of large ones. What comes before `done_until` was captured, and is a stretch
     of its own."""
-    limits, last = source.limits(), Previous(previous)
+    limits, last = source.limits(), Previous(previous, sure=True)
     done = order(done_until)
     links: dict[bytes, bytes] = {}
     places = Places()
     found = list[Large]()
-    for item in source.capture_stretch(Stretch()):
+    for item, old, count in _beside(listed(source.capture_stretch(Stretch())), last):
         entry, key = item.entry, order(item.entry.path)
         if entry.type == HARDLINK:
             links[entry.path] = entry.link
@@ -180,10 +180,9 @@ def divide(source: Divisible, previous: Iterable[Group], reference: str, *, done
             continue
         if source.may_begin_at(item):
             places.may_begin(entry.path)
-        old = last.find(entry.path)
         if entry.type == FILE:
             unchanged = old is not None and is_same(item, old)
-            places.total += _UNCHANGED / limits.files if unchanged else weight(entry, limits)
+            places.total += count * _UNCHANGED / limits.files if unchanged else weight(entry, limits)
             # A piece is at least as much as all there is by the number of parts, so not many are ever opened.
             worth = _WORTH * limits.size * max(places.total / limits.parts, 1)
             if not unchanged and entry.size >= worth and source.may_begin_at(item):
@@ -195,6 +194,19 @@ def divide(source: Divisible, previous: Iterable[Group], reference: str, *, done
     starts = [done_until] if done_until else []
     starts += places.starts(left, apart)
     return Division(reference, tuple(stretches_from(starts, links)), tuple(large)) if starts or large else None
+
+
+def _beside(every: Iterable[Listed], last: Previous) -> Iterator[tuple[Item, Stored | None, int]]:
+    """Each item, the last snapshot's of its path, and for how many files in a row it stands, of which none changed."""
+    for some in every:
+        if isinstance(some, Item):
+            yield some, last.find(some.entry.path), 1
+            continue
+        at, paths, stamps = 0, some.paths, some.stamps()
+        while at < len(paths):
+            item, same = some.item(at), last.alike(paths[at:], stamps[at:])
+            yield item, same[0] if same else last.find(item.entry.path), len(same) or 1
+            at += len(same) or 1
 
 
 def _in_pieces(found: list[Large], size: float, most: int) -> list[Large]:

@@ -14,6 +14,7 @@ from blake3 import blake3
 
 from tasks.errors import BackupError
 from tasks.item import FILE, Facts, Flaw, Item, Reading, Stored, Stream, Unreadable, Vanished
+from tasks.listing import Listed, listed, one_by_one
 from tasks.progress import Progress
 from tasks.repository import Part, Whole, chunker
 from tasks.repository.saved import Saved
@@ -129,7 +130,16 @@ class Without(Some):
         self._paths = paths
 
     def __iter__(self) -> Iterator[Item]:
-        return (item for item in self._inner if item.entry.path not in self._paths or item.entry.type != FILE)
+        return one_by_one(self.listed())
+
+    def listed(self) -> Iterator[Listed]:
+        for some in listed(self._inner):
+            if not isinstance(some, Item) and self._paths.isdisjoint(some.paths):
+                yield some
+                continue
+            for item in one_by_one([some]):
+                if item.entry.path not in self._paths or item.entry.type != FILE:
+                    yield item
 
 
 class Only:

@@ -127,6 +127,21 @@ def test_a_second_night_reads_nothing_that_is_unchanged_however_it_is_divided(tm
     assert second.content == first.content
 
 
+def test_what_did_not_change_counts_for_a_tenth(tmp_path: Path) -> None:
+    for name, count in (("a", 1000), ("b", 300)):
+        (tmp_path / "tree" / name).mkdir(parents=True)
+        for number in range(count):
+            (tmp_path / "tree" / name / f"{number:03}").touch()
+    time.sleep(SETTLED)
+    source, repository = made(Models, tmp_path / "tree", part_files=100), create(local(tmp_path / "store"))
+    repository.save(source.capture(), about(0), repository.destination)
+    for path in (tmp_path / "tree" / "b").iterdir():
+        path.write_bytes(b"more")
+    division = divide(source, repository.last_groups(), "here")
+    assert division
+    assert [stretch.start[:7] for stretch in division.stretches] == [b"", b"tree/b", b"tree/b/", b"tree/b/"]
+
+
 class Listed:
     """A capture of files that are not there, by size."""
 

@@ -10,6 +10,7 @@ import pytest
 
 from tasks.item import FILE, FOLDER, HARDLINK, SYMLINK, Item
 from tasks.listing import Listed, one_by_one
+from tasks.pieces import Without
 from tasks.sources import leaves, walk
 from tasks.sources.extents import SMALLEST
 from tasks.sources.filetree import FileTreeSettings
@@ -101,3 +102,14 @@ def test_a_night_without_changes_makes_no_item_of_a_small_file(tree: Path, monke
     assert made == [b"tree/050-large", b"tree/060-link", b"tree/070", b"tree/070-name"]
     assert second.figures["unchanged"] == 302
     assert (second.level, second.content, second.facts) == (first.level, first.content, first.facts)
+
+
+def test_what_others_bring_is_left_out_of_what_is_listed_together(tree: Path) -> None:
+    source = Models("models", FileTreeSettings(kind="models", paths=(tree,)))
+    apart = frozenset({b"tree/100", b"tree/050-large", b"tree/080-folder"})
+    listed = list(Without(source.capture(), apart).listed())
+    assert sizes(listed)[-1] == 91
+    paths = [item.entry.path for item in one_by_one(listed)]
+    assert paths == [
+        item.entry.path for item in source.capture() if item.entry.path not in apart - {b"tree/080-folder"}
+    ]
