@@ -170,7 +170,7 @@ def divide(source: Divisible, previous: Iterable[Group], reference: str, *, done
     links: dict[bytes, bytes] = {}
     places = Places()
     found = list[Large]()
-    for item, old, count in _beside(listed(source.capture_stretch(Stretch())), last):
+    for item, old, count in _beside(listed(source.capture_stretch(Stretch())), last, done):
         entry, key = item.entry, order(item.entry.path)
         if entry.type == HARDLINK:
             links[entry.path] = entry.link
@@ -196,15 +196,18 @@ def divide(source: Divisible, previous: Iterable[Group], reference: str, *, done
     return Division(reference, tuple(stretches_from(starts, links)), tuple(large)) if starts or large else None
 
 
-def _beside(every: Iterable[Listed], last: Previous) -> Iterator[tuple[Item, Stored | None, int]]:
-    """Each item, the last snapshot's of its path, and for how many files in a row it stands, of which none changed."""
+def _beside(every: Iterable[Listed], last: Previous, edge: bytes) -> Iterator[tuple[Item, Stored | None, int]]:
+    """Each item, the last snapshot's of its path, and for how many files in a row it stands, none of which changed:
+    all of them are small, in one folder, and on one side of what `order` makes of the path at the `edge`."""
     for some in every:
         if isinstance(some, Item):
             yield some, last.find(some.entry.path), 1
             continue
         at, paths, stamps = 0, some.paths, some.stamps()
+        before = bisect_left(paths, edge, key=order)
         while at < len(paths):
-            item, same = some.item(at), last.alike(paths[at:], stamps[at:])
+            end = before if at < before else len(paths)
+            item, same = some.item(at), last.alike(paths[at:end], stamps[at:end])
             yield item, same[0] if same else last.find(item.entry.path), len(same) or 1
             at += len(same) or 1
 
@@ -221,6 +224,8 @@ def _in_pieces(found: list[Large], size: float, most: int) -> list[Large]:
 
 def _starts(places: list[Place], total: float, parts: int) -> list[Place]:
     """Where to begin all stretches but the first, so that of at most so many the greatest is as small as can be."""
+    if not places:
+        return []
     ends = [*(place.size for place in places[1:]), total]
     greatest = max((end - place.size for place, end in zip(places, ends, strict=True)), default=0.0)
     low, high = max(greatest, total / max(parts, 1)), total

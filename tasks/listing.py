@@ -28,7 +28,7 @@ class Siblings(Protocol):
     def item(self, at: int) -> Item: ...
 
     def after(self, count: int) -> Siblings:
-        """All but so many of the first."""
+        """All but so many of the first, which were taken one by one."""
         ...
 
 
@@ -47,8 +47,8 @@ def listed(items: Iterable[Item]) -> Iterator[Listed]:
     return items.listed() if isinstance(items, Listing) else iter(items)
 
 
-def one_by_one(listed: Iterable[Listed]) -> Iterator[Item]:
-    for some in listed:
+def one_by_one(every: Iterable[Listed]) -> Iterator[Item]:
+    for some in every:
         if isinstance(some, Item):
             yield some
         else:

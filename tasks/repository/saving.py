@@ -136,13 +136,9 @@ class Saving(Storing):
                 self._save_item(files.item(at), grouper, stored)
                 at += 1
                 continue
-            grouper.add_again(previous.group, previous.at, len(same))
-            for item in same:
-                self._take_over(item)
-                stored(item)
+            self._take_over(same, grouper, stored)
             at += len(same)
             self._before = paths[at - 1]
-            self.items += len(same)
             self._report(time.monotonic())
 
     def _save_item(self, item: Item, grouper: Grouper, stored: Callable[[Stored], None]) -> None:
@@ -153,11 +149,8 @@ class Saving(Storing):
             raise BackupError(f"the source listed {path!r} twice or out of order: report this as a bug")
         self._before = path
         if old is not None and item.open and is_same(item, old) and (previous.there or self._is_there(old)):
-            self._take_over(old)
-            kept: Stored | None = old
-        else:
-            kept = self._keep(item, old)
-        if kept is not None:
+            self._take_over((old,), grouper, stored)
+        elif (kept := self._keep(item, old)) is not None:
             if kept is old:
                 grouper.add_again(previous.group, previous.at, 1)
             else:
@@ -169,12 +162,19 @@ class Saving(Storing):
         if not self.items % _REPORT_ITEMS:
             self._report(time.monotonic())
 
-    def _take_over(self, item: Stored) -> None:
-        """Count a file that is as it was."""
-        entry = item.entry
-        self.files += 1
-        self.unchanged += 1
-        self.content_bytes += entry.size if entry.extents is None else entry.content_size
+    def _take_over(self, files: Sequence[Stored], grouper: Grouper, stored: Callable[[Stored], None]) -> None:
+        """Files that are as they were, which the last snapshot's list has one after the other, the first where
+        something was found last."""
+        grouper.add_again(self._previous.group, self._previous.at, len(files))
+        self.files += len(files)
+        self.unchanged += len(files)
+        self.items += len(files)
+        for item in files:
+            entry = item.entry
+            self.content_bytes += entry.size if entry.extents is None else entry.content_size
+            if item.columns:
+                self._format = 2
+            stored(item)
 
     def _keep(self, item: Item, old: Stored | None) -> Stored | None:
         entry = item.entry

@@ -64,7 +64,8 @@ def _until_it_pays(listed: Iterator[Listed], reader: FileReader) -> Generator[Li
 
 
 class _OneByOne:
-    """Items to be gone through once, not always to the end: `rest` is what was begun then."""
+    """Items to be gone through once, not always to the end: `rest` are then the siblings that come after the last one,
+    which can still be compared together."""
 
     def __init__(self, listed: Iterator[Listed]) -> None:
         self._listed = listed

@@ -31,8 +31,9 @@ _CACHE_TAG = b"CACHEDIR.TAG"
 _CACHE_SIGNATURE = b"Signature: 8a477f597d28d172789f06886806bc55"  # https://bford.info/cachedir/
 _TYPE, _FOLDER, _REGULAR = 0o170000, stat.S_IFDIR, stat.S_IFREG
 _TOGETHER = 128
-"""Small files that are listed together. What is large may take long to read, and what has more names decides what the
-next one brings: the walk goes on after them."""
+"""So many small files are listed together at most: each is opened a moment after it was looked at, so there must not be
+too many. What is large may take long to read, and what has more names decides what the next one brings: the walk goes
+on only after these."""
 _GONE = frozenset({errno.ENOENT, errno.ENOTDIR, errno.ELOOP})
 
 

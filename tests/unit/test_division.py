@@ -13,12 +13,13 @@ from typing import Any
 
 import pytest
 
-from tasks.division import Bounded, Division, divide, seems_large, stretches_from
+from tasks.division import Bounded, Division, _beside, divide, seems_large, stretches_from
 from tasks.errors import Damaged
 from tasks.item import Entry, Flaw, Item, Stored
 from tasks.pieces import Digest, Large, Piece
 from tasks.repository import Part, Repository, Snapshot, Whole
 from tasks.repository.parts import in_pieces
+from tasks.repository.previous import Previous
 from tasks.sources.config import Config
 from tasks.sources.file_restore import restore_files
 from tasks.sources.filetree import FileTree
@@ -140,6 +141,42 @@ def test_what_did_not_change_counts_for_a_tenth(tmp_path: Path) -> None:
     division = divide(source, repository.last_groups(), "here")
     assert division
     assert [stretch.start[:7] for stretch in division.stretches] == [b"", b"tree/b", b"tree/b/", b"tree/b/"]
+
+
+@pytest.mark.parametrize("vanishes", [False, True])
+def test_a_source_that_grew_by_a_file_is_divided_in_the_midst_of_what_did_not_change(
+    tmp_path: Path, vanishes: bool
+) -> None:
+    (tmp_path / "tree" / "b").mkdir(parents=True)
+    for number in range(300):
+        (tmp_path / "tree" / "b" / f"{number:03}").touch()
+    time.sleep(SETTLED)
+    source, repository = made(Models, tmp_path / "tree", part_files=300), create(local(tmp_path / "store"))
+    repository.save(source.capture(), about(0), repository.destination)
+    (tmp_path / "tree" / "a").touch()
+    bounded = Bounded(source.capture(), source)
+    repository.store(bounded, repository.destination)
+    assert bounded.cut == b"tree/b/299"
+    if vanishes:
+        (tmp_path / "tree" / "b" / "299").unlink()
+    division = divide(source, repository.last_groups(), "here", done_until=bounded.cut)
+    assert division
+    assert [stretch.start for stretch in division.stretches] == [b"", b"tree/b/299"]
+
+
+def test_no_row_of_files_that_did_not_change_reaches_over_the_edge(tmp_path: Path) -> None:
+    (tmp_path / "tree").mkdir()
+    for number in range(500):
+        (tmp_path / "tree" / f"{number:03}").touch()
+    time.sleep(SETTLED)
+    source, repository = made(Models, tmp_path / "tree"), create(local(tmp_path / "store"))
+    repository.save(source.capture(), about(0), repository.destination)
+    for edge in range(40, 80):
+        last = Previous(repository.last_groups(), sure=True)
+        rows = _beside(source.capture().listed(), last, order(b"tree/%03d" % edge))
+        counted = [(item.entry.path, count) for item, _, count in rows]
+        assert sum(count for path, count in counted if path < b"tree/%03d" % edge) == 1 + edge
+        assert sum(count for _, count in counted) == 501
 
 
 class Listed:

@@ -14,7 +14,7 @@ from tasks.item import FILE, Item
 from tasks.listing import Listed, Stamp, one_by_one
 from tasks.repository import Repository, Snapshot
 from tests.memory_source import File, MemoryCapture, contents, tree
-from tests.repositories import about, create, local, packs, restored
+from tests.repositories import about, create, keys, local, packs, restored
 
 NIGHTS = 6
 
@@ -146,3 +146,14 @@ def test_the_rest_of_what_is_listed_together_is_the_rest(repository: Repository)
     assert isinstance(folder, Item)
     assert not isinstance(some, Item)
     assert [item.entry.path for item in one_by_one([some.after(5)])] == [b"a/5", b"a/6"]
+
+
+def test_a_file_of_columns_that_did_not_change_needs_the_format_that_it_needed(tmp_path: Path) -> None:
+    made = create(local(tmp_path / "store"))
+    repository = Repository.open(made.destination, keys().reader, cache=tmp_path / "cache")
+    rows = random.Random(1).randbytes(100_000)
+    files = tree_of({b"a/rows": File(rows, want_digest=True, columns=(10, 80, 10))})
+    for night in range(2):
+        capture = TogetherCapture(files)
+        snapshot = repository.save(capture, about(night), repository.destination)
+        assert (snapshot.format, capture.made) == (2, [] if night else [b"a/rows"])
