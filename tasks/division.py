@@ -93,9 +93,6 @@ class Bounded(Some):
         super().__init__(inner)
         self._source, self.cut = source, b""
 
-    def __iter__(self) -> Iterator[Item]:
-        return one_by_one(self.listed())
-
     def listed(self) -> Iterator[Listed]:
         limits = self._source.limits()
         size = files = 0

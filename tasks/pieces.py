@@ -104,13 +104,16 @@ def large_file(item: Item, old: Stored | None) -> Large | None:
 
 
 class Some:
-    """A capture of some of another one's items: of those that `__iter__` gives."""
+    """A capture of some of another one's items: of those that `listed` gives."""
 
     def __init__(self, inner: Capture) -> None:
         self._inner = inner
 
     def __iter__(self) -> Iterator[Item]:
-        return iter(self._inner)
+        return one_by_one(self.listed())
+
+    def listed(self) -> Iterator[Listed]:
+        return listed(self._inner)
 
     def stored(self, item: Stored) -> None:
         self._inner.stored(item)
@@ -128,9 +131,6 @@ class Without(Some):
     def __init__(self, inner: Capture, paths: frozenset[bytes]) -> None:
         super().__init__(inner)
         self._paths = paths
-
-    def __iter__(self) -> Iterator[Item]:
-        return one_by_one(self.listed())
 
     def listed(self) -> Iterator[Listed]:
         for some in listed(self._inner):

@@ -60,8 +60,8 @@ class Previous:
 
     def alike(self, paths: Sequence[bytes], stamps: Sequence[Stamp]) -> Sequence[Stored]:
         """The items that come next, as long as they are files of these paths and stamps, one after the other, to be
-        taken over as they were. They lie in one group; `at` says where the first does. What has no digest is left to
-        `find`: it may be no file, or want one."""
+        taken over as they were. They lie in one group; `at` says where the first does. None of them is one that
+        `is_same` would refuse; what has no digest is left to it: it may be no file, or want one."""
         if self._next == len(self.group.items) and not self._advance():
             return ()
         start, items = self._next, self.group.items

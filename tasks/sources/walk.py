@@ -159,11 +159,7 @@ class _Tree:
                         if selection.leaves_out(inner, path, is_folder):
                             continue
                         taken = taken or selection.takes(inner, is_folder)
-                    if is_folder:
-                        yield from self._gathered(descriptor)
-                        yield from self._enter(_Folder(path, folder.inner(name), taken), status)
-                        break
-                    if not taken:
+                    if not (taken or is_folder):
                         continue
                     if together and kind == _REGULAR and status.st_nlink == 1 and status.st_size < SMALLEST:
                         if not all_taken:
@@ -172,12 +168,15 @@ class _Tree:
                         statuses.append(status)
                         if len(paths) == _TOGETHER:
                             yield from self._gathered(descriptor)
-                    else:
-                        yield from self._gathered(descriptor)
-                        item = leaf(reader, descriptor, path, status)
-                        if not all_taken:
-                            yield from self._waiting()
-                        yield item
+                        continue
+                    yield from self._gathered(descriptor)
+                    if is_folder:
+                        yield from self._enter(_Folder(path, folder.inner(name), taken), status)
+                        break
+                    item = leaf(reader, descriptor, path, status)
+                    if not all_taken:
+                        yield from self._waiting()
+                    yield item
                 except OSError as error:
                     yield from self._gathered(descriptor)
                     self._walk.flaw(path, error)
