@@ -15,7 +15,7 @@ from tasks.repository.chunker import CUTS, GREATEST, Chunker, Cutting, choose
 SEED = 0x3FFF_0000_1234_5678
 STREAMED = [cut for cut in CUTS if cut != "w"]
 PAGES = {f"p{size}": size << 10 for size in (4, 8, 16, 32, 64)}
-LEAST = {"c1": 256, "c4": 1 << 10, "c64": 16 << 10, "c256": 64 << 10, "c1024": 256 << 10, **PAGES}
+LEAST = {"c1": 256, "c4": 1 << 10, "c64": 44 << 10, "c256": 176 << 10, "c1024": 704 << 10, **PAGES}
 MOST = {"c1": 4 << 10, "c4": 16 << 10, "c64": 256 << 10, "c256": 1 << 20, "c1024": 2 << 20, **PAGES}
 
 
