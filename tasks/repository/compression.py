@@ -6,17 +6,20 @@ A sample decides. FORMAT.md, *Chunks, blocks*.
 from __future__ import annotations
 
 import struct
-import threading
+from collections.abc import Sequence
 from itertools import chain
 from typing import NamedTuple
 
-import zstandard
-
 from tasks.errors import NewerFormat
-from tasks.repository import floats, planes
+from tasks.repository import floats, planes, stretches
+from tasks.repository.numbers import Bytes, numpy
+from tasks.repository.zstd import compressor, decompress
 
-RAW, ZSTD, PLANES_2, PLANES_4, PLANES_8, FLOATS = range(6)
+RAW, ZSTD = 0, 1
+PLANES_2, PLANES_4, PLANES_8, FLOATS = range(6, 10)
 WIDTH = {PLANES_2: 2, PLANES_4: 4, PLANES_8: 8}
+_IN_ONE_FRAME = {2: PLANES_2, 3: PLANES_4, 4: PLANES_8, 5: FLOATS}
+"""Methods of earlier builds, in which all planes are one frame: read, and not written."""
 
 GREATEST_BLOCK = 64 << 20
 """A block's decoded size, at the most, in bytes: bounds what a damaged length can make a reader allocate."""
@@ -25,7 +28,6 @@ _SAMPLE, _SPOTS = 16 << 10, 4
 _TRY_PLANES, _KEEP_RAW, _STRONG_PAYS, _PLANES_PAY = 0.3, 0.98, 0.985, 0.97
 _NEVER_STRONG = 0.55
 _SOME_FLOATS, _ALL_FLOATS = 0.05, 0.9
-_BLOCK = zstandard.COMPRESSOBJ_FLUSH_BLOCK
 _FIRST = struct.Struct("<I")
 
 
@@ -40,37 +42,6 @@ STRONG = Way(ZSTD, "strong")
 FAST = Way(ZSTD, "fast")
 _RAW = Way(RAW, "fast")
 _FLOATS = Way(FLOATS, "between")
-
-_local = threading.local()
-_PARAMETERS: dict[str, tuple[int, dict[str, int]]] = {
-    # level, and what differs from it
-    "fast": (1, {}),
-    # zstd 3, whose table of short matches fits the cache nearest to a core: 10-30 % less time than with tables that
-    # reach what zstd 4 does, for 0.2-1.4 % more bytes.
-    "strong": (3, {"chain_log": 14}),
-    # For what lies between floats, such as the text of a vector store: some 5 % less time for 1 % more of it.
-    "between": (3, {"chain_log": 14, "min_match": 6}),
-    # Planes hold either almost constant bytes or noise: long matches, a tiny table, and noise is given up at once.
-    "planes": (1, {"min_match": 7, "hash_log": 6}),
-}
-
-
-def compressor(strength: str) -> zstandard.ZstdCompressor:
-    """This thread's own compressor: they must not be shared."""
-    made: dict[str, zstandard.ZstdCompressor] = _local.__dict__
-    if strength not in made:
-        level, differing = _PARAMETERS[strength]
-        parameters = zstandard.ZstdCompressionParameters.from_level(level, **differing)
-        made[strength] = zstandard.ZstdCompressor(compression_params=parameters)
-    return made[strength]
-
-
-def _decompressor() -> zstandard.ZstdDecompressor:
-    """This thread's own."""
-    made: dict[str, zstandard.ZstdDecompressor] = _local.__dict__
-    if "decompressor" not in made:
-        made["decompressor"] = zstandard.ZstdDecompressor()
-    return made["decompressor"]
 
 
 def choose(data: memoryview) -> Way:
@@ -111,19 +82,21 @@ def _size_of_planes(spot: memoryview | bytes, width: int) -> int:
 
 
 def _size_of_floats(spot: memoryview, runs: floats.Runs) -> int:
-    rest, among = floats.apart(spot, runs)
-    return sum(len(compressor("planes").compress(each)) for each in among) + len(compressor("between").compress(rest))
+    rest, lanes = floats.apart(spot, runs)
+    return sum(_size_of_planes(lane.data, floats.WIDTH) for lane in lanes) + len(compressor("between").compress(rest))
 
 
 def encode(data: memoryview | bytes, way: Way) -> tuple[int, bytes | memoryview]:
     """The method used, which is RAW where nothing was gained, and the encoded bytes."""
     if way.method == RAW:
         return RAW, data
-    if way.method == FLOATS:
-        packed = _encode_floats(data, floats.find(data), way.strength)
+    packed: bytes | memoryview
+    if way.method == ZSTD:
+        packed = compressor(way.strength).compress(data)
+    elif way.method == FLOATS:
+        packed = _encode_floats(data, way.strength)
     else:
-        source = data if way.method == ZSTD else planes.to_planes(data, WIDTH[way.method])
-        packed = compressor(way.strength).compress(source)
+        packed = _encode_planes(data, WIDTH[way.method])
     return (way.method, packed) if len(packed) < len(data) else (RAW, data)
 
 
@@ -131,14 +104,16 @@ def decode(method: int, data: bytes | memoryview, size: int) -> memoryview:
     """`size` decoded bytes. Raises `ValueError` where the data is not that; `NewerFormat`."""
     if size > GREATEST_BLOCK:
         raise ValueError("a block of impossible size")
+    one_frame = method in _IN_ONE_FRAME
+    kind = _IN_ONE_FRAME.get(method, method)
     if method == RAW:
         decoded = memoryview(data)
     elif method == ZSTD:
-        decoded = memoryview(_decompress(data, size))
-    elif method in WIDTH:
-        decoded = planes.from_planes(_decompress(data, size), WIDTH[method])
-    elif method == FLOATS:
-        decoded = _decode_floats(memoryview(data), size)
+        decoded = memoryview(decompress(data, size))
+    elif kind in WIDTH:
+        decoded = _decode_planes(memoryview(data), WIDTH[kind], size, one_frame=one_frame)
+    elif kind == FLOATS:
+        decoded = _decode_floats(memoryview(data), size, one_frame=one_frame)
     else:
         # It was sealed together with the block, so it is no damage.
         raise NewerFormat(f"a block is encoded in a way that this version can't read (method {method}): upgrade first")
@@ -147,33 +122,82 @@ def decode(method: int, data: bytes | memoryview, size: int) -> memoryview:
     return decoded
 
 
-def _encode_floats(data: memoryview | bytes, runs: floats.Runs, strength: str) -> bytes:
-    rest, among = floats.apart(data, runs)
+def _encode_planes(data: memoryview | bytes, width: int) -> memoryview:
+    source = numpy.frombuffer(data, numpy.uint8)
+    body = len(source) // width * width
+    space = numpy.empty(stretches.table(width) + len(source), numpy.uint8)
+    end = _pack_planes(space, 0, [source[:body]], width)
+    space[end : end + len(source) - body] = source[body:]
+    return space[: end + len(source) - body].data
+
+
+def _decode_planes(data: memoryview, width: int, size: int, *, one_frame: bool) -> memoryview:
+    """Raises `ValueError`."""
+    lengths = [size // width] * width
+    found, rest = _in_one_frame(data, lengths, size) if one_frame else stretches.unpack(data, lengths)
+    decoded = numpy.empty(size, numpy.uint8)
+    body = sum(lengths)
+    planes.join(found, decoded[:body])
+    if len(rest) != size - body:
+        raise ValueError("a block of another size than listed")
+    decoded[body:] = rest
+    return decoded.data
+
+
+def _encode_floats(data: memoryview | bytes, strength: str) -> memoryview:
+    rest, lanes = floats.apart(data, floats.find(data))
     first = compressor(strength).compress(rest)
-    # Each stretch begins a block of the frame, with a table of its own.
-    frame = compressor("planes").compressobj(sum(map(len, among)))
-    second = [part for each in among for part in (frame.compress(each), frame.flush(_BLOCK))]
-    return b"".join((_FIRST.pack(len(first)), first, *second, frame.flush()))
+    start = _FIRST.size + len(first)
+    room = stretches.table(floats.WIDTH * len(lanes)) + sum(map(len, lanes))
+    space = numpy.empty(start + room, numpy.uint8)
+    space[:start] = numpy.frombuffer(_FIRST.pack(len(first)) + first, numpy.uint8)
+    return space[: _pack_planes(space, start, lanes, floats.WIDTH)].data
 
 
-def _decode_floats(data: memoryview, size: int) -> memoryview:
+def _decode_floats(data: memoryview, size: int, *, one_frame: bool) -> memoryview:
     """Raises `ValueError`."""
     if len(data) < _FIRST.size:
         raise ValueError("a block cut short")
-    split = _FIRST.size + _FIRST.unpack_from(data)[0]
-    rest = _decompress(data[_FIRST.size : split], floats.greatest_rest(size))
-    return floats.together(rest, _decompress(data[split:], size), size)
+    start = _FIRST.size + _FIRST.unpack_from(data)[0]
+    runs, others = floats.parsed(decompress(data[_FIRST.size : start], floats.greatest_rest(size)))
+    sizes, width = floats.sizes(runs), floats.WIDTH
+    if sum(sizes) > size:
+        raise ValueError("a block whose floats do not lie in it")
+    lengths = [length // width for length in sizes for _ in range(width)]
+    if one_frame:
+        # There, the first planes of all lanes come first.
+        by_plane = [length // width for _ in range(width) for length in sizes]
+        found, rest = _in_one_frame(data[start:], by_plane, size)
+        found = [found[plane * len(sizes) + lane] for lane in range(len(sizes)) for plane in range(width)]
+    else:
+        found, rest = stretches.unpack(data[start:], lengths)
+    if len(rest):
+        raise ValueError("a block whose floats do not lie in it")
+    lanes = [numpy.empty(length, numpy.uint8) for length in sizes]
+    for at, lane in enumerate(lanes):
+        planes.join(found[at * width : (at + 1) * width], lane)
+    return floats.together(runs, others, lanes, size)
 
 
-def _decompress(data: bytes | memoryview, size: int) -> bytes:
-    """A frame of at most `size` decoded bytes. Raises `ValueError`."""
-    try:
-        # A size that the frame claims is allocated before anything is decoded, whatever `max_output_size` says.
-        if zstandard.frame_content_size(data) > size:
-            raise ValueError("a block of another size than listed")
-        return _decompressor().decompress(data, max_output_size=size)
-    except zstandard.ZstdError as error:
-        raise ValueError(str(error)) from error
+def _pack_planes(space: Bytes, start: int, parts: Sequence[Bytes], width: int) -> int:
+    """The planes of each part, packed into `space` from `start` on; where they end."""
+    begin, lengths = start + stretches.table(width * len(parts)), list[int]()
+    for part in parts:
+        length = len(part) // width
+        planes.part(part, [space[begin + at * length : begin + (at + 1) * length] for at in range(width)])
+        begin += len(part)
+        lengths += [length] * width
+    return stretches.pack(space, start, lengths)
+
+
+def _in_one_frame(data: memoryview, lengths: Sequence[int], size: int) -> tuple[list[Bytes], memoryview]:
+    """The stretches of these lengths that a frame of at most `size` bytes holds, and what follows them in it. Raises
+    `ValueError`."""
+    plain = numpy.frombuffer(decompress(data, size), numpy.uint8)
+    if len(plain) < sum(lengths):
+        raise ValueError("a block of another size than listed")
+    *found, rest = numpy.split(plain, numpy.cumsum(lengths, dtype=int)) if lengths else [plain]
+    return found, rest.data
 
 
 def _sample(data: memoryview) -> list[memoryview]:

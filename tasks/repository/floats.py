@@ -11,17 +11,16 @@ Nothing here goes run by run: a thousand of them in each block would keep all ot
 from __future__ import annotations
 
 import struct
-from collections.abc import Iterator
-from itertools import pairwise
+from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
-from tasks.repository import planes
 from tasks.repository.numbers import Bytes, Numbers, numpy
 
 WINDOW = 16
 """Bytes that are taken out or left as a whole."""
+WIDTH = 4
+"""Bytes of a float."""
 
-_WIDTH = 4
 _LOOK = 64  # bytes in which floats are looked for,
 _ENOUGH = 13  # and how many of their 16 numbers must look like some;
 _ENOUGH_BESIDE = 3  # of the 4 in a window next to these, so many
@@ -56,7 +55,7 @@ def find(data: memoryview | bytes) -> Runs:
         pairs = pairs[::2] + pairs[1::2]
     counts = (pairs + (pairs >> numpy.uint64(32))).astype("<u4").view(numpy.uint8)
     hits = numpy.flatnonzero(counts >= _ENOUGH)
-    looks, lanes = hits // _WIDTH, hits % _WIDTH
+    looks, lanes = hits // WIDTH, hits % WIDTH
     # Floats of half the width look like some in two ways.
     first = numpy.diff(looks, prepend=-1) > 0
     looks, lanes = looks[first], lanes[first]
@@ -80,34 +79,29 @@ def _extended(starts: Numbers, ends: Numbers, lanes: Numbers, likely: Numbers) -
     steps = numpy.arange(1, _STEPS)
     room = starts - numpy.append(0, ends)[: len(starts)]
     starts = starts - numpy.minimum(_leading(likely, starts[:, None] - steps, lanes), room)
-    room = numpy.append(starts[1:], len(likely) // _WIDTH)[: len(starts)] - ends
+    room = numpy.append(starts[1:], len(likely) // WIDTH)[: len(starts)] - ends
     ends = ends + numpy.minimum(_leading(likely, ends[:, None] + steps - 1, lanes), room)
     return Runs(starts, ends - starts, lanes)
 
 
 def _leading(likely: Numbers, windows: Numbers, lanes: Numbers) -> Numbers:
     """How many of the windows in each row are likely ones, up to the first that is not."""
-    places = windows * _WIDTH + lanes[:, None]
+    places = windows * WIDTH + lanes[:, None]
     good = likely[places.clip(0, len(likely) - 1)]
     count: Numbers = numpy.logical_and.accumulate(good, axis=1).sum(axis=1)
     return count
 
 
-def apart(data: memoryview | bytes, runs: Runs) -> tuple[bytes, list[memoryview]]:
-    """What is not in `runs`, behind a table of them; and the planes of what is, in stretches of one meaning each."""
+def apart(data: memoryview | bytes, runs: Runs) -> tuple[bytes, list[Bytes]]:
+    """What is not in `runs`, behind a table of them; and the floats of each lane that there is, in order."""
     source = numpy.frombuffer(data, numpy.uint8)
     codes = _codes(runs, len(source) // WINDOW)
     windows = _windows(source)
     gaps = runs.starts - numpy.append(0, runs.starts + runs.lengths)[: len(runs.starts)]
     table = gaps.astype("<u4").data, runs.lengths.astype("<u4").data, runs.lanes.astype("u1").data
     rest = windows[codes == 0].view(numpy.uint8).data, source[len(windows) * WINDOW :].data
-    floats = numpy.empty(runs.size, numpy.uint8)
-    for lane, start, end in _lanes(runs):
-        _windows(floats[start:end])[:] = windows[codes == lane + 1]
-    parted = planes.to_planes(floats.data, _WIDTH)
-    bounds = [at * len(floats) + end for at in range(_WIDTH) for _, _, end in _lanes(runs)]
-    stretches = [parted[start // _WIDTH : end // _WIDTH] for start, end in pairwise((0, *bounds))]
-    return b"".join((_COUNT.pack(len(gaps)), *table, *rest)), stretches
+    floats = [windows[codes == lane + 1].view(numpy.uint8) for lane, _ in _lanes(runs)]
+    return b"".join((_COUNT.pack(len(gaps)), *table, *rest)), floats
 
 
 def greatest_rest(size: int) -> int:
@@ -115,25 +109,8 @@ def greatest_rest(size: int) -> int:
     return _COUNT.size + size // _LOOK * _ROW + size
 
 
-def together(rest: bytes, floats: bytes, size: int) -> memoryview:
-    """The `size` bytes that `apart` took apart. Raises `ValueError` where they are not that."""
-    runs, others = _table(rest)
-    data = numpy.empty(size, numpy.uint8)
-    windows = _windows(data)
-    if runs.size != len(floats) or len(others) + len(floats) != size or runs.lanes.max(initial=0) >= _WIDTH:
-        raise ValueError("a block whose floats do not lie in it")
-    codes = _codes(runs, len(windows))
-    left = len(windows) * WINDOW - len(floats)
-    windows[codes == 0] = _windows(others[:left])
-    data[len(windows) * WINDOW :] = others[left:]
-    plain = numpy.frombuffer(planes.from_planes(floats, _WIDTH), numpy.uint8)
-    for lane, start, end in _lanes(runs):
-        windows[codes == lane + 1] = _windows(plain[start:end])
-    return data.data
-
-
-def _table(rest: bytes) -> tuple[Runs, Bytes]:
-    """The runs, and the bytes behind their table. Raises `ValueError`."""
+def parsed(rest: bytes) -> tuple[Runs, Bytes]:
+    """The runs in the table that `rest` begins with, and the bytes behind it. Raises `ValueError`."""
     if len(rest) < _COUNT.size:
         raise ValueError("a block cut short")
     (count,) = _COUNT.unpack_from(rest)
@@ -142,8 +119,31 @@ def _table(rest: bytes) -> tuple[Runs, Bytes]:
         raise ValueError("a block cut short")
     gaps, lengths = numpy.frombuffer(rest, "<u4", 2 * count, start).reshape(2, count).astype(numpy.int64)
     lanes = numpy.frombuffer(rest, numpy.uint8, count, end - count)
+    if lanes.max(initial=0) >= WIDTH:
+        raise ValueError("a block whose floats do not lie in it")
     others = numpy.frombuffer(rest, numpy.uint8)[end:]
     return Runs(numpy.cumsum(gaps + lengths) - lengths, lengths, lanes), others
+
+
+def sizes(runs: Runs) -> list[int]:
+    """How many bytes of floats each lane has that there is."""
+    return [size for _, size in _lanes(runs)]
+
+
+def together(runs: Runs, others: Bytes, floats: Iterable[Bytes], size: int) -> memoryview:
+    """The `size` bytes of which `apart` took `floats`, lane by lane, and left `others`. Raises `ValueError` where they
+    are not that."""
+    data = numpy.empty(size, numpy.uint8)
+    windows = _windows(data)
+    if len(others) + runs.size != size:
+        raise ValueError("a block whose floats do not lie in it")
+    codes = _codes(runs, len(windows))
+    left = len(windows) * WINDOW - runs.size
+    windows[codes == 0] = _windows(others[:left])
+    data[len(windows) * WINDOW :] = others[left:]
+    for (lane, _), plain in zip(_lanes(runs), floats, strict=True):
+        windows[codes == lane + 1] = _windows(plain)
+    return data.data
 
 
 def _codes(runs: Runs, windows: int) -> Bytes:
@@ -164,9 +164,7 @@ def _windows(data: Bytes) -> Numbers:
     return windows
 
 
-def _lanes(runs: Runs) -> Iterator[tuple[int, int, int]]:
-    """Each lane that there is, and where in all floats, sorted by lane, its own begin and end."""
-    ends = numpy.cumsum(numpy.bincount(runs.lanes, runs.lengths, _WIDTH)).astype(int) * WINDOW
-    for lane, (start, end) in enumerate(pairwise((0, *ends.tolist()))):
-        if end > start:
-            yield lane, start, end
+def _lanes(runs: Runs) -> Iterator[tuple[int, int]]:
+    """Each lane that there is, and how many bytes its floats are."""
+    sizes = numpy.bincount(runs.lanes, runs.lengths, WIDTH).astype(int) * WINDOW
+    return ((lane, size) for lane, size in enumerate(sizes.tolist()) if size)

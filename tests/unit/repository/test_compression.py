@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import struct
 import tracemalloc
 
 import numpy
@@ -12,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tasks.errors import NewerFormat
-from tasks.repository import compression
+from tasks.repository import floats, zstd
 from tasks.repository.compression import (
     FAST,
     FLOATS,
@@ -39,6 +40,7 @@ WAYS = [
     Way(FLOATS, "between"),
 ]
 PLANES = {PLANES_2, PLANES_4, PLANES_8}
+OLD_PLANES_4, OLD_FLOATS = 3, 5
 
 
 def weights(dtype: str, count: int = 300_000, scale: float = 0.02) -> bytes:
@@ -156,7 +158,7 @@ def test_a_raw_block_of_another_size_is_refused() -> None:
         decode(RAW, b"1234", 5)
 
 
-@pytest.mark.parametrize("method", [6, 77, 255])
+@pytest.mark.parametrize("method", [10, 77, 255])
 def test_a_method_of_the_future_is_refused(method: int) -> None:
     with pytest.raises(NewerFormat, match=f"method {method}.*upgrade"):
         decode(method, b"1234", 4)
@@ -179,8 +181,11 @@ def test_a_frame_that_lies_about_its_size_costs_no_memory(claimed: int, known: b
     bomb = compressor.compress(bytes(256 << 20)) if known else _bomb()
     tracemalloc.start()
     first = len(bomb).to_bytes(4, "little") + bomb
-    second = len(EMPTY).to_bytes(4, "little") + EMPTY + bomb
-    for method, encoded in ((ZSTD, bomb), (PLANES_4, bomb), (FLOATS, first + EMPTY), (FLOATS, second)):
+    tabled = len(bomb).to_bytes(4, "little") * 4 + bomb * 4
+    floats_apart = len(LANE).to_bytes(4, "little") + LANE + tabled
+    tried = [(ZSTD, bomb), (PLANES_4, tabled), (FLOATS, first), (FLOATS, floats_apart)]
+    tried += [(OLD_PLANES_4, bomb), (OLD_FLOATS, first), (OLD_FLOATS, len(LANE).to_bytes(4, "little") + LANE + bomb)]
+    for method, encoded in tried:
         with pytest.raises(ValueError):  # noqa: PT011 - that it is refused is all that is promised
             decode(method, encoded, claimed)
     _, peak = tracemalloc.get_traced_memory()
@@ -196,7 +201,8 @@ def _bomb() -> bytes:
     return b"".join([*(making.compress(zeros) for _ in range(256)), making.flush()])
 
 
-EMPTY = zstandard.ZstdCompressor().compress(bytes(4))
+LANE = zstandard.ZstdCompressor().compress(struct.pack("<IIIB", 1, 0, 4, 3))
+"""A table of one run of floats, and nothing beside it."""
 
 
 @pytest.mark.parametrize("cut", [0, 1, 3, 4, 100, -1])
@@ -213,11 +219,38 @@ def test_a_vector_store_shrinks_more_than_by_any_strength_of_zstd_alone() -> Non
     assert len(encoded) < 0.96 * min(len(encode(data, way)[1]) for way in WAYS if way.method != FLOATS)
 
 
+def in_one_frame(data: bytes, width: int) -> bytes:
+    """As earlier builds encoded planes."""
+    body = len(data) // width * width
+    planes = [data[at:body:width] for at in range(width)]
+    return zstandard.ZstdCompressor(level=1).compress(b"".join([*planes, data[body:]]))
+
+
+@pytest.mark.parametrize(("method", "width"), [(2, 2), (3, 4), (4, 8)])
+@pytest.mark.parametrize("size", [0, 1, 7, 8, 9, 100_003])
+def test_planes_that_an_earlier_build_encoded_are_read(method: int, width: int, size: int) -> None:
+    data = weights("<f4")[:size]
+    assert decode(method, in_one_frame(data, width), size) == data
+    for other in {size - 1, size + 1, size + width} - {-1}:
+        with pytest.raises(ValueError, match=r"size|large|small"):
+            decode(method, in_one_frame(data, width), other)
+
+
+@pytest.mark.parametrize("data", [vector_store(), tensors(gap=3), TEXT[:1000]], ids=["vectors", "tensors", "text"])
+def test_floats_apart_that_an_earlier_build_encoded_are_read(data: bytes) -> None:
+    rest, lanes = floats.apart(data, floats.find(data))
+    first = zstandard.ZstdCompressor().compress(rest)
+    encoded = len(first).to_bytes(4, "little") + first + in_one_frame(b"".join(map(bytes, lanes)), 4)
+    assert decode(OLD_FLOATS, encoded, len(data)) == data
+    with pytest.raises(ValueError, match="lie in it"):
+        decode(OLD_FLOATS, encoded, len(data) - 1)
+
+
 def test_compressors_are_not_shared_between_threads() -> None:
     from concurrent.futures import ThreadPoolExecutor
 
     def made(_: int) -> int:
-        return id(compression.compressor("fast"))
+        return id(zstd.compressor("fast"))
 
     with ThreadPoolExecutor(4) as pool:
         _, encoded = encode(memoryview(TEXT), FAST)
