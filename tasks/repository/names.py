@@ -74,22 +74,26 @@ class SortedNames:
 
 
 class NameSet:
-    """A growing set of names: the young ones in a Python set, the old ones in sorted runs that merge as they grow."""
+    """A growing set of names: the young ones in a Python set, the old ones in sorted runs that merge as they grow. Of
+    the old ones, what their first 22 bits are is marked: most names that are new need no run to be searched then."""
 
     _YOUNG = 1 << 16
+    _MARKED = 22
 
     def __init__(self) -> None:
         self._young: set[bytes] = set()
         self._runs: list[SortedNames] = []
+        self._marks = bytearray()
 
     def add(self, name: bytes) -> bool:
         """True if it was not there yet."""
         young = self._young
         if name in young:
             return False
-        for run in self._runs:
-            if run.row(name) >= 0:
-                return False
+        if self._marks and self._marks[int.from_bytes(name[:3], "big") >> 24 - self._MARKED]:
+            for run in self._runs:
+                if run.row(name) >= 0:
+                    return False
         young.add(name)
         if len(young) >= self._YOUNG:
             self._age()
@@ -114,7 +118,10 @@ class NameSet:
         """Many young names become a sorted run, and runs of about one length become one."""
         if len(self._young) < self._YOUNG:
             return
-        self._runs.append(_sorted([halves(b"".join(self._young))]))
+        run = _sorted([halves(b"".join(self._young))])
+        self._runs.append(run)
+        self._marks = self._marks or bytearray(1 << self._MARKED)
+        numpy.frombuffer(self._marks, numpy.uint8)[run.high >> numpy.uint64(64 - self._MARKED)] = 1
         self._young.clear()
         while len(self._runs) > 1 and len(self._runs[-2]) < 2 * len(self._runs[-1]):
             self._runs.append(_sorted([self._runs.pop().taken_apart(), self._runs.pop().taken_apart()]))

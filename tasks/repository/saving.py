@@ -138,16 +138,16 @@ class Saving(Storing):
                 continue
             self._take_over(same, grouper, stored)
             at += len(same)
-            self._before = paths[at - 1]
+            self._before = _order(paths[at - 1])
             self._report(time.monotonic())
 
     def _save_item(self, item: Item, grouper: Grouper, stored: Callable[[Stored], None]) -> None:
-        path, before, previous = item.entry.path, self._before, self._previous
-        old = previous.find(path)
-        # What is found lies behind all that was asked for before.
-        if old is None and before is not None and _order(path) <= _order(before):
+        path, previous = item.entry.path, self._previous
+        old = None if previous.is_at_end else previous.find(path)
+        order = _order(path)
+        if self._before is not None and order <= self._before:
             raise BackupError(f"the source listed {path!r} twice or out of order: report this as a bug")
-        self._before = path
+        self._before = order
         if old is not None and item.open and is_same(item, old) and (previous.there or self._is_there(old)):
             self._take_over((old,), grouper, stored)
         elif (kept := self._keep(item, old)) is not None:

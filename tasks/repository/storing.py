@@ -51,6 +51,7 @@ class Storing:
         self._cutting = chunker.Cutting(keys.cutting)
         self._packing, self._buffers = packing, buffers
         self._claims = Claims(keys.naming, known)
+        self._hasher = blake3()
         self._buffer = buffers.take()
         self._at = 0
         self._small = Draft(CONTENT, Profile(STRONG), buffers)
@@ -71,7 +72,7 @@ class Storing:
         size = entry.size
         end = self._at = start + size
         data = view[start:end]
-        digest = blake3(data).digest() if item.want_digest else b""
+        digest = self._digest(data) if item.want_digest else b""
         content = self._keep_whole(data, start, end) if size else b""
         self.read_bytes += size
         self.content_bytes += size
@@ -91,7 +92,7 @@ class Storing:
             self._at = filled
             self.read_bytes += size
             data = self._buffer.view[start:filled]
-            digest = blake3(data).digest() if item.want_digest else b""
+            digest = self._digest(data) if item.want_digest else b""
             return Kept(0, self._keep_whole(data, start, filled) if size else b"", size, "w", digest)
         hasher = blake3() if item.want_digest else None
         cut = chunker.choose(max(expected, filled - start), self._buffer.view[start:filled], cut_before, item.cut)
@@ -161,6 +162,11 @@ class Storing:
         self._buffer.view[:rest] = old.view[at : at + rest]
         self._buffers.release(old)
         self._at = 0
+
+    def _digest(self, data: memoryview) -> bytes:
+        # One hasher that starts over: see `Naming`.
+        self._hasher.reset()
+        return self._hasher.update(data).digest()
 
     def _keep_whole(self, data: memoryview, start: int, end: int) -> bytes:
         """The name of the one chunk of a small stream, which lies from there to there."""

@@ -12,8 +12,8 @@ _PARAMETERS: dict[str, tuple[int, dict[str, int]]] = {
     # zstd 3, whose table of short matches fits the cache nearest to a core: 10-30 % less time than with tables that
     # reach what zstd 4 does, for 0.2-1.4 % more bytes.
     "strong": (3, {"chain_log": 14}),
-    # For what lies between floats, such as the text of a vector store, most of whose time goes here: a quarter less than
-    # with "strong" for 5-8 % more bytes of it, which are 3 % of the store.
+    # For what lies between floats, such as the text of a vector store, most of whose time it is: a quarter less
+    # than "strong" takes, for 5-8 % more bytes of text, which are 3 % of the store.
     "between": (1, {"hash_log": 15}),
     # Planes hold either almost constant bytes or noise: long matches, a tiny table, and noise is given up at once.
     "planes": (1, {"min_match": 7, "hash_log": 6}),

@@ -109,12 +109,12 @@ def test_what_only_a_newer_version_can_read_is_not_called_damaged(
 ) -> None:
     repository = create(local(fast_path))
     with monkeypatch.context() as newer:
-        newer.setattr(compression, "encode", lambda data, way: (9, data))
+        newer.setattr(compression, "encode", lambda data, way: (99, data))
         save(repository, {b"a": b"by a way of the future"}, 0)
     for looking in (repository, far(repository)[0]):
-        with pytest.raises(NewerFormat, match=r"method 9.*upgrade"):
+        with pytest.raises(NewerFormat, match=r"method 99.*upgrade"):
             looking.check("content")
-        with pytest.raises(NewerFormat, match=r"method 9.*upgrade"):
+        with pytest.raises(NewerFormat, match=r"method 99.*upgrade"):
             restored(looking, looking.snapshots()[-1])
 
 
