@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import mmap
 import os
+import select
 import subprocess
 import sys
 from collections import deque
@@ -13,7 +14,6 @@ from collections.abc import Generator, Iterable, Iterator
 from contextlib import ExitStack, suppress
 from itertools import islice
 from pathlib import Path
-from typing import IO
 
 import msgpack
 
@@ -33,6 +33,9 @@ _NEARLY = 0.9
 _MOST = 96
 _REGIONS = 3
 _PATIENCE = 10.0
+"""Seconds that the process may take to end."""
+_STUCK = 60.0
+"""Seconds without an answer, or in which it takes no question, after which it is given up: perhaps it was stopped."""
 _ROOT = Path(__file__).parents[2]
 
 
@@ -138,7 +141,7 @@ class _Helper:
     def __init__(self, label: bytes, top: Descriptor) -> None:
         self._label, self._top = label, top
         self._process: subprocess.Popen[bytes] | None = None
-        self._answers: IO[bytes] | None = None
+        self._answers: int | None = None
         self._memory = memoryview(b"")
         self._asked = 0
 
@@ -154,9 +157,8 @@ class _Helper:
             given.callback(os.close, memory)
             os.ftruncate(memory, _REGIONS * REGION)
             self._memory = memoryview(mmap.mmap(memory, 0))
-            answered, answers = os.pipe()
+            self._answers, answers = os.pipe()
             given.callback(os.close, answers)
-            self._answers = os.fdopen(answered, "rb")
             numbers = self._top.number, memory, answers
             # Isolated, for what others have set up for every Python may do anything; and with a pipe of its own.
             paths = [*map(str, sys.path), str(_ROOT)]
@@ -167,23 +169,26 @@ class _Helper:
                 stdin=subprocess.PIPE,
                 stdout=subprocess.DEVNULL,
                 stderr=subprocess.DEVNULL,
+                bufsize=0,
             )
+            if self._process.stdin:
+                os.set_blocking(self._process.stdin.fileno(), False)
 
     def __exit__(self, *_: object) -> None:
         self._end()
 
-    def _end(self) -> None:
+    def _end(self, patience: float = _PATIENCE) -> None:
         process, self._process = self._process, None
-        if self._answers:
-            self._answers.close()
+        if self._answers is not None:
+            os.close(self._answers)
+            self._answers = None
         if process and process.stdin:
             with suppress(OSError):
                 process.stdin.write(LAST)
-                process.stdin.flush()
             with suppress(OSError):
                 process.stdin.close()
             try:
-                process.wait(_PATIENCE)
+                process.wait(patience)
             except subprocess.TimeoutExpired:
                 process.kill()
                 process.wait()
@@ -195,24 +200,39 @@ class _Helper:
         self._asked += 1
         files = [(entry.path, entry.uid, entry.size, entry.version) for entry in batch.files]
         question = msgpack.packb((batch.at, files))
-        with suppress(OSError):
-            self._process.stdin.write(LENGTH.pack(len(question)) + question)
-            self._process.stdin.flush()
+        pipe, left = self._process.stdin.fileno(), memoryview(LENGTH.pack(len(question)) + question)
+        while left:
+            try:
+                left = left[os.write(pipe, left) :]
+            except BlockingIOError:
+                if not _ready(pipe, select.POLLOUT):
+                    self._end(0)
+                    return
+            except OSError:  # it has ended, and gives no answer
+                return
 
     def answer(self, batch: _Batch) -> dict[bytes, memoryview]:
         """What the files hold that were read, by path."""
-        if not (self._process and self._answers and batch.files):
+        if not (self._process and self._answers is not None and batch.files):
             return {}
-        length = self._answers.read(LENGTH.size)
-        answer = self._answers.read(len(batch.files)) if length == LENGTH.pack(len(batch.files)) else b""
+        # What is so short is written, and read, as a whole.
+        count = LENGTH.size + len(batch.files)
+        answer = os.read(self._answers, count) if _ready(self._answers, select.POLLIN) else b""
         # With what is no answer to this question it has ended, for us.
-        if len(answer) < len(batch.files):
-            self._end()
+        if len(answer) < count or answer[: LENGTH.size] != LENGTH.pack(len(batch.files)):
+            self._end(0)
             return {}
         read, at = {}, batch.at
-        for entry, good in zip(batch.files, answer, strict=True):
+        for entry, good in zip(batch.files, answer[LENGTH.size :], strict=True):
             if good:
                 end = at + entry.size
                 read[entry.path] = self._memory[at:end]
                 at = end
         return read
+
+
+def _ready(pipe: int, what: int) -> bool:
+    """Whether a pipe can be read or written soon, or has no other end any more."""
+    waiting = select.poll()
+    waiting.register(pipe, what)
+    return bool(waiting.poll(_STUCK * 1000))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import signal
 import subprocess
@@ -147,6 +148,38 @@ def test_a_helper_that_is_killed_is_not_missed(tree: Path, helpers: list[int]) -
             os.kill(helpers[0], signal.SIGKILL)
 
     assert read_all(tree, kill) == alone(tree)
+
+
+@pytest.mark.parametrize("takes", [True, False], ids=["gives no answer", "takes no question"])
+def test_a_helper_that_is_stuck_is_given_up(
+    tree: Path, helpers: list[int], monkeypatch: pytest.MonkeyPatch, takes: bool
+) -> None:
+    monkeypatch.setattr(reading_ahead, "_STUCK", 0.2)
+    start, stopped = reading_ahead._Helper._start, []
+    if not takes:
+        # Each question is longer than the pipe.
+        for _ in range(3):
+            above = tree.rename(tree.with_name("x" * 200))
+            tree.mkdir()
+            above.rename(tree / above.name)
+
+    def start_with(helper: reading_ahead._Helper) -> None:
+        start(helper)
+        assert helper._process
+        assert helper._process.stdin
+        if not takes:
+            fcntl.fcntl(helper._process.stdin, fcntl.F_SETPIPE_SZ, 1 << 12)
+
+    monkeypatch.setattr(reading_ahead._Helper, "_start", start_with)
+
+    def stop(number: int) -> None:
+        if number in (700, 1400) and is_there(helpers[-1]):
+            os.kill(helpers[-1], signal.SIGSTOP)
+            stopped.append(helpers[-1])
+
+    assert read_all(tree, stop) == alone(tree)
+    assert stopped
+    assert not any(map(is_there, helpers))
 
 
 @pytest.mark.parametrize("program", ["/nonexistent", "/bin/false"])
