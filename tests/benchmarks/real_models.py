@@ -23,12 +23,30 @@ from typing import NamedTuple
 import zstandard
 
 from tasks.repository.block import TARGET, Profile
-from tasks.repository.compression import FAST, FLOATS, PLANES_2, PLANES_4, PLANES_8, STRONG, Way, encode
+from tasks.repository.compression import (
+    FAST,
+    FLOATS,
+    PLANES_2,
+    PLANES_4,
+    PLANES_8,
+    RAW,
+    STRONG,
+    WIDTH,
+    ZSTD,
+    Way,
+    encode,
+)
 
 WHEELS = ("silero-vad", "resemblyzer", "rapidocr-onnxruntime", "wordllama", "face_recognition_models")
 _ENDINGS = {".safetensors", ".gguf", ".pt", ".pth", ".ckpt", ".jit", ".onnx", ".dat", ".npz", ".bin", ".tflite"}
 _LEAST = 1 << 20
 _WAYS = (FAST, STRONG, *(Way(method, "planes") for method in (PLANES_2, PLANES_4, PLANES_8)), Way(FLOATS, "between"))
+_NAMES = {
+    RAW: "raw",
+    ZSTD: "zstd",
+    **{way: f"planes of {width}" for way, width in WIDTH.items()},
+    FLOATS: "floats apart",
+}
 _PLANES = {"F64": PLANES_8, "F32": PLANES_4, "I32": PLANES_4, "F16": PLANES_2, "BF16": PLANES_2}
 
 
@@ -53,8 +71,7 @@ def measure(data: bytes) -> Stored:
     for block in blocks:
         method, encoded = encode(block, profile.way(block))
         chosen += len(encoded)
-        name = ("raw", "zstd", "planes of 2", "planes of 4", "planes of 8", "floats apart")[method]
-        methods[name] = methods.get(name, 0) + 1
+        methods[_NAMES[method]] = methods.get(_NAMES[method], 0) + 1
     seconds = time.thread_time() - began
     return Stored(
         len(data),
