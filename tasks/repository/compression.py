@@ -77,7 +77,7 @@ def choose(data: memoryview) -> Way:
 
 
 def _size_of_planes(spot: memoryview | bytes, width: int) -> int:
-    """Plane by plane: in a small sample, one frame over all planes shares one Huffman table and hides the gain."""
+    """As they are stored, plane by plane."""
     return sum(len(compressor("planes").compress(plane)) for plane in planes.split(spot, width))
 
 

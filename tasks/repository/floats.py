@@ -117,10 +117,12 @@ def parsed(rest: bytes) -> tuple[Runs, Bytes]:
     start, end = _COUNT.size, _COUNT.size + _ROW * count
     if len(rest) < end:
         raise ValueError("a block cut short")
-    gaps, lengths = numpy.frombuffer(rest, "<u4", 2 * count, start).reshape(2, count).astype(numpy.int64)
+    table = numpy.frombuffer(rest, "<u4", 2 * count, start).reshape(2, count)
     lanes = numpy.frombuffer(rest, numpy.uint8, count, end - count)
-    if lanes.max(initial=0) >= WIDTH:
+    # A table of millions of runs that are shorter would take many times what is listed.
+    if lanes.max(initial=0) >= WIDTH or table[1].min(initial=_STEPS) < _STEPS:
         raise ValueError("a block whose floats do not lie in it")
+    gaps, lengths = table.astype(numpy.int64)
     others = numpy.frombuffer(rest, numpy.uint8)[end:]
     return Runs(numpy.cumsum(gaps + lengths) - lengths, lengths, lanes), others
 

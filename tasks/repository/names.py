@@ -74,8 +74,9 @@ class SortedNames:
 
 
 class NameSet:
-    """A growing set of names: the young ones in a Python set, the old ones in sorted runs that merge as they grow. Of
-    the old ones, what their first 22 bits are is marked: most names that are new need no run to be searched then."""
+    """A growing set of names: the young ones in a Python set, the old ones in sorted runs that merge as they grow. What
+    the old ones begin with, in 22 bits, is marked: up to some millions of them, most new names that are added one by
+    one need no search in a run."""
 
     _YOUNG = 1 << 16
     _MARKED = 22

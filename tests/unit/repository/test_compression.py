@@ -205,6 +205,31 @@ LANE = zstandard.ZstdCompressor().compress(struct.pack("<IIIB", 1, 0, 4, 3))
 """A table of one run of floats, and nothing beside it."""
 
 
+@pytest.mark.parametrize("way", [way for way in WAYS if way.method in {*PLANES, FLOATS}])
+def test_a_block_with_something_behind_it_is_refused(way: Way) -> None:
+    data = vector_store(60)
+    method, encoded = encode(memoryview(data), way)
+    assert decode(method, bytes(encoded), len(data)) == data
+    assert method == way.method
+    with pytest.raises(ValueError, match=r"size|lie in it"):
+        decode(method, bytes(encoded) + b"!", len(data))
+
+
+@pytest.mark.parametrize("method", [FLOATS, OLD_FLOATS])
+def test_floats_that_would_be_more_than_all_get_no_room(method: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    rest = zstandard.ZstdCompressor().compress(struct.pack("<IIIB", 1, 0, (1 << 32) - 1, 3))
+    block = len(rest).to_bytes(4, "little") + rest + bytes(16)
+    made = numpy.empty
+
+    def small(size: int, kind: type) -> object:
+        assert size <= 1 << 20
+        return made(size, kind)
+
+    monkeypatch.setattr(numpy, "empty", small)
+    with pytest.raises(ValueError, match="lie in it"):
+        decode(method, block, 1 << 20)
+
+
 @pytest.mark.parametrize("cut", [0, 1, 3, 4, 100, -1])
 def test_floats_apart_that_are_cut_short_are_refused(cut: int) -> None:
     data = vector_store(60)

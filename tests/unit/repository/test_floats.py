@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import struct
 
 import numpy
 import pytest
@@ -125,12 +126,22 @@ def test_a_table_that_says_something_else_is_refused() -> None:
         assert sum(sizes(runs)) > len(data), f"{what} was put together"
 
 
+@pytest.mark.parametrize("length", [0, 3, 4])
+def test_a_run_is_no_shorter_than_four_windows(length: int) -> None:
+    rest = struct.pack("<IIIIIBB", 2, 1, 0, 5, length, 3, 3) + bytes(16)
+    if length == 4:
+        assert parsed(rest)[0].size == 9 * WINDOW
+    else:
+        with pytest.raises(ValueError, match="lie in it"):
+            parsed(rest)
+
+
 @given(
-    table=st.lists(st.tuples(st.integers(0, 9), st.integers(0, 9), st.integers(0, 5)), max_size=5),
+    table=st.lists(st.tuples(st.integers(0, 9), st.integers(2, 9), st.integers(0, 5)), max_size=5),
     sizes_tried=st.tuples(st.integers(0, 200), st.integers(0, 300)),
     off=st.integers(-1, 1),
 )
-def test_what_is_put_together_has_its_size_or_is_refused(
+def test_whatever_a_table_says_is_put_together_or_refused(
     table: list[tuple[int, int, int]], sizes_tried: tuple[int, int], off: int
 ) -> None:
     rest, size = sizes_tried

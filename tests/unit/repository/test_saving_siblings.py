@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from tasks.errors import BackupError
 from tasks.item import FILE, Item
 from tasks.listing import Listed, Stamp, one_by_one
 from tasks.repository import Repository, Snapshot
@@ -138,6 +139,20 @@ def test_a_file_that_did_not_change_never_becomes_an_item(repository: Repository
     snapshot = repository.save(capture, about(1), repository.destination)
     assert capture.made == [b"a/100"]
     assert (snapshot.figures["files"], snapshot.figures["unchanged"]) == (300, 299)
+
+
+@pytest.mark.parametrize("again", [3, 6])
+def test_what_comes_again_after_files_that_were_taken_over_is_out_of_order(repository: Repository, again: int) -> None:
+    class Disorderly(TogetherCapture):
+        def listed(self) -> Iterator[Listed]:
+            folder, some = super().listed()
+            return iter((folder, some, some.item(again)))  # type: ignore[union-attr]
+
+    files = tree_of({b"a/%d" % number: File(b"%d" % number, want_digest=True) for number in range(7)})
+    before = repository.save(MemoryCapture(files), about(0), repository.destination)
+    with pytest.raises(BackupError, match="out of order"):
+        repository.save(Disorderly(files), about(1), repository.destination)
+    assert repository.snapshots() == [before]
 
 
 def test_the_rest_of_what_is_listed_together_is_the_rest(repository: Repository) -> None:

@@ -59,6 +59,14 @@ def test_what_is_worth_it_between_noise_is_found_wherever_it_lies(where: int) ->
     assert stored(packed([mixed]), 1)[0] < 185_000
 
 
+@pytest.mark.parametrize("row", [512, 1000, 1024, 2048, 4096, 65_536])
+@pytest.mark.parametrize("used", [0.5, 0.75])
+def test_rows_that_are_noise_and_then_zeros_are_no_noise(row: int, used: float) -> None:
+    dice, noise = random.Random(7), int(row * used)
+    stretch = b"".join(dice.randbytes(noise) + bytes(row - noise) for _ in range(0, 1 << 20, row))[: 1 << 20]
+    assert stored(packed([stretch]), 1)[0] < (used + 0.02) * len(stretch)
+
+
 def test_noise_is_not_looked_through(monkeypatch: pytest.MonkeyPatch) -> None:
     asked = list[int]()
 
@@ -91,3 +99,9 @@ def test_a_table_or_a_length_that_is_another_is_refused(at: int, off: int) -> No
     lengths[at] += off
     with pytest.raises(ValueError):  # noqa: PT011
         unpack(memoryview(data), lengths)
+
+
+def test_a_frame_that_is_longer_than_its_stretch_is_refused() -> None:
+    frame = compressor("planes").compress(b"abc")
+    with pytest.raises(ValueError, match="size"):
+        unpack(memoryview(struct.pack("<I", len(frame)) + frame), [3])
