@@ -22,8 +22,7 @@ _SQLITE = b"SQLite format 3\0"
 _CONTENT = {
     # cut: least chunk, where a cut becomes more likely, greatest chunk, and how much more likely, as a power of 2. The
     # first two are for streams of small records that change anywhere. For the others there is no stretch in which a cut
-    # is unlikely: with chunks as long, half as many bytes are looked at, and a change costs no more (of bytes that are
-    # overwritten here and there 10 % less).
+    # is unlikely: with chunks as long, half as many bytes are looked at, and a change costs about as much.
     "c1": (256, 768, 4 << 10, 2),
     "c4": (1 << 10, 3 << 10, 16 << 10, 2),
     "c64": (44 << 10, 44 << 10, 256 << 10, 1),

@@ -97,7 +97,7 @@ def test_a_table_or_a_length_that_is_another_is_refused(at: int, off: int) -> No
     with pytest.raises(ValueError):  # noqa: PT011 - that it is refused is all that is promised
         unpack(memoryview(struct.pack("<2I", *table_of) + data[8:]), lengths)
     lengths[at] += off
-    with pytest.raises(ValueError):  # noqa: PT011
+    with pytest.raises(ValueError):  # noqa: PT011 - likewise
         unpack(memoryview(data), lengths)
 
 
