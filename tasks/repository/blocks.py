@@ -11,12 +11,12 @@ from blake3 import blake3
 from tasks.destinations.destination import Destination, is_near
 from tasks.errors import Damaged, Missing
 from tasks.item import Stored
+from tasks.numbers import Numbers
 from tasks.repository import compression
 from tasks.repository.columns import Columns
 from tasks.repository.index import Index, IndexedPack
 from tasks.repository.keys import RepositoryKeys
 from tasks.repository.naming import Naming
-from tasks.repository.numbers import Numbers
 from tasks.repository.pack import LISTS, NAME, PackCipher, header_size, object_name
 
 _CACHED_BLOCKS, _CACHED_CIPHERS = 16, 4096

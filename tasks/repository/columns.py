@@ -8,13 +8,12 @@ compressed as it likes best.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
-import numpy
 from blake3 import blake3
-from numpy.typing import NDArray
 
 from tasks.item import Stream
+from tasks.numbers import Bytes, Numbers, numpy
 
 WINDOW = 2 << 20
 """Greatest number of bytes that are reordered together."""
@@ -22,8 +21,6 @@ WINDOW = 2 << 20
 GREATEST_ROW = 1 << 20
 _MOST_COLUMNS = 64
 _PIECE = 4 << 10
-
-_Bytes = NDArray[numpy.uint8]
 
 
 class Columns(NamedTuple):
@@ -77,7 +74,7 @@ def join(stored: memoryview | bytes | bytearray, widths: tuple[int, ...]) -> mem
 def part(window: memoryview, widths: tuple[int, ...], into: memoryview) -> None:
     """The reverse of `join`; `into` is as long as `window`."""
     rows = numpy.frombuffer(window, numpy.uint8).reshape(-1, sum(widths))
-    parted: _Bytes = numpy.frombuffer(into, numpy.uint8)
+    parted: Bytes = numpy.frombuffer(into, numpy.uint8)
     at = left = 0
     for width in widths:
         parted[at : at + len(rows) * width].reshape(-1, width)[:] = rows[:, left : left + width]
@@ -145,5 +142,5 @@ def _possible(widths: tuple[int, ...]) -> bool:
 
 
 def _same(one: memoryview, other: memoryview) -> bool:
-    first: NDArray[Any] = numpy.frombuffer(one, numpy.uint8)
+    first: Numbers = numpy.frombuffer(one, numpy.uint8)
     return bool(numpy.array_equal(first, numpy.frombuffer(other, numpy.uint8)))

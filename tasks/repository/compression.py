@@ -11,8 +11,8 @@ from itertools import chain
 from typing import NamedTuple
 
 from tasks.errors import NewerFormat
+from tasks.numbers import Bytes, numpy
 from tasks.repository import floats, planes, stretches
-from tasks.repository.numbers import Bytes, numpy
 from tasks.repository.zstd import compressor, decompress
 
 RAW, ZSTD = 0, 1

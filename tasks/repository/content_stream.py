@@ -10,8 +10,8 @@ from typing import NamedTuple
 
 from tasks.errors import Damaged
 from tasks.item import Reading, Stored
+from tasks.numbers import Numbers, numpy
 from tasks.repository.blocks import Blocks, shown
-from tasks.repository.numbers import Numbers, numpy
 from tasks.repository.pack import NAME
 
 _AHEAD = 6

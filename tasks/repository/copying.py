@@ -15,13 +15,13 @@ from blake3 import blake3
 from tasks.destinations.destination import Data, Destination, OnDisk, whole
 from tasks.destinations.file_errors import explained
 from tasks.errors import Condemned, Damaged, Exists, Missing, Refused, Unavailable
+from tasks.numbers import SLICE, Numbers, distinct, numpy
 from tasks.repository import reliance
 from tasks.repository.blocks import Blocks
 from tasks.repository.condemned import doomed_packs, doubts, lift
 from tasks.repository.flights import fly
 from tasks.repository.index import Index, IndexedPack
 from tasks.repository.inventory import Inventory
-from tasks.repository.numbers import SLICE, Numbers, numpy
 from tasks.repository.pack import NAME, footer_of, object_name
 from tasks.repository.packing import put_indexes
 from tasks.repository.references import References
@@ -187,7 +187,7 @@ def _divided(index: Index, has: Numbers, rows: Numbers) -> tuple[Numbers, Number
 
 def _names(index: Index, rows: Numbers) -> set[bytes]:
     """The packs that these rows are of."""
-    return {index.packs[number].name for number in numpy.unique(index.packs_of(rows)).tolist()}
+    return {index.packs[number].name for number in distinct(index.packs_of(rows)).tolist()}
 
 
 def heal(here: Inventory, to: Inventory, index: Index) -> int:

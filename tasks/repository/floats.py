@@ -14,7 +14,7 @@ import struct
 from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
-from tasks.repository.numbers import Bytes, Numbers, numpy
+from tasks.numbers import Bytes, Numbers, numpy
 
 WINDOW = 16
 """Bytes that are taken out or left as a whole."""

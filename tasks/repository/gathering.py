@@ -11,9 +11,9 @@ from typing import NamedTuple
 from tasks.cores import cores
 from tasks.errors import Damaged
 from tasks.item import Sink, Stored
+from tasks.numbers import Numbers, distinct, numpy
 from tasks.repository.blocks import Blocks, columns_of, shown
 from tasks.repository.columns import WINDOW, join
-from tasks.repository.numbers import Numbers, numpy
 
 
 class _Pending:
@@ -97,7 +97,7 @@ class Gathering:
         stored = memoryview(bytearray(stretch.end - stretch.start))
         block, begin, length = self._blocks.index.places(rows)
         place = numpy.cumsum(length, dtype=numpy.int64) - length
-        for number in numpy.unique(block).tolist():
+        for number in distinct(block).tolist():
             # Narrow columns of many windows share a block, and so do the few chunks of a night that changed little.
             data = self._blocks.cached(number)
             here = block == number

@@ -10,8 +10,8 @@ import msgpack
 import zstandard
 
 from tasks.errors import Damaged
+from tasks.numbers import SLICE, Numbers, numpy, permuted, room
 from tasks.repository.names import SortedNames, halves
-from tasks.repository.numbers import SLICE, Numbers, numpy, permuted, room
 from tasks.repository.pack import Block, BlockList, SealedPack, header_size
 
 _FEW = 16

@@ -11,8 +11,8 @@ from collections.abc import Iterator
 from itertools import groupby
 
 from tasks.errors import Damaged, NewerFormat
+from tasks.numbers import Numbers, numpy
 from tasks.repository.blocks import Blocks
-from tasks.repository.numbers import Numbers, numpy
 from tasks.repository.pack import NAME
 
 _WINDOW = 4 << 20

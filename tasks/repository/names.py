@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from bisect import bisect_left
 
-from tasks.repository.numbers import Numbers, numpy, permuted, room
+from tasks.numbers import Numbers, numpy, permuted, room
 
 _HALVES = numpy.dtype([("high", ">u8"), ("low", ">u8")])
 

@@ -6,7 +6,7 @@ once they lie together.
 
 from __future__ import annotations
 
-from tasks.repository.numbers import Bytes, numpy
+from tasks.numbers import Bytes, numpy
 
 
 def split(data: memoryview | bytes, width: int) -> list[bytes]:

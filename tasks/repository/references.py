@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 
+from tasks.numbers import Numbers, numpy
 from tasks.repository import records
 from tasks.repository.blocks import Blocks
 from tasks.repository.lists import NODES, Lists
-from tasks.repository.numbers import Numbers, numpy
 from tasks.repository.pack import NAME
 from tasks.repository.snapshot import Snapshot
 

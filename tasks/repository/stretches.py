@@ -10,7 +10,7 @@ from __future__ import annotations
 import struct
 from collections.abc import Sequence
 
-from tasks.repository.numbers import Bytes, numpy
+from tasks.numbers import Bytes, numpy
 from tasks.repository.zstd import compressor, decompress
 
 _ENTRY = 4

@@ -8,9 +8,9 @@ from typing import NamedTuple
 
 from tasks.errors import Damaged
 from tasks.item import Stored
+from tasks.numbers import Numbers, distinct, numpy
 from tasks.repository.blocks import shown
 from tasks.repository.index import Index
-from tasks.repository.numbers import Numbers, numpy
 from tasks.repository.pack import NAME
 
 MOST = 1 << 14
@@ -154,4 +154,4 @@ def _jobs(rows: Numbers, block: Numbers, runs: list[Run], firsts: tuple[Numbers,
     for at, first in enumerate(row):
         last = at + 1 == len(row)
         until_row, until_run = (len(rows), len(runs)) if last else (row[at + 1], run[at + 1])
-        yield Job(int(block[first]), numpy.unique(rows[first:until_row]), runs[run[at] : until_run])
+        yield Job(int(block[first]), distinct(rows[first:until_row]), runs[run[at] : until_run])

@@ -106,7 +106,7 @@ class Sample:
         os.link(models / "embedder.safetensors", models / "embedder-latest.safetensors")
 
     def _weights(self, count: int) -> bytes:
-        import numpy
+        from tasks.numbers import numpy
 
         generator = numpy.random.default_rng(self._random.getrandbits(32))
         return bytes(generator.normal(0, 0.02, count).astype(numpy.float32).tobytes())

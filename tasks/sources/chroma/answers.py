@@ -13,7 +13,7 @@ _NEAR = 1e-3
 def answered(collection: ServerCollection, counting: Counting) -> int:
     """How many of the golden queries the index answers well: with as many records as there are, the nearest first, each
     as far away as its vector is. Which ones it finds is not judged: an index is approximate, by design."""
-    import numpy as np
+    from tasks.numbers import numpy as np
 
     golden = counting.golden
     good = 0

@@ -33,7 +33,7 @@ Open = Callable[[str], File]
 
 def write(records: Records, folder: Path) -> tuple[Counting, dict[str, bytes]]:
     """Write a collection into an empty folder; what was counted, and a digest of each file."""
-    import numpy as np
+    from tasks.numbers import numpy as np
 
     counting = Counting(records.about)
     digests = {name: blake3() for name in FILES}
@@ -74,7 +74,7 @@ class Columns:
         self.about = Collection(**held)
 
     def batches(self) -> Iterator[Batch]:
-        import numpy as np
+        from tasks.numbers import numpy as np
 
         with ExitStack() as stack:
             texts = {name: stack.enter_context(self._open(name)) for name in TEXTS}

@@ -80,7 +80,7 @@ class Export:
         return Reading(len(changed), tuple(suspects), bare)
 
     def batches(self) -> Iterator[Batch]:
-        import numpy as np
+        from tasks.numbers import numpy as np
 
         rows = self._ask("SELECT vector, rest FROM rows WHERE vector != x'' ORDER BY id")
         while some := list(islice(rows, BATCH)):

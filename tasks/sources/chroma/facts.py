@@ -11,8 +11,8 @@ from tasks.item import Facts
 from tasks.sources.chroma.records import Batch, Collection, Records
 
 if TYPE_CHECKING:
-    import numpy as np
-    from numpy.typing import NDArray
+    from tasks.numbers import NDArray
+    from tasks.numbers import numpy as np
 
 QUERIES, NEAREST = 5, 5
 _EQUAL = 1e-6
@@ -34,7 +34,7 @@ class Counting:
         return len(self.golden.ids) if self.golden else 0
 
     def add(self, batch: Batch) -> None:
-        import numpy as np
+        from tasks.numbers import numpy as np
 
         if not batch.records:
             return
@@ -97,7 +97,7 @@ class Golden:
             self._unit = [max(float(size), 1e-30) * _EQUAL for size in (self.vectors**2).sum(1)]
 
     def add(self, batch: Batch) -> None:
-        import numpy as np
+        from tasks.numbers import numpy as np
 
         units = np.rint(apart(self.vectors, batch.vectors.astype("f8"), self._distance) / np.array(self._unit)[:, None])
         for query, found in enumerate(self._found):
@@ -119,7 +119,7 @@ class Golden:
 
 def apart(queries: NDArray[np.float64], vectors: NDArray[np.float64], distance: str) -> NDArray[np.float64]:
     """How far each vector is from each query, as Chroma reckons it."""
-    import numpy as np
+    from tasks.numbers import numpy as np
 
     # Not by `@`: its threads would spend ten times the processor's time on so few queries.
     products = np.einsum("qd,rd->qr", queries, vectors)

@@ -17,8 +17,8 @@ from tasks.sources.chroma.pickled import labels_of
 from tasks.sources.chroma.records import NotWhole
 
 if TYPE_CHECKING:
-    import numpy as np
-    from numpy.typing import NDArray
+    from tasks.numbers import NDArray
+    from tasks.numbers import numpy as np
 
 PICKLE = "index_metadata.pickle"
 FILES = ("data_level0.bin", "header.bin", "length.bin", "link_lists.bin", PICKLE)
@@ -48,7 +48,7 @@ class Hnsw:
 
     @cached_property
     def _elements(self) -> Any:
-        import numpy as np
+        from tasks.numbers import numpy as np
 
         kind = np.dtype(
             {
@@ -65,7 +65,7 @@ class Hnsw:
     @cached_property
     def places(self) -> dict[str, int]:
         """The row of each id. Raises `NotWhole` where an id has none, or more rows are in use than there are ids."""
-        import numpy as np
+        from tasks.numbers import numpy as np
 
         elements = self._elements
         alive = np.flatnonzero((elements["flags"] & _DELETED) == 0)
@@ -81,7 +81,7 @@ class Hnsw:
 
     @cached_property
     def _lengths(self) -> NDArray[np.float32]:
-        import numpy as np
+        from tasks.numbers import numpy as np
 
         lengths = np.fromfile(self._folder / "length.bin", "<f4")
         if len(lengths) < self._count:
@@ -90,14 +90,14 @@ class Hnsw:
 
     def vectors(self, rows: list[int], *, normalized: bool) -> NDArray[np.float32]:
         """The vectors of some rows, as Chroma itself gives them. `normalized`: of a cosine collection."""
-        import numpy as np
+        from tasks.numbers import numpy as np
 
         vectors = np.asarray(self._elements["vector"][rows], np.float32)
         return vectors * self._lengths[rows][:, None] if normalized else vectors
 
     def check(self) -> None:
         """Raises `NotWhole` where ids and vectors don't belong together or a link leads nowhere."""
-        import numpy as np
+        from tasks.numbers import numpy as np
 
         _ = self.places, self._lengths
         links, most = self._elements["links"], self._elements["neighbours"].shape[1:]

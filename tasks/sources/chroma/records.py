@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 if TYPE_CHECKING:
-    import numpy as np
-    from numpy.typing import NDArray
+    from tasks.numbers import NDArray
+    from tasks.numbers import numpy as np
 
 BATCH = 1000
 """Records read, compared and sent together."""

@@ -154,7 +154,7 @@ def _shape(about: Collection) -> str:
 
 
 def _same(batch: Batch, at: int, held: tuple[Record, bytes], *, cosine: bool) -> bool:
-    import numpy as np
+    from tasks.numbers import numpy as np
 
     record, data = held
     if line(record) != line(batch.records[at]) or len(data) != 4 * batch.vectors.shape[1]:

@@ -16,8 +16,9 @@ from tasks.sources.chroma.records import Batch, Collection, JsonObject, Record
 
 if TYPE_CHECKING:
     import httpx
-    import numpy as np
-    from numpy.typing import NDArray
+
+    from tasks.numbers import NDArray
+    from tasks.numbers import numpy as np
 
 _CONNECT_SECONDS, _ANSWER_SECONDS = 10.0, 300.0
 _SAID = 200
@@ -212,7 +213,7 @@ class ServerCollection:
 
     def fetch(self, ids: Sequence[str]) -> list[tuple[Record, bytes]]:
         """Those of these records that are there: each, and the bytes of its vector, empty if it has none."""
-        import numpy as np
+        from tasks.numbers import numpy as np
 
         got = self._ask("get", body={"ids": list(ids), "include": _ALL})
         vectors = got.get("embeddings") or [None] * len(got["ids"])
@@ -225,7 +226,7 @@ class ServerCollection:
 
     def query(self, vector: NDArray[np.float64], nearest: int) -> tuple[list[str], list[float], NDArray[np.float64]]:
         """What the index says is nearest: ids, distances and vectors."""
-        import numpy as np
+        from tasks.numbers import numpy as np
 
         body = {"query_embeddings": [vector.tolist()], "n_results": nearest, "include": ["distances", "embeddings"]}
         got = self._ask("query", body=body)
@@ -233,7 +234,7 @@ class ServerCollection:
 
     def add(self, batch: Batch, *, in_base64: bool) -> None:
         """Records that are not there yet."""
-        import numpy as np
+        from tasks.numbers import numpy as np
 
         vectors: list[Any] = batch.vectors.astype("f8").tolist() if not in_base64 else []
         if in_base64:

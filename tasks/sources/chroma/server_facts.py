@@ -54,7 +54,7 @@ class _Fetched:
         self._collection = collection
 
     def batches(self) -> Iterator[Batch]:
-        import numpy as np
+        from tasks.numbers import numpy as np
 
         ids = self._collection.ids()
         for start in range(0, len(ids), BATCH):

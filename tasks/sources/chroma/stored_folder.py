@@ -21,8 +21,8 @@ from tasks.sources.chroma.hnsw import PICKLE, Hnsw
 from tasks.sources.chroma.records import BATCH, Batch, Collection, JsonObject, NotWhole, Record
 
 if TYPE_CHECKING:
-    import numpy as np
-    from numpy.typing import NDArray
+    from tasks.numbers import NDArray
+    from tasks.numbers import numpy as np
 
 DATABASE = "chroma.sqlite3"
 PERSISTED = "urn:chroma:segment/vector/hnsw-local-persisted"
@@ -125,7 +125,7 @@ class StoredCollection:
         return Hnsw(folder) if self.segment and (folder / PICKLE).exists() else None
 
     def batches(self) -> Iterator[Batch]:
-        import numpy as np
+        from tasks.numbers import numpy as np
 
         self.without_vector, seen = [], 0
         places = self.index.places if self.index else {}
@@ -146,7 +146,7 @@ class StoredCollection:
             yield Batch([], np.zeros((0, self.about.dimension or 0), np.float32))
 
     def _vectors(self, records: list[Record], places: dict[str, int], queued: dict[str, int]) -> NDArray[np.float32]:
-        import numpy as np
+        from tasks.numbers import numpy as np
 
         dimension = self.about.dimension or (self.index.dimension if self.index else 0)
         vectors = np.empty((len(records), dimension), np.float32)

@@ -148,7 +148,7 @@ class _Session:
 
 def count_lines(piece: bytes) -> int:
     """As `piece.count(b"\\n")`, five times as fast."""
-    import numpy
+    from tasks.numbers import numpy
 
     return int(numpy.count_nonzero(numpy.frombuffer(piece, numpy.uint8) == _LINE_FEED))
 
@@ -158,7 +158,7 @@ def _find_end(data: bytes, at: int) -> int:
     near = data.find(b"\n" + _END, at, at + _NEAR)
     if near >= 0 or len(data) - at <= _NEAR:
         return near + 1 if near >= 0 else -1
-    import numpy
+    from tasks.numbers import numpy
 
     # Of a large table nothing is found, several times as fast.
     start = at + _NEAR - len(_END)

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from hashlib import blake2b
 from typing import Any
 
-import numpy as np
+from tasks.numbers import numpy as np
 
 _FIRST, _LARGEST = 1 << 12, 1 << 19
 """Names in the smallest array, and in the largest that is merged with another: merging takes three times its memory."""

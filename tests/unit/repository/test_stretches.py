@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tasks.repository.numbers import Bytes
+from tasks.numbers import Bytes
 from tasks.repository.stretches import pack, table, unpack
 from tasks.repository.zstd import compressor
 

@@ -1,4 +1,5 @@
-"""NumPy as this package uses it: arrays, and no linear algebra, whose threads take as long to start as all the rest."""
+"""NumPy as this package uses it: arrays on one core, and not the threads of its linear algebra, which take as long to
+start as all the rest, and are there once whoever imports NumPy first lets them."""
 
 from __future__ import annotations
 
@@ -45,6 +46,14 @@ def room(count: int, kind: str) -> Numbers:
     return made
 
 
+def distinct(values: Numbers) -> Numbers:
+    """Each value once, in order. (`numpy.unique` first loads masked arrays, to ask whether it was given some.)"""
+    ordered = numpy.sort(values)
+    first = numpy.ones(len(ordered), bool)
+    numpy.not_equal(ordered[1:], ordered[:-1], out=first[1:])
+    return ordered[first]
+
+
 def permuted(column: Numbers, order: Numbers) -> Numbers:
     """`column[order]`, without an `order` of twice the width beside it."""
     taken = room(len(column), column.dtype.str)
@@ -53,4 +62,4 @@ def permuted(column: Numbers, order: Numbers) -> Numbers:
     return taken
 
 
-__all__ = ["SLICE", "Bytes", "Numbers", "numpy", "permuted", "room"]
+__all__ = ["SLICE", "Bytes", "NDArray", "Numbers", "distinct", "numpy", "permuted", "room"]
