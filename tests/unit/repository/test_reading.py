@@ -12,7 +12,7 @@ import pytest
 from tasks.destinations import Destination
 from tasks.errors import BackupError, Damaged, NoSpace
 from tasks.item import Stored
-from tasks.repository import Repository, window
+from tasks.repository import Repository, compression, extraction, window
 from tests.faulty_destination import Faults, FaultyDestination
 from tests.memory_source import File, MemorySink, contents, tree
 from tests.passing_destination import Passing
@@ -200,6 +200,49 @@ def test_a_check_over_such_a_destination_is_an_error_or_names_damage_or_saw_none
         assert not report.good
     elif not faulty.happened:
         assert report.good
+
+
+@pytest.mark.parametrize("handed_back", [0, 2])
+@pytest.mark.parametrize("path", [b"large", b"small/000"])
+def test_a_block_that_decodes_to_other_bytes_is_damage_whoever_verifies_it(
+    repository: Repository, monkeypatch: pytest.MonkeyPatch, path: bytes, handed_back: int
+) -> None:
+    monkeypatch.setattr(extraction, "_HANDED_BACK", handed_back)
+    snapshot = save(repository, FILES, 0)
+    decode = compression.decode
+
+    def one_bit_wrong(method: int, data: bytes | memoryview, size: int) -> memoryview:
+        wrong = bytearray(decode(method, data, size))
+        wrong[100] ^= 1
+        return memoryview(wrong)
+
+    items = repository.read(snapshot)
+    chosen = [item for item in items if item.entry.path == path]
+    items.extract(chosen, MemorySink())
+    monkeypatch.setattr(compression, "decode", one_bit_wrong)
+    with pytest.raises(Damaged, match="not what was stored"):
+        items.extract(chosen, MemorySink())
+
+
+def test_blocks_are_finished_by_the_calling_thread_and_while_it_is_busy_by_others(repository: Repository) -> None:
+    snapshot = save(repository, {b"a": noise(1, 40 * MIB)}, 0)
+    caller, other = threading.get_ident(), threading.Event()
+    wrote = set[bool]()
+
+    class Busy(MemorySink):
+        def write(self, item: Stored, offset: int, data: memoryview) -> None:
+            by_caller = threading.get_ident() == caller
+            wrote.add(by_caller)
+            if not by_caller:
+                other.set()
+            elif not other.wait(30):
+                raise AssertionError("all waits for one thread")
+            super().write(item, offset, data)
+
+    items, sink = repository.read(snapshot), Busy()
+    items.extract(items, sink)
+    assert sink.contents == {b"a": noise(1, 40 * MIB)}
+    assert wrote == {True, False}
 
 
 def test_a_chunk_that_is_not_indexed_is_named_with_its_item(repository: Repository) -> None:
