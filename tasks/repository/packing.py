@@ -1,4 +1,6 @@
-"""The threads that compress blocks, seal them and append them to packs."""
+"""The threads that compress blocks, seal them and append them to packs: one for each core but that of the thread that
+brings them, which does the same where they can't keep up.
+"""
 
 from __future__ import annotations
 
@@ -7,7 +9,7 @@ import queue
 import tempfile
 import threading
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from tasks.cores import cores
@@ -23,7 +25,7 @@ from tasks.repository.sealing import seal
 MOST_CHUNKS_AN_INDEX = 2 * MOST_CHUNKS
 """About 5 MB: who writes an index object, or reads it, holds it in memory several times."""
 _MOST_PACKS_AN_INDEX = 4096
-_WAITING = 8
+_WAITING = 4
 _PACKS_AN_INDEX = 64
 
 
@@ -50,7 +52,7 @@ class Packing:
         self._error: BaseException | None = None
         self.stored_bytes = 0
         self.packs: list[bytes] = []
-        count = cores()
+        count = max(1, cores() - 1)
         self._threads = [threading.Thread(target=self._work, name=f"packing-{at}", daemon=True) for at in range(count)]
 
     def __enter__(self) -> Packing:
@@ -66,15 +68,21 @@ class Packing:
             pack.abandon()
 
     def submit(self, draft: Draft) -> None:
-        """Raises what went wrong in a thread."""
+        """Packs it here and now where enough of them wait. Raises what went wrong with any."""
+        try:
+            self._waiting.put_nowait(draft)
+        except queue.Full:
+            self._do(draft)
         if self._error:
             raise self._error
-        self._waiting.put(draft)
         if len(self._sealed) >= _PACKS_AN_INDEX or self._sealed_chunks >= MOST_CHUNKS:
             self._put_index()
 
     def finish(self) -> None:
         """Everything submitted is stored and indexed on return."""
+        with suppress(queue.Empty):
+            while draft := self._waiting.get_nowait():
+                self._do(draft)
         self._stop()
         if self._error:
             raise self._error
@@ -92,13 +100,16 @@ class Packing:
 
     def _work(self) -> None:
         while (draft := self._waiting.get()) is not None:
-            try:
-                if not self._error:
-                    self._pack(draft)
-            except BaseException as error:  # noqa: BLE001  # handed to the thread that submits, which raises it
-                self._fail(error)
-            finally:
-                draft.release()
+            self._do(draft)
+
+    def _do(self, draft: Draft) -> None:
+        try:
+            if not self._error:
+                self._pack(draft)
+        except BaseException as error:  # noqa: BLE001  # raised by the next call of the thread that submits
+            self._fail(error)
+        finally:
+            draft.release()
 
     def _fail(self, error: BaseException) -> None:
         self._error = self._error or error

@@ -14,10 +14,10 @@ import pytest
 
 from tasks.destinations import Data
 from tasks.errors import BackupError, NoSpace, Refused, Unavailable
-from tasks.repository import Repository
+from tasks.repository import Repository, compression
 from tasks.repository.block import TARGET, Draft, Profile
 from tasks.repository.buffers import SIZE, Buffers
-from tasks.repository.compression import FAST
+from tasks.repository.compression import FAST, Way
 from tasks.repository.pack import CONTENT
 from tests.contracts.child import Child
 from tests.memory_source import MemoryCapture
@@ -168,6 +168,42 @@ def test_a_destination_that_refuses_packs_ends_the_capture_at_once(fast_path: Pa
     whole = Repository.open(local(fast_path / "there"), keys().reader)
     assert whole.check("content").good
     assert restored(whole, save(whole, files, 1)) == files
+
+
+class Stuck:
+    """Encoding that does not go on in other threads than the one it was made in until it was done, or failed, there."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, error: BackupError | None = None) -> None:
+        self._encode, self._error = compression.encode, error
+        self._caller, self._there = threading.get_ident(), threading.Event()
+        monkeypatch.setattr(compression, "encode", self.encode)
+
+    def encode(self, data: memoryview | bytes, way: Way) -> tuple[int, bytes | memoryview]:
+        if threading.get_ident() != self._caller:
+            assert self._there.wait(30), "the thread that reads waits, and does nothing"
+        else:
+            self._there.set()
+            if self._error:
+                raise self._error
+        return self._encode(data, way)
+
+
+def test_the_thread_that_reads_packs_too_where_others_do_not_keep_up(
+    repository: Repository, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    Stuck(monkeypatch)
+    files = {b"a": noise(1, 60 * MIB)}
+    assert restored(repository, save(repository, files, 0)) == files
+
+
+def test_an_error_of_the_thread_that_reads_is_raised_there(
+    repository: Repository, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    Stuck(monkeypatch, Refused("not here"))
+    threads = threading.active_count()
+    with pytest.raises(Refused, match="not here"):
+        save(repository, {b"a": noise(1, 60 * MIB)}, 0)
+    assert threading.active_count() == threads
 
 
 def test_a_full_disk_below_the_scratch_folder_is_no_space(fast_path: Path) -> None:
