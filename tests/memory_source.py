@@ -31,6 +31,7 @@ class File:
     cut: str = ""
     want_digest: bool = False
     columns: tuple[int, ...] = ()
+    expected: int = 0
     at_most: int = 1 << 62
     """Bytes that one `readinto` gives: a pipe gives few."""
 
@@ -63,7 +64,7 @@ class MemoryCapture:
             file = self._files[path]
             entry = file.listed(path)
             opening = partial(self._open, path, file, entry) if entry.type == FILE else None
-            yield Item(entry, opening, file.cut, file.want_digest, file.columns)
+            yield Item(entry, opening, file.cut, file.want_digest, file.columns, expected=file.expected)
 
     def _open(self, path: bytes, file: File, entry: Entry) -> MemoryStream:
         self.opened.append(path)

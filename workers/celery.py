@@ -14,8 +14,8 @@ import tasks.restore
 import tasks.tend
 import workers.parent
 import workers.signals
+from tasks.memory import keep_freed_memory
 from workers import delivered
-from workers.memory import keep_freed_memory
 
 keep_freed_memory()  # its forked processes do, then
 app = Celery("geometra-backup")

@@ -11,8 +11,8 @@ import structlog
 from celery import signals
 
 from tasks.installation import current
+from tasks.memory import give_back
 from workers import log_files, pools
-from workers.memory import give_back
 
 _log = structlog.get_logger("workers")
 HEARTBEAT = "GEOMETRA_BACKUP_HEARTBEAT"

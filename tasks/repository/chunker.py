@@ -18,18 +18,24 @@ WHOLE_LIMIT = 64 << 10
 GREATEST = 2 << 20
 """No chunk is larger, whatever the cut."""
 
+MOST_CHUNKS = 5 << 18
+"""Of one stream, about: a worker holds some 60 bytes of each."""
+
 _SQLITE = b"SQLite format 3\0"
 _CONTENT = {
-    # cut: least chunk, where a cut becomes more likely, greatest chunk, and how much more likely, as a power of 2. The
-    # first two are for streams of small records that change anywhere. For the others there is no stretch in which a cut
-    # is unlikely: with chunks as long, half as many bytes are looked at, and a change costs about as much.
+    # cut, named after the KiB of its chunks: least chunk, where a cut becomes more likely, greatest chunk, and how much
+    # more likely, as a power of 2. The first two are for streams of small records that change anywhere, the third for
+    # large ones of these. From there on no cut is unlikely in any stretch: with chunks as long, half as many bytes are
+    # looked at, and a change costs about as much.
     "c1": (256, 768, 4 << 10, 2),
     "c4": (1 << 10, 3 << 10, 16 << 10, 2),
+    "c16": (11 << 10, 11 << 10, 64 << 10, 1),
     "c64": (44 << 10, 44 << 10, 256 << 10, 1),
     "c256": (176 << 10, 176 << 10, 1 << 20, 1),
     "c1024": (704 << 10, 704 << 10, 2 << 20, 1),
 }
 _PAGES = {"p4": 4 << 10, "p8": 8 << 10, "p16": 16 << 10, "p32": 32 << 10, "p64": 64 << 10}
+_KINDS = (tuple(_CONTENT), tuple(_PAGES))
 _DOUBTFUL = 256
 # What changes in a model is long stretches, and a chunk more at both ends of each: with 256 KiB for 400 MB, 4 % more.
 _BY_SIZE = ((1 << 30, "c64"), (4 << 30, "c256"))
@@ -100,13 +106,24 @@ class Cutting:
 
 
 def choose(size: int, start: memoryview, previous: str, hint: str) -> str:
-    """How to cut a stream of about `size` bytes that begins with `start`: as last time, else as hinted, else to fit."""
+    """How to cut a stream of about `size` bytes that begins with `start`: as last time, else as hinted, else to fit;
+    but coarser where that would be too many chunks."""
     for wanted in (previous, hint):
         if wanted in CUTS and wanted != "w":
-            return wanted
+            return _coarse_enough(wanted, size)
     if start[: len(_SQLITE)] == _SQLITE:
-        return _for_pages(int.from_bytes(start[16:18], "big"))
+        return _coarse_enough(_for_pages(int.from_bytes(start[16:18], "big")), size)
     return next((cut for limit, cut in _BY_SIZE if size < limit), "c1024")
+
+
+def least_length(size: int) -> int:
+    """Of the chunks of a stream of `size` bytes, on average."""
+    return size // MOST_CHUNKS
+
+
+def _coarse_enough(cut: str, size: int) -> str:
+    coarser = next(kind[kind.index(cut) :] for kind in _KINDS if cut in kind)
+    return next((each for each in coarser if int(each[1:]) << 10 > least_length(size)), coarser[-1])
 
 
 def _for_pages(size: int) -> str:

@@ -14,6 +14,7 @@ from blake3 import blake3
 
 from tasks.item import Stream
 from tasks.numbers import Bytes, Numbers, numpy
+from tasks.repository.chunker import least_length
 
 WINDOW = 2 << 20
 """Greatest number of bytes that are reordered together."""
@@ -94,11 +95,15 @@ class Splitter:
     """Reads a stream, window by window, with its columns apart. What does not come back exactly when it is reversed,
     and all that follows it, is given as it is, as column -1."""
 
-    def __init__(self, stream: Stream, widths: tuple[int, ...], *, want_digest: bool) -> None:
+    def __init__(self, stream: Stream, widths: tuple[int, ...], expected: int, *, want_digest: bool) -> None:
+        """`expected`: about how many bytes will come."""
         self._stream, self._widths, self._row = stream, widths, sum(widths)
         self._rows = WINDOW // self._row
         self._plain = memoryview(bytearray(self._rows * self._row))
         self._hasher = blake3() if want_digest else None
+        self._piece = _PIECE
+        while self._piece <= least_length(expected):
+            self._piece *= 2
         self._split, self._trusted = 0, True
         self.size = 0
 
@@ -120,13 +125,13 @@ class Splitter:
         self._trusted = self._trusted and filled == len(self._plain)
         self._split += whole
         into[whole:filled] = window[whole:]
-        return [*self._pieces(whole), *([Piece(-1, whole, filled, 16 * _PIECE)] if filled > whole else [])]
+        return [*self._pieces(whole), *([Piece(-1, whole, filled, 16 * self._piece)] if filled > whole else [])]
 
     def _pieces(self, whole: int) -> Iterator[Piece]:
         start, rows = 0, whole // self._row
         for column, width in enumerate(self._widths if rows else ()):
             end = start + rows * width
-            yield Piece(column, start, end, max(1, _PIECE // width) * width)
+            yield Piece(column, start, end, max(1, self._piece // width) * width)
             start = end
 
     def columns(self) -> tuple[int, ...]:

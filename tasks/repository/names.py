@@ -78,7 +78,7 @@ class NameSet:
     the old ones begin with, in 22 bits, is marked: up to some millions of them, most new names that are added one by
     one need no search in a run."""
 
-    _YOUNG = 1 << 16
+    _YOUNG = 1 << 15
     _MARKED = 22
 
     def __init__(self) -> None:

@@ -15,6 +15,7 @@ from pathlib import Path
 from tasks.cores import cores
 from tasks.destinations.destination import Destination
 from tasks.destinations.file_errors import explained
+from tasks.memory import BUSY, give_back
 from tasks.repository import compression, index
 from tasks.repository.block import Draft
 from tasks.repository.buffers import Buffers
@@ -25,7 +26,7 @@ from tasks.repository.sealing import seal
 MOST_CHUNKS_AN_INDEX = 2 * MOST_CHUNKS
 """About 5 MB: who writes an index object, or reads it, holds it in memory several times."""
 _MOST_PACKS_AN_INDEX = 4096
-_WAITING = 4
+_WAITING = 3
 _PACKS_AN_INDEX = 64
 
 
@@ -152,6 +153,7 @@ class Packing:
             self._sealed.append(sealed)
             self._sealed_chunks += len(sealed.listed.lengths)
             self.packs.append(sealed.name)
+        give_back(BUSY)
 
     def _put_index(self) -> None:
         with self._lock:

@@ -197,7 +197,7 @@ class Saving(Storing):
             if widths and entry.content_size > chunker.WHOLE_LIMIT:
                 kept = self._read_columns(stream, item, widths)
             else:
-                kept = self._read(stream, item, old.entry.cut if old else "")
+                kept = self._read(stream, item, old.entry if old else None)
             entry, flaw = stream.close()
         except (Vanished, Unreadable) as error:
             self._flaws.append(Flaw(entry.path, "unreadable", str(error)))

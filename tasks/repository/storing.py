@@ -79,9 +79,11 @@ class Storing:
         # As `_replace`: this is done for every file of a first night. The cut and the digest are the last of an entry.
         return _new(Stored, (_new(Entry, entry[:-2] + ("w", digest)), 0, content, ()))  # noqa: RUF005 - faster
 
-    def _read(self, stream: Stream, item: Item, cut_before: str) -> Kept:
-        """Read and keep a stream as it lies."""
+    def _read(self, stream: Stream, item: Item, before: Entry | None) -> Kept:
+        """Read and keep a stream as it lies; `before` is what it was last time."""
         expected = item.entry.content_size
+        if expected < 0:
+            expected = max(item.expected, before.content_size if before else 0)
         room = SIZE - self._at
         if room <= chunker.WHOLE_LIMIT or room <= min(expected, _ROOM):
             self._next_buffer(self._at)
@@ -95,7 +97,8 @@ class Storing:
             digest = self._digest(data) if item.want_digest else b""
             return Kept(0, self._keep_whole(data, start, filled) if size else b"", size, "w", digest)
         hasher = blake3() if item.want_digest else None
-        cut = chunker.choose(max(expected, filled - start), self._buffer.view[start:filled], cut_before, item.cut)
+        cut_before, begin = before.cut if before else "", self._buffer.view[start:filled]
+        cut = chunker.choose(max(expected, filled - start), begin, cut_before, item.cut)
         cutter, size = self._cutting.chunker(cut), 0
         names = NameList(self._keep_list, FINE_NODES if cut == chunker.FINEST else NODES)
         medium = ended and filled - start <= _MEDIUM_LIMIT
@@ -125,7 +128,7 @@ class Storing:
 
     def _read_columns(self, stream: Stream, item: Item, widths: tuple[int, ...]) -> Kept:
         """The same of a stream of rows, window by window, each column in blocks of its own."""
-        splitter = Splitter(stream, widths, want_digest=item.want_digest)
+        splitter = Splitter(stream, widths, item.entry.content_size, want_digest=item.want_digest)
         names = NameList(self._keep_list)
         self._columns = drafts = [Draft(CONTENT, Profile(), self._buffers) for _ in (*widths, "the rest")]
         self._next_buffer(self._at)

@@ -50,7 +50,7 @@ class Leaves:
         if status.st_nlink == 1:
             # As `Item(...)`: this is done for every file of every night.
             opening = partial(reader.open, entry)
-            return _new(Item, (entry, opening, self._cut, self._want_digest, columns, reader.at_once))
+            return _new(Item, (entry, opening, self._cut, self._want_digest, columns, reader.at_once, 0))
         number = (status.st_dev, status.st_ino)
         if first := self._first_name(number, path, status.st_nlink):
             return Item(entry._replace(type=HARDLINK, link=first, version=(0, 0)))

@@ -26,9 +26,9 @@ from tasks.destinations import open_destination
 from tasks.destinations.azure import AzureSettings
 from tasks.destinations.gcs import GcsSettings
 from tasks.destinations.s3 import S3Settings
+from tasks.memory import keep_freed_memory
 from tasks.settings import DestinationSettings
 from tasks.stopwatch import Stopwatch
-from workers.memory import keep_freed_memory
 
 MIB = 1 << 20
 SETTINGS: dict[str, type[DestinationSettings]] = {"s3": S3Settings, "azure": AzureSettings, "gcs": GcsSettings}

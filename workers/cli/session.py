@@ -15,9 +15,9 @@ import structlog
 from tasks.configuration import VARIABLE, find, load
 from tasks.errors import BackupError, NotARepository, NotFound
 from tasks.installation import PASSPHRASE, Installation
+from tasks.memory import keep_freed_memory
 from tasks.repository import Repository, Snapshot
 from tasks.settings import Settings
-from workers.memory import keep_freed_memory
 
 
 class Session:

@@ -39,9 +39,10 @@ class RedisCapture:
             version = server.get("valkey_version") or server.get("redis_version", "unknown")
             self._facts["server"] = f"{server.get('server_name', 'redis')} {version}"
             found = shards(connection)
+            expected = int(info(connection, "memory").get("used_memory", 0)) // 2  # a dump of it is smaller
             users = self._read_users(connection)
         for path, shard in zip(paths(found), found, strict=True):
-            yield Item(Entry(path, FILE, size=-1), partial(self._open, shard.place, path), _CUT)
+            yield Item(Entry(path, FILE, size=-1), partial(self._open, shard.place, path), _CUT, expected=expected)
         if users is not None:
             self._facts["users"] = len(users.splitlines())
             yield Item(Entry(USERS, FILE, size=len(users)), partial(_Memory, users))

@@ -10,13 +10,15 @@ from hypothesis import strategies as st
 
 from tasks.errors import BackupError
 from tasks.repository.buffers import SIZE
-from tasks.repository.chunker import CUTS, GREATEST, Chunker, Cutting, choose
+from tasks.repository.chunker import CUTS, GREATEST, MOST_CHUNKS, Chunker, Cutting, choose
 
 SEED = 0x3FFF_0000_1234_5678
 STREAMED = [cut for cut in CUTS if cut != "w"]
 PAGES = {f"p{size}": size << 10 for size in (4, 8, 16, 32, 64)}
-LEAST = {"c1": 256, "c4": 1 << 10, "c64": 44 << 10, "c256": 176 << 10, "c1024": 704 << 10, **PAGES}
-MOST = {"c1": 4 << 10, "c4": 16 << 10, "c64": 256 << 10, "c256": 1 << 20, "c1024": 2 << 20, **PAGES}
+LEAST = {"c1": 256, "c4": 1 << 10, "c16": 11 << 10, "c64": 44 << 10, "c256": 176 << 10, "c1024": 704 << 10, **PAGES}
+MOST = {"c1": 4 << 10, "c4": 16 << 10, "c16": 64 << 10, "c64": 256 << 10, "c256": 1 << 20, "c1024": 2 << 20, **PAGES}
+
+LENGTH = {cut: int(cut[1:]) << 10 for cut in STREAMED}
 
 
 def sample(seed: int, size: int) -> bytes:
@@ -152,17 +154,26 @@ def test_the_greatest_chunk_fits_into_a_buffer_beside_the_rest_of_another() -> N
         (-1, b"", "", "", "c64"),
         (100_000, b"SQLite format 3\0\x02\0 and so on", "", "", "p4"),
         (100_000, b"SQLite format 3\0\x10\0 and so on", "", "", "p8"),
-        (1 << 40, b"SQLite format 3\0\x20\0 and so on", "", "", "p16"),
-        (1 << 40, b"SQLite format 3\0\x40\0 and so on", "", "", "p32"),
-        (1 << 40, b"SQLite format 3\0\x80\0 and so on", "", "", "p64"),
-        (1 << 40, b"SQLite format 3\0\0\x01 and so on", "", "", "p64"),
-        (1 << 40, b"SQLite format 3\0\xff\xff and so on", "", "", "p64"),
+        (1 << 30, b"SQLite format 3\0\x20\0 and so on", "", "", "p16"),
+        (1 << 30, b"SQLite format 3\0\x40\0 and so on", "", "", "p32"),
+        (1 << 30, b"SQLite format 3\0\x80\0 and so on", "", "", "p64"),
+        (1 << 30, b"SQLite format 3\0\0\x01 and so on", "", "", "p64"),
+        (1 << 30, b"SQLite format 3\0\xff\xff and so on", "", "", "p64"),
+        (20_000_000_000, b"SQLite format 3\0\x10\0 and so on", "", "", "p16"),
+        (1 << 40, b"SQLite format 3\0\x10\0 and so on", "", "", "p64"),
         (100_000, b"SQLite format 3\0\x10\0", "p16", "", "p16"),
         (1 << 40, b"SQLite format 3", "", "", "c1024"),
-        (1 << 40, b"", "c64", "", "c64"),
-        (1 << 40, b"", "c64", "p4", "c64"),
-        (1 << 40, b"", "w", "p4", "p4"),
-        (1 << 40, b"", "", "p4", "p4"),
+        (1 << 36, b"", "c64", "", "c64"),
+        (1 << 36, b"", "c64", "p4", "c64"),
+        (1 << 40, b"", "c64", "p4", "c1024"),
+        (1 << 30, b"", "w", "p4", "p4"),
+        (1 << 30, b"", "", "p4", "p4"),
+        (1 << 30, b"", "", "c1", "c1"),
+        (1 << 32, b"", "", "c1", "c4"),
+        (20_000_000_000, b"", "", "c1", "c16"),
+        (20_000_000_000, b"", "c1", "c1", "c16"),
+        (1 << 20, b"", "c16", "c1", "c16"),
+        (-1, b"", "", "c1", "c1"),
         (100_000, b"SQLite format 3\0", "c64", "", "c64"),
         (100_000, b"", "from a newer version", "nonsense", "c64"),
     ],
@@ -171,6 +182,15 @@ def test_the_cut_is_kept_else_hinted_else_fits(  # noqa: PLR0917 - the columns o
     size: int, start: bytes, previous: str, hint: str, chosen: str
 ) -> None:
     assert choose(size, memoryview(start), previous, hint) == chosen
+
+
+@given(st.integers(-1, 1 << 44), st.sampled_from(STREAMED))
+def test_no_stream_is_cut_into_many_more_chunks_than_a_workers_memory_is_meant_for(size: int, cut: str) -> None:
+    chosen = choose(size, memoryview(b""), cut, "")
+    assert chosen[0] == cut[0]
+    assert (chosen == cut) == (size < MOST_CHUNKS * LENGTH[cut] or cut in {"c1024", "p64"})
+    assert size < MOST_CHUNKS * LENGTH[chosen] or chosen in {"c1024", "p64"}
+    assert choose(size, memoryview(b""), chosen, cut) == chosen, "and keeps it"
 
 
 def test_the_slow_stand_in_of_pyfastcdc_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from tasks.item import FILE, Entry
 from tasks.repository import columns
+from tasks.repository.chunker import MOST_CHUNKS
 from tasks.repository.columns import GREATEST_ROW, WINDOW, Columns, Splitter, join, part, wanted
 from tests.memory_source import File, MemoryStream
 
@@ -22,7 +23,8 @@ def noise(seed: int, size: int) -> bytes:
 
 def split(content: bytes, widths: tuple[int, ...], at_most: int = 1 << 62) -> tuple[Splitter, bytes, list[int]]:
     """A stream as it is stored, and the lengths of its pieces."""
-    splitter = Splitter(MemoryStream(File(content, at_most=at_most), Entry(b"rows", FILE)), widths, want_digest=True)
+    stream = MemoryStream(File(content, at_most=at_most), Entry(b"rows", FILE))
+    splitter = Splitter(stream, widths, len(content), want_digest=True)
     room, stored, lengths = memoryview(bytearray(WINDOW)), bytearray(), []
     while pieces := splitter.read(room):
         assert [piece.start for piece in pieces] == [0, *(piece.end for piece in pieces[:-1])], "no gap, no overlap"
@@ -71,6 +73,16 @@ def test_columns_lie_one_after_the_other() -> None:
     assert stored == b"123" + b"aaaabbbbcccc" + b"XYZ" + b"?"
     assert lengths == [3, 12, 3, 1]
     assert splitter.columns()[0] == 18
+
+
+@pytest.mark.parametrize(
+    ("expected", "steps"),
+    [(-1, [4060, 3000]), ((MOST_CHUNKS << 12) - 1, [4060, 3000]), (MOST_CHUNKS << 14, [32760, 31500])],
+)
+def test_a_large_stream_is_cut_into_larger_pieces(expected: int, steps: list[int]) -> None:
+    stream = MemoryStream(File(noise(1, 700 * 1640), at_most=1 << 62), Entry(b"rows", FILE))
+    splitter = Splitter(stream, (140, 1500), expected, want_digest=False)
+    assert [piece.step for piece in splitter.read(memoryview(bytearray(WINDOW)))] == steps
 
 
 @pytest.mark.parametrize("bad", [0, 1, 2])

@@ -12,7 +12,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from tasks.item import FOLDER, SYMLINK
-from tasks.repository import Repository
+from tasks.repository import Repository, chunker
 from tests.memory_source import File, MemoryCapture, contents, tree
 from tests.repositories import about, restored, save, stored_bytes
 
@@ -140,6 +140,25 @@ def test_a_hint_and_a_page_file_are_cut_by_pages(repository: Repository) -> None
     second = save(repository, {b"database": bytes(changed), b"pages": File(noise(2, MIB), cut="p4")}, 1)
     assert second.figures["new_bytes"] == 5 * (8 << 10)
     assert restored(repository, second)[b"database"] == changed
+
+
+UNKNOWN = {"size": -1, "version": (0, 0)}
+
+
+def test_a_stream_of_unknown_size_is_cut_by_what_is_expected_and_by_what_it_was(
+    repository: Repository, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(chunker, "MOST_CHUNKS", 1 << 11)
+    streams = {b"a": noise(1, 9 * MIB), b"b": noise(2, MIB)}
+
+    def cuts(number: int, expected: int = 0) -> list[str]:
+        files = {path: File(data, UNKNOWN, cut="c1", expected=expected) for path, data in streams.items()}
+        return [item.entry.cut for item in repository.read(save(repository, files, number))]
+
+    assert cuts(0) == ["c4", "c1"], "as a first buffer tells"
+    assert cuts(1) == ["c16", "c1"]
+    assert cuts(2, 100 * MIB) == ["c64", "c64"]
+    assert cuts(3) == ["c64", "c64"], "and stays so"
 
 
 def test_a_change_of_one_part_in_a_hundred_stores_little_more(repository: Repository) -> None:

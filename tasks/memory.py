@@ -1,5 +1,5 @@
 """Memory that a process has freed is kept for its next block, instead of being given back to the kernel each time; and
-given back between two steps.
+given back between two steps, or where it has become much.
 """
 
 from __future__ import annotations
@@ -14,8 +14,10 @@ _KEPT = 128 << 20
 """Bytes that may be free before some are given back."""
 _MAPPED = 32 << 20
 """Bytes from which on an allocation is a map of its own; the most that glibc takes."""
-_IDLE = 112 << 20
+IDLE = 112 << 20
 """Bytes that a worker may have in memory between two steps: some more than what it has imported."""
+BUSY = 160 << 20
+"""Bytes from which on what is free between others in a long step is given back now and then."""
 
 
 def keep_freed_memory() -> None:
@@ -34,10 +36,10 @@ def keep_freed_memory() -> None:
         mallopt(parameter, value)
 
 
-def give_back() -> None:
+def give_back(above: int = IDLE) -> None:
     """After a step that took much: or the next one, which holds other things, takes what it needs beside what this one
-    has left. Some milliseconds; where little is in memory, nothing."""
-    if _resident() <= _IDLE:
+    has left. Some milliseconds; where no more than `above` is in memory, nothing."""
+    if _resident() <= above:
         return
     trim = getattr(ctypes.CDLL(None), "malloc_trim", None)  # glibc's
     if trim is not None:

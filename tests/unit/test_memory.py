@@ -12,7 +12,7 @@ import pytest
 _WORK = """
 import resource
 from concurrent.futures import ThreadPoolExecutor
-from workers.memory import keep_freed_memory
+from tasks.memory import keep_freed_memory
 {begin}
 def work(number):
     held = [bytearray((number + each) % 8 + 1 << 20) for each in range(4)]
@@ -22,7 +22,7 @@ print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt)
 """
 
 _STEP = """
-from workers.memory import give_back, keep_freed_memory
+from tasks.memory import give_back, keep_freed_memory
 def resident():
     with open("/proc/self/statm") as file:
         return int(file.read().split()[1]) << 12
