@@ -54,8 +54,8 @@ class Ahead:
         at_once: bool = False,
     ) -> None:
         self._into, self._spool, self._open, self._at_once = into, spool, open, at_once
-        # Each thread that packs may have one more pack when it comes to wait.
-        self._full = max(quota - cores() * _PACK, quota // 2)
+        # Each thread that packs, two at least, may have one more pack when it comes to wait.
+        self._full = max(quota - max(2, cores()) * _PACK, quota // 2)
         self._state = threading.Condition()
         self._over = False
         self._ways = [_Way(name) for name in destinations]

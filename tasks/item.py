@@ -70,7 +70,7 @@ class Item(NamedTuple):
     `want_digest` asks for the BLAKE3-256 of the stream in the stored entry. `cut` hints how to cut (FORMAT.md names
     the ways); "" leaves it to the repository. `columns` hints that the stream consists of rows of fixed width, and how
     many bytes of a row each of its columns has; `expected` hints at how many bytes come where the entry does not know
-    its size. What is wrong there costs space, never a byte.
+    its size, or at how many there are in all of what this is a piece of. What is wrong there costs space, never a byte.
 
     `at_once`, where a source offers it, saves what a stream costs: given the entry, it reads a small item whole into
     the start of a buffer of at least 64 KiB, and gives the entry as `Stream.close` would, with the size of what was

@@ -37,13 +37,14 @@ class Partial(Stream, Protocol):
 
 
 class Piece(NamedTuple):
-    """Some bytes of a file, and how they are cut."""
+    """Some bytes of a file of so many as a `whole`, and how they are cut."""
 
     path: bytes
     version: tuple[int, int]
     start: int
     end: int
     cut: str
+    whole: int
 
     @property
     def size(self) -> int:
@@ -72,7 +73,8 @@ class Large(NamedTuple):
         step = -(-self.size // self.pieces // _ALIGNED) * _ALIGNED
         edges = [*range(0, self.size, step), self.size]
         first = [Digest(self.path, self.version, self.size)] if self.want_digest else []
-        return [*first, *(Piece(self.path, self.version, start, end, self.cut) for start, end in pairwise(edges))]
+        made = (Piece(self.path, self.version, start, end, self.cut, self.size) for start, end in pairwise(edges))
+        return [*first, *made]
 
     def joined(self, parts: Iterable[Part]) -> Whole | None:
         """What the captures of its `parts` make; None where it was not the same file for all, or could not be read."""
@@ -173,7 +175,7 @@ class PieceCapture(Only):
         for item in super().__iter__():
             assert item.open is not None  # noqa: S101 - it is a file
             opened = partial(_PieceStream, item.open, start, end)
-            yield Item(item.entry._replace(size=size), opened, self._piece.cut)
+            yield Item(item.entry._replace(size=size), opened, self._piece.cut, expected=self._piece.whole)
 
     def stored(self, item: Stored) -> None:
         piece = self._piece

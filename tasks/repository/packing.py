@@ -8,6 +8,7 @@ import os
 import queue
 import tempfile
 import threading
+import time
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -28,6 +29,8 @@ MOST_CHUNKS_AN_INDEX = 2 * MOST_CHUNKS
 _MOST_PACKS_AN_INDEX = 4096
 _WAITING = 3
 _PACKS_AN_INDEX = 64
+_LOOK_SECONDS = 1.0
+"""Between two looks at how much memory there is to be given back."""
 
 
 class Packing:
@@ -51,6 +54,7 @@ class Packing:
         self._sealed: list[SealedPack] = []
         self._sealed_chunks = 0
         self._error: BaseException | None = None
+        self._looked = 0.0
         self.stored_bytes = 0
         self.packs: list[bytes] = []
         count = max(1, cores() - 1)
@@ -92,9 +96,8 @@ class Packing:
         self._put_index()
 
     def _stop(self) -> None:
-        for thread in self._threads:
-            if thread.is_alive():
-                self._waiting.put(None)
+        if any(thread.is_alive() for thread in self._threads):
+            self._waiting.put(None)  # for all: each passes it on
         for thread in self._threads:
             thread.join()
         self._threads = []
@@ -102,13 +105,16 @@ class Packing:
     def _work(self) -> None:
         while (draft := self._waiting.get()) is not None:
             self._do(draft)
+        self._waiting.put(None)
 
     def _do(self, draft: Draft) -> None:
         try:
             if not self._error:
                 self._pack(draft)
-        except BaseException as error:  # noqa: BLE001  # raised by the next call of the thread that submits
+        except BaseException as error:  # raised by the next call of the thread that submits
             self._fail(error)
+            if not isinstance(error, Exception):
+                raise  # somebody wants this thread to end
         finally:
             draft.release()
 
@@ -153,7 +159,10 @@ class Packing:
             self._sealed.append(sealed)
             self._sealed_chunks += len(sealed.listed.lengths)
             self.packs.append(sealed.name)
-        give_back(BUSY)
+            if look := time.monotonic() - self._looked > _LOOK_SECONDS:
+                self._looked = time.monotonic()
+        if look:
+            give_back(BUSY)
 
     def _put_index(self) -> None:
         with self._lock:

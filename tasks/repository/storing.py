@@ -82,8 +82,7 @@ class Storing:
     def _read(self, stream: Stream, item: Item, before: Entry | None) -> Kept:
         """Read and keep a stream as it lies; `before` is what it was last time."""
         expected = item.entry.content_size
-        if expected < 0:
-            expected = max(item.expected, before.content_size if before else 0)
+        about = before.content_size if before and expected < 0 else max(expected, item.expected)
         room = SIZE - self._at
         if room <= chunker.WHOLE_LIMIT or room <= min(expected, _ROOM):
             self._next_buffer(self._at)
@@ -98,7 +97,7 @@ class Storing:
             return Kept(0, self._keep_whole(data, start, filled) if size else b"", size, "w", digest)
         hasher = blake3() if item.want_digest else None
         cut_before, begin = before.cut if before else "", self._buffer.view[start:filled]
-        cut = chunker.choose(max(expected, filled - start), begin, cut_before, item.cut)
+        cut = chunker.choose(max(about, filled - start), begin, cut_before, item.cut)
         cutter, size = self._cutting.chunker(cut), 0
         names = NameList(self._keep_list, FINE_NODES if cut == chunker.FINEST else NODES)
         medium = ended and filled - start <= _MEDIUM_LIMIT

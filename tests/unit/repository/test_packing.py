@@ -7,6 +7,7 @@ import random
 import resource
 import signal
 import threading
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -14,7 +15,7 @@ import pytest
 
 from tasks.destinations import Data
 from tasks.errors import BackupError, NoSpace, Refused, Unavailable
-from tasks.repository import Repository, compression
+from tasks.repository import Repository, compression, packing
 from tasks.repository.block import TARGET, Draft, Profile
 from tasks.repository.buffers import SIZE, Buffers
 from tasks.repository.compression import FAST, Way
@@ -173,7 +174,7 @@ def test_a_destination_that_refuses_packs_ends_the_capture_at_once(fast_path: Pa
 class Stuck:
     """Encoding that does not go on in other threads than the one it was made in until it was done, or failed, there."""
 
-    def __init__(self, monkeypatch: pytest.MonkeyPatch, error: BackupError | None = None) -> None:
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, error: BaseException | None = None) -> None:
         self._encode, self._error = compression.encode, error
         self._caller, self._there = threading.get_ident(), threading.Event()
         monkeypatch.setattr(compression, "encode", self.encode)
@@ -196,12 +197,43 @@ def test_the_thread_that_reads_packs_too_where_others_do_not_keep_up(
     assert restored(repository, save(repository, files, 0)) == files
 
 
-def test_an_error_of_the_thread_that_reads_is_raised_there(
-    repository: Repository, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("number", [1, 2, 4, 8, 32])
+@pytest.mark.parametrize("after", [0, 3, 1000], ids=["fails", "fails later", "succeeds"])
+def test_however_many_threads_there_are_all_end(
+    fast_path: Path, monkeypatch: pytest.MonkeyPatch, number: int, after: int
 ) -> None:
-    Stuck(monkeypatch, Refused("not here"))
+    chance, encode, threads = random.Random(number), compression.encode, threading.active_count()
+
+    def slowly(data: memoryview | bytes, way: Way) -> tuple[int, bytes | memoryview]:
+        time.sleep(chance.uniform(0.002, 0.02))
+        return encode(data, way)
+
+    monkeypatch.setattr(packing, "cores", lambda: number)
+    monkeypatch.setattr(compression, "encode", slowly)
+    into = Failing(fast_path, Refused("not here"), after)
+    create(local(fast_path))
+    errors: list[BaseException] = []
+
+    def capture() -> None:
+        for turn in range(3):
+            try:
+                save(Repository.open(into, keys().writer), {b"a": noise(turn, 40 * MIB)}, turn, into=into)
+            except BackupError as error:
+                errors.append(error)
+
+    assert within(60, capture), "the capture hangs"
+    assert [type(error) for error in errors] == ([] if after == 1000 else [Refused] * len(errors))
+    assert bool(errors) == (after != 1000)
+    assert threading.active_count() == threads
+
+
+@pytest.mark.parametrize("error", [Refused("not here"), KeyboardInterrupt("not here")])
+def test_an_error_of_the_thread_that_reads_is_raised_there(
+    repository: Repository, monkeypatch: pytest.MonkeyPatch, error: BaseException
+) -> None:
+    Stuck(monkeypatch, error)
     threads = threading.active_count()
-    with pytest.raises(Refused, match="not here"):
+    with pytest.raises(type(error), match="not here"):
         save(repository, {b"a": noise(1, 60 * MIB)}, 0)
     assert threading.active_count() == threads
 

@@ -151,14 +151,18 @@ def test_a_stream_of_unknown_size_is_cut_by_what_is_expected_and_by_what_it_was(
     monkeypatch.setattr(chunker, "MOST_CHUNKS", 1 << 11)
     streams = {b"a": noise(1, 9 * MIB), b"b": noise(2, MIB)}
 
-    def cuts(number: int, expected: int = 0) -> list[str]:
-        files = {path: File(data, UNKNOWN, cut="c1", expected=expected) for path, data in streams.items()}
+    def cuts(number: int, expected: int = 0, **entry: object) -> list[str]:
+        files = {path: File(data, UNKNOWN | entry, cut="c1", expected=expected) for path, data in streams.items()}
         return [item.entry.cut for item in repository.read(save(repository, files, number))]
 
     assert cuts(0) == ["c4", "c1"], "as a first buffer tells"
     assert cuts(1) == ["c16", "c1"]
-    assert cuts(2, 100 * MIB) == ["c64", "c64"]
-    assert cuts(3) == ["c64", "c64"], "and stays so"
+    streams[b"c"] = noise(3, MIB)
+    assert cuts(2, 100 * MIB) == ["c16", "c1", "c64"], "what is expected counts where it was not seen before"
+    streams[b"a"] = streams.pop(b"c")
+    assert cuts(3) == ["c16", "c1"], "and stays so"
+    streams = {b"a piece": noise(4, MIB)}
+    assert cuts(4, 100 * MIB, size=MIB) == ["c64"], "as all of what it is a piece of"
 
 
 def test_a_change_of_one_part_in_a_hundred_stores_little_more(repository: Repository) -> None:
