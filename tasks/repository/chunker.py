@@ -117,11 +117,12 @@ def choose(size: int, start: memoryview, previous: str, hint: str) -> str:
 
 
 def least_length(size: int) -> int:
-    """Of the chunks of a stream of `size` bytes, on average."""
+    """Bytes that the chunks of a stream of `size` bytes must have on average, or there are too many of them."""
     return size // MOST_CHUNKS
 
 
 def _coarse_enough(cut: str, size: int) -> str:
+    """The cut, or the first of its kind that is so: their names say how long chunks are."""
     coarser = next(kind[kind.index(cut) :] for kind in _KINDS if cut in kind)
     return next((each for each in coarser if int(each[1:]) << 10 > least_length(size)), coarser[-1])
 
