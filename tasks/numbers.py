@@ -46,6 +46,16 @@ def room(count: int, kind: str) -> Numbers:
     return made
 
 
+def let_go(numbers: Numbers, part: slice) -> None:
+    """Give back the memory of these of them, as far as they fill pages of a map that `room` made; they are 0 then."""
+    base: Any = numbers.base
+    private = getattr(base, "obj", None)
+    if isinstance(private, mmap.mmap) and hasattr(private, "madvise"):
+        start, end = (bound * numbers.itemsize // mmap.PAGESIZE * mmap.PAGESIZE for bound in (part.start, part.stop))
+        if start < end:
+            private.madvise(mmap.MADV_DONTNEED, start, end - start)
+
+
 def distinct(values: Numbers) -> Numbers:
     """Each value once, in order. (`numpy.unique` first loads masked arrays, to ask whether it was given some.)"""
     ordered = numpy.sort(values)
@@ -54,12 +64,4 @@ def distinct(values: Numbers) -> Numbers:
     return ordered[first]
 
 
-def permuted(column: Numbers, order: Numbers) -> Numbers:
-    """`column[order]`, without an `order` of twice the width beside it."""
-    taken = room(len(column), column.dtype.str)
-    for at in range(0, len(order), SLICE):
-        taken[at : at + SLICE] = column[order[at : at + SLICE]]
-    return taken
-
-
-__all__ = ["SLICE", "Bytes", "NDArray", "Numbers", "distinct", "numpy", "permuted", "room"]
+__all__ = ["SLICE", "Bytes", "NDArray", "Numbers", "distinct", "let_go", "numpy", "room"]

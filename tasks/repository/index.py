@@ -10,9 +10,10 @@ import msgpack
 import zstandard
 
 from tasks.errors import Damaged
-from tasks.numbers import SLICE, Numbers, numpy, permuted, room
+from tasks.numbers import SLICE, Numbers, numpy
 from tasks.repository.names import SortedNames, halves
 from tasks.repository.pack import Block, BlockList, SealedPack, header_size
+from tasks.repository.runs import Run, merged, sorted_run
 
 _FEW = 16
 """Names that are found sooner one by one than together."""
@@ -21,7 +22,7 @@ _KINDS = "QQIII"
 """Of what is kept by chunk: high and low half of its name, block, offset, length."""
 
 _YOUNG = 1 << 16
-"""Chunks up to which these grow; then they go into maps of their own."""
+"""Chunks up to which these grow; then they become a sorted run."""
 
 _READ = 1 << 18
 
@@ -67,9 +68,9 @@ class Index:
     def __init__(self) -> None:
         self.packs: list[IndexedPack] = []
         self._numbers: dict[bytes, int] = {}
-        # What `_sort` adds to the sorted arrays: columns that grow, those that were set aside; then the blocks.
+        # What `_sort` adds to the sorted arrays: columns that grow, sorted runs of what did; then the blocks.
         self._added = _columns()
-        self._aside: list[list[Numbers]] = [[] for _ in _KINDS]
+        self._runs: list[Run] = []
         self._block_pieces: list[Numbers] = []
         self._block_count = 0
         self._names = SortedNames(numpy.empty(0, numpy.uint64), numpy.empty(0, numpy.uint64))
@@ -209,34 +210,17 @@ class Index:
         if not self._block_pieces:
             return
         self._set_aside()
-        # One column after the other, and none kept longer than needed: at ten million chunks each is 40 or 80 MB.
-        high = self._joined(0, self._names.high)
-        order = numpy.argsort(high, kind="stable").astype(numpy.uint32)
-        high = permuted(high, order)
-        self._names = SortedNames(high, permuted(self._joined(1, self._names.low), order))
-        for at in range(3):
-            self._places[at] = permuted(self._joined(2 + at, self._places[at]), order)
+        # Another index may hold what was sorted before: see `copy`.
+        before = [self._names.high, self._names.low, *self._places]
+        high, low, *self._places = merged([before, *self._runs], kept=1)
+        self._names, self._runs = SortedNames(high, low), []
         self._blocks = numpy.concatenate([self._blocks, *self._block_pieces])
         self._block_pieces = []
 
     def _set_aside(self) -> None:
-        for pieces, added, kind in zip(self._aside, self._added, _KINDS, strict=True):
-            piece = room(len(added), kind)
-            piece[:] = added
-            pieces.append(piece)
+        columns = [numpy.frombuffer(added, numpy.dtype(added.typecode)) for added in self._added]
+        self._runs.append(sorted_run(columns))
         self._added = _columns()
-
-    def _joined(self, column: int, sorted_before: Numbers) -> Numbers:
-        """What is sorted and what was set aside, which is let go on the way."""
-        pieces = [sorted_before, *self._aside[column]]
-        self._aside[column].clear()
-        joined = room(sum(map(len, pieces)), _KINDS[column])
-        at = len(joined)
-        while pieces:
-            piece = pieces.pop()
-            at -= len(piece)
-            joined[at : at + len(piece)] = piece
-        return joined
 
 
 def _columns() -> list[array[int]]:

@@ -21,7 +21,7 @@ _WINDOW = 4 << 20
 NODES = 16
 """Nodes whose names are joined: of item groups they name as much as about one window."""
 
-_NEAR = 8
+_NEAR = 4
 """Blocks kept decoded from one window to the next: where a list was stored at once, nodes lie among what they name."""
 
 Found = bytes | Damaged | NewerFormat

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from bisect import bisect_left
 
-from tasks.numbers import Numbers, numpy, permuted, room
+from tasks.numbers import Numbers, numpy
+from tasks.repository.runs import Run, merged, sorted_run
 
 _HALVES = numpy.dtype([("high", ">u8"), ("low", ">u8")])
 
@@ -27,8 +28,8 @@ class SortedNames:
     def __len__(self) -> int:
         return len(self.high)
 
-    def taken_apart(self) -> tuple[Numbers, Numbers]:
-        return self.high, self.low
+    def taken_apart(self) -> Run:
+        return [self.high, self.low]
 
     def row(self, name: bytes) -> int:
         """-1 if it is not there."""
@@ -119,27 +120,10 @@ class NameSet:
         """Many young names become a sorted run, and runs of about one length become one."""
         if len(self._young) < self._YOUNG:
             return
-        run = _sorted([halves(b"".join(self._young))])
+        run = SortedNames(*sorted_run(halves(b"".join(self._young))))
         self._runs.append(run)
         self._marks = self._marks or bytearray(1 << self._MARKED)
         numpy.frombuffer(self._marks, numpy.uint8)[run.high >> numpy.uint64(64 - self._MARKED)] = 1
         self._young.clear()
         while len(self._runs) > 1 and len(self._runs[-2]) < 2 * len(self._runs[-1]):
-            self._runs.append(_sorted([self._runs.pop().taken_apart(), self._runs.pop().taken_apart()]))
-
-
-def _sorted(parts: list[tuple[Numbers, Numbers]]) -> SortedNames:
-    """Parts are emptied on the way: of millions of names nothing is held longer than needed."""
-    lows = [low for _, low in parts]
-    high = _joined([high for high, _ in parts])
-    parts.clear()
-    order = numpy.argsort(high, kind="stable").astype(numpy.uint32)
-    high = permuted(high, order)
-    low = _joined(lows)
-    lows.clear()
-    return SortedNames(high, permuted(low, order))
-
-
-def _joined(parts: list[Numbers]) -> Numbers:
-    joined = room(sum(map(len, parts)), "u8")
-    return numpy.concatenate(parts, out=joined)
+            self._runs.append(SortedNames(*merged([self._runs.pop().taken_apart() for _ in range(2)])))

@@ -28,8 +28,8 @@ MOST_CHUNKS_AN_INDEX = 2 * MOST_CHUNKS
 """About 5 MB: who writes an index object, or reads it, holds it in memory several times."""
 _MOST_PACKS_AN_INDEX = 4096
 _WAITING = 3
-_PACKS_AN_INDEX = 64
-_LOOK_SECONDS = 1.0
+_PACKS_AN_INDEX, _CHUNKS_AN_INDEX = 64, MOST_CHUNKS // 2
+_LOOK_SECONDS = 0.3
 """Between two looks at how much memory there is to be given back."""
 
 
@@ -80,7 +80,7 @@ class Packing:
             self._do(draft)
         if self._error:
             raise self._error
-        if len(self._sealed) >= _PACKS_AN_INDEX or self._sealed_chunks >= MOST_CHUNKS:
+        if len(self._sealed) >= _PACKS_AN_INDEX or self._sealed_chunks >= _CHUNKS_AN_INDEX:
             self._put_index()
 
     def finish(self) -> None:

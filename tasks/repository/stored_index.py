@@ -10,6 +10,7 @@ from typing import IO, TypeVar
 
 from tasks.destinations.destination import Destination
 from tasks.errors import Damaged, Missing, NewerFormat, Unavailable
+from tasks.memory import BUSY, give_back
 from tasks.repository import index as indexes
 from tasks.repository.condemned import doubts
 from tasks.repository.flights import ahead
@@ -114,6 +115,8 @@ class StoredIndex:
             for _, pack, origin in sorted(late, key=itemgetter(0)):
                 loaded.add(pack, origin)
             self._copies.keep_only(names)
+            if len(loaded):
+                give_back(BUSY)  # what the objects took while they were read
             return loaded
         raise Unavailable(f"the index of `{self.source}` changes faster than it can be read: is a prune in a loop?")
 

@@ -1,0 +1,51 @@
+"""Runs of rows, column by column, that are sorted by their first column; and many of them as one, in little more memory
+than their rows take."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from tasks.numbers import SLICE, Numbers, let_go, numpy, room
+
+Run = list[Numbers]
+"""Columns of one length. The first is of 64-bit numbers, such as halves of names, that are spread evenly."""
+
+
+def sorted_run(columns: Sequence[Numbers]) -> Run:
+    """A run of these rows, in arrays of its own. Those that are equal in the first column keep their order."""
+    order = numpy.argsort(columns[0], kind="stable")
+    made = [room(len(order), column.dtype.str) for column in columns]
+    for column, taken in zip(columns, made, strict=True):
+        numpy.take(column, order, out=taken)
+    return made
+
+
+def merged(runs: Sequence[Run], *, kept: int = 0) -> Run:
+    """Runs as one; of rows that are equal in the first column, those of an earlier run come first. But for the first
+    `kept` ones, they are not to be used any more: their memory is given back on the way."""
+    filled = [run for run in runs if len(run[0])]
+    if len(filled) < 2:
+        return (filled or list(runs))[0]
+    total = sum(len(run[0]) for run in filled)
+    made = [room(total, column.dtype.str) for column in runs[0]]
+    steps, begins, at = max(1, total // SLICE), [0] * len(runs), 0
+    for step in range(1, steps + 1):
+        ends = [_place(run[0], step, steps) for run in runs]
+        parts = [slice(*bounds) for bounds in zip(begins, ends, strict=True)]
+        order = numpy.argsort(_joined(runs, parts, 0), kind="stable")
+        for number, column in enumerate(made):
+            column[at : at + len(order)] = _joined(runs, parts, number)[order]
+        for run, part in zip(runs[kept:], parts[kept:], strict=True):
+            for column in run:
+                let_go(column, part)
+        begins, at = ends, at + len(order)
+    return made
+
+
+def _place(first: Numbers, step: int, steps: int) -> int:
+    """Where those end whose number is in the first `step` of so many equal stretches of all that there can be."""
+    return len(first) if step == steps else int(first.searchsorted(numpy.uint64((step << 64) // steps)))
+
+
+def _joined(runs: Sequence[Run], parts: Sequence[slice], number: int) -> Numbers:
+    return numpy.concatenate([run[number][part] for run, part in zip(runs, parts, strict=True)])
