@@ -16,8 +16,8 @@ from tasks.repository import reliance
 from tasks.repository.blocks import Blocks
 from tasks.repository.buffers import Buffers
 from tasks.repository.condemned import doomed_packs
-from tasks.repository.index import Index
 from tasks.repository.inventory import Inventory
+from tasks.repository.known import Known
 from tasks.repository.packing import Packing, scratch_folder
 from tasks.repository.parts import Joining, Part, Whole, in_pieces, summed
 from tasks.repository.reading import Items
@@ -86,11 +86,10 @@ class Capturing(Inventory):
     ) -> Part:
         """As `save`, of a capture that takes only some of a source's paths, none but folders before `start`; without a
         snapshot. `join` makes one of all parts, `finish` of one that turned out to be all."""
-        index = self.reliable_index()
-        known, made = index, []
+        known, made = Known(), list[bytes]()
+        index = self.reliable_lists(known)
         if into is not self.destination:
-            # A second index for looking up only: blocks are read from here, not from `into`.
-            known = index.copy()
+            # Known only, and in no index: blocks are read from here, not from `into`.
             waiting = Inventory(into, self.source, self.writer)
             origins = waiting.index_names()
             # Some may have been sent on already.
@@ -98,7 +97,7 @@ class Capturing(Inventory):
             for origin in origins:
                 for pack in waiting.packs_of(origin):
                     if there.get(pack.name) == pack.size:
-                        known.add(pack, origin)
+                        known.add(pack)
                         made.append(pack.name)
         last = self._last()
         blocks = Blocks(self.destination, index, self.keys)
@@ -114,14 +113,14 @@ class Capturing(Inventory):
                     buffers,
                     known=known,
                     previous=_readable(previous, start),
-                    sure=last is not None and self._has_all(last, index),
+                    sure=last is not None and self._has_all(last, known),
                     lists=previous,
                     progress=progress,
                     expected_bytes=expected,
                 )
                 saved = saving.save(listed(capture), capture.stored)
         flaws = [*capture.flaws(), *saved.flaws]
-        return Part(saved, (*made, *packing.packs), flaws, capture.facts(), _names(known))
+        return Part(saved, (*made, *packing.packs), flaws, capture.facts(), frozenset(known.packs))
 
     def join(
         self,
@@ -144,7 +143,8 @@ class Capturing(Inventory):
         if any(listed.name == name for listed in into.list(name)):
             return Snapshot.from_bytes(name, unseal(self.keys.metadata, name, into.get(name)))
         # Contents stay where they are: of the packs that hold them it matters only that they are there.
-        known = self.reliable_index(lists=True)
+        known = Known(lists=True)
+        self.reliable_lists(known)
         blocks = Blocks(self.destination, self.sound_index(lists=True), self.keys)
         listed = (Items(blocks, part.saved.level, part.saved.content) for part in parts)
         read = partial(Items, blocks)
@@ -175,7 +175,7 @@ class Capturing(Inventory):
         last = self._last()
         if last is None:
             return iter(())
-        blocks = Blocks(self.destination, self.reliable_index(lists=True), self.keys)
+        blocks = Blocks(self.destination, self.reliable_lists(), self.keys)
         return _readable(Items(blocks, last.level, bytes.fromhex(last.content)), b"")
 
     def last_figures(self) -> dict[str, float] | None:
@@ -223,10 +223,10 @@ class Capturing(Inventory):
             return Snapshot.from_bytes(name, unseal(self.keys.metadata, name, into.get(name)))
         return snapshot
 
-    def _has_all(self, snapshot: Snapshot, index: Index) -> bool:
-        """Whether every chunk of a snapshot is sure to be in that index."""
+    def _has_all(self, snapshot: Snapshot, known: Known) -> bool:
+        """Whether every chunk of a snapshot is sure to be known."""
         packs = self._remembered.packs(snapshot)
-        return packs is not None and packs <= _names(index)
+        return packs is not None and packs <= known.packs
 
     def _look_again(self, snapshot: Snapshot, known: frozenset[bytes] | None) -> None:
         """Raises `Condemned` where a prune has deleted, or may soon delete, what a long capture relies on; `known` are
@@ -241,10 +241,6 @@ class Capturing(Inventory):
         used = there.used_bytes(references.used)
         if references.findings or any(used[at] and pack.name in doomed for at, pack in enumerate(there.packs)):
             raise Condemned("a prune condemned what this capture relies on, for it took too long: back up again")
-
-
-def _names(index: Index) -> frozenset[bytes]:
-    return frozenset(pack.name for pack in index.packs)
 
 
 def _readable(items: Items, start: bytes) -> Iterator[Group]:

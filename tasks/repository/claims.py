@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from tasks.repository.index import Index
+from tasks.repository.known import Known
 from tasks.repository.names import NameSet
 from tasks.repository.naming import Naming
 
@@ -13,7 +13,7 @@ class Claims:
     """Claims the new ones; `naming` names them. Used by one thread. A buffer's chunks are handled together: chunks of
     1 KiB leave no time for anything that is done for each of them."""
 
-    def __init__(self, naming: bytes, known: Index) -> None:
+    def __init__(self, naming: bytes, known: Known) -> None:
         self.naming = Naming(naming)
         self._known = known
         self._new = NameSet()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from array import array
 from collections.abc import Iterable, Iterator
 from typing import IO, NamedTuple
 
@@ -13,16 +12,10 @@ from tasks.errors import Damaged
 from tasks.numbers import SLICE, Numbers, numpy
 from tasks.repository.names import SortedNames, halves
 from tasks.repository.pack import Block, BlockList, SealedPack, header_size
-from tasks.repository.runs import Run, merged, sorted_run
-
-_FEW = 16
-"""Names that are found sooner one by one than together."""
+from tasks.repository.runs import Growing
 
 _KINDS = "QQIII"
 """Of what is kept by chunk: high and low half of its name, block, offset, length."""
-
-_YOUNG = 1 << 16
-"""Chunks up to which these grow; then they become a sorted run."""
 
 _READ = 1 << 18
 
@@ -68,9 +61,8 @@ class Index:
     def __init__(self) -> None:
         self.packs: list[IndexedPack] = []
         self._numbers: dict[bytes, int] = {}
-        # What `_sort` adds to the sorted arrays: columns that grow, sorted runs of what did; then the blocks.
-        self._added = _columns()
-        self._runs: list[Run] = []
+        # What `_sort` makes the sorted arrays of; then the blocks that it adds.
+        self._rows = Growing(_KINDS)
         self._block_pieces: list[Numbers] = []
         self._block_count = 0
         self._names = SortedNames(numpy.empty(0, numpy.uint64), numpy.empty(0, numpy.uint64))
@@ -103,11 +95,7 @@ class Index:
         first = (numpy.cumsum(counts) - counts)[counts > 0]
         offsets = starts - numpy.repeat(starts[first], counts[counts > 0])
         block = numpy.repeat(numpy.arange(len(words), dtype=numpy.uint32), counts) + numpy.uint32(self._block_count)
-        columns = (*halves(listed.names), block, offsets.astype(numpy.uint32), lengths)
-        for added, column in zip(self._added, columns, strict=True):
-            added.frombytes(column.tobytes())
-        if len(self._added[0]) >= _YOUNG:
-            self._set_aside()
+        self._rows.add((*halves(listed.names), block, offsets.astype(numpy.uint32), lengths))
         self._block_pieces.append(blocks)
         self._numbers[pack.name] = number
         self.packs.append(IndexedPack(pack.name, pack.size, pack.kind, origin, self._block_count, len(words)))
@@ -118,15 +106,6 @@ class Index:
         if pack.name not in self._numbers:
             self._numbers[pack.name] = len(self.packs)
             self.packs.append(IndexedPack(pack.name, pack.size, pack.kind, origin, self._block_count, 0))
-
-    def copy(self) -> Index:
-        """One that can be added to without changing this one; what both know is held once."""
-        self._sort()
-        again = Index()
-        again.packs, again._numbers = self.packs.copy(), self._numbers.copy()
-        again._block_count, again._names = self._block_count, self._names
-        again._places, again._blocks = self._places.copy(), self._blocks
-        return again
 
     def find(self, name: bytes) -> Place | None:
         self._sort()
@@ -145,16 +124,6 @@ class Index:
         """Of names joined, 16 bytes each: the row of each, or -1."""
         self._sort()
         return self._names.rows(names)
-
-    def missing(self, names: list[bytes], joined: bytes) -> list[int]:
-        """Of names, and the same joined: the places of those that are not there."""
-        self._sort()
-        if not len(self._names):
-            return list(range(len(names)))
-        if len(names) < _FEW:
-            return [at for at, name in enumerate(names) if self._names.row(name) < 0]
-        places: list[int] = (self._names.rows(joined) < 0).nonzero()[0].tolist()
-        return places
 
     def places(self, rows: Numbers) -> tuple[Numbers, Numbers, Numbers]:
         """Of rows that are there: block, offset and length, as in `Place`."""
@@ -209,20 +178,7 @@ class Index:
     def _sort(self) -> None:
         if not self._block_pieces:
             return
-        self._set_aside()
-        # Another index may hold what was sorted before: see `copy`.
-        before = [self._names.high, self._names.low, *self._places]
-        high, low, *self._places = merged([before, *self._runs], kept=1)
-        self._names, self._runs = SortedNames(high, low), []
+        high, low, *self._places = self._rows.rows()
+        self._names = SortedNames(high, low)
         self._blocks = numpy.concatenate([self._blocks, *self._block_pieces])
         self._block_pieces = []
-
-    def _set_aside(self) -> None:
-        columns = [numpy.frombuffer(added, numpy.dtype(added.typecode)) for added in self._added]
-        self._runs.append(sorted_run(columns))
-        self._added = _columns()
-
-
-def _columns() -> list[array[int]]:
-    # Arrays that grow in place, where many small ones would leave the memory full of holes.
-    return [array(kind) for kind in _KINDS]

@@ -7,6 +7,9 @@ from bisect import bisect_left
 from tasks.numbers import Numbers, numpy
 from tasks.repository.runs import Run, merged, sorted_run
 
+_FEW = 16
+"""Names that are found sooner one by one than together."""
+
 _HALVES = numpy.dtype([("high", ">u8"), ("low", ">u8")])
 
 
@@ -55,6 +58,15 @@ class SortedNames:
         """Of names joined: the row of each, or -1."""
         high, low = halves(names)
         return self._first(numpy.searchsorted(self.high, high).astype(numpy.int64), high, low)
+
+    def missing(self, names: list[bytes], joined: bytes) -> list[int]:
+        """Of names, and the same joined: the places of those that are not there."""
+        if not len(self):
+            return list(range(len(names)))
+        if len(names) < _FEW:
+            return [at for at, name in enumerate(names) if self.row(name) < 0]
+        places: list[int] = (self.rows(joined) < 0).nonzero()[0].tolist()
+        return places
 
     def again(self, rows: Numbers) -> Numbers:
         """Of rows that are there: the next one of the same name, or -1."""

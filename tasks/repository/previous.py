@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator, Sequence
 
 from tasks.item import Entry, Item, Stored
 from tasks.listing import Stamp
-from tasks.repository.index import Index
+from tasks.repository.known import Known
 from tasks.repository.pack import NAME
 from tasks.repository.records import Group
 
@@ -23,7 +23,7 @@ class Previous:
     its chunks are known to the index; None where it has too many of them to have been looked up. Where all are `sure`
     to be there, none is looked up."""
 
-    def __init__(self, groups: Iterable[Group], known: Index | None = None, *, sure: bool = False) -> None:
+    def __init__(self, groups: Iterable[Group], known: Known | None = None, *, sure: bool = False) -> None:
         self._groups, self._known, self._sure = iter(groups), known, sure
         self._ahead: deque[tuple[Group, list[bool | None]]] = deque()
         self._marks: list[bool | None] = []
@@ -108,7 +108,7 @@ class Previous:
         names = [item.content for group in groups for item in group.items if _is_chunk(item)]
         if self._known is None or not names:
             return iter([False] * len(names))
-        return iter((self._known.rows(b"".join(names)) >= 0).tolist())
+        return iter(self._known.has(b"".join(names)).tolist())
 
 
 def _is_chunk(item: Stored) -> bool:

@@ -3,12 +3,48 @@ than their rows take."""
 
 from __future__ import annotations
 
+from array import array
 from collections.abc import Sequence
 
 from tasks.numbers import SLICE, Numbers, let_go, numpy, room
 
 Run = list[Numbers]
 """Columns of one length. The first is of 64-bit numbers, such as halves of names, that are spread evenly."""
+
+
+_YOUNG = 1 << 16
+"""Rows up to which columns grow in place; then they become a sorted run."""
+
+
+class Growing:
+    """Rows that are added, and sorted once they are asked for. `kinds`: of each column the code of its type."""
+
+    def __init__(self, kinds: str) -> None:
+        self._kinds = kinds
+        self._sorted: Run = [numpy.empty(0, kind) for kind in kinds]
+        self._runs: list[Run] = []
+        self._added = self._columns()
+
+    def add(self, columns: Sequence[Numbers]) -> None:
+        for added, column in zip(self._added, columns, strict=True):
+            added.frombytes(column.tobytes())
+        if len(self._added[0]) >= _YOUNG:
+            self._set_aside()
+
+    def rows(self) -> Run:
+        """All of them, as one run. What was given before stays as it is."""
+        self._set_aside()
+        self._sorted, self._runs = merged([self._sorted, *self._runs], kept=1), []
+        return self._sorted
+
+    def _set_aside(self) -> None:
+        if self._added[0]:
+            self._runs.append(sorted_run([numpy.frombuffer(added, added.typecode) for added in self._added]))
+            self._added = self._columns()
+
+    def _columns(self) -> list[array[int]]:
+        # Arrays that grow in place, where many small ones would leave the memory full of holes.
+        return [array(kind) for kind in self._kinds]
 
 
 def sorted_run(columns: Sequence[Numbers]) -> Run:

@@ -15,8 +15,8 @@ from tasks.item import FILE, Flaw, Item, Stored, Unreadable, Vanished
 from tasks.listing import Listed, Siblings, Stamp
 from tasks.repository import chunker, columns
 from tasks.repository.buffers import Buffers
-from tasks.repository.index import Index
 from tasks.repository.keys import RepositoryKeys
+from tasks.repository.known import Known
 from tasks.repository.pack import NAME
 from tasks.repository.packing import Packing
 from tasks.repository.previous import Previous, is_same
@@ -46,7 +46,7 @@ class Saving(Storing):
         packing: Packing,
         buffers: Buffers,
         *,
-        known: Index,
+        known: Known,
         previous: Iterable[Group],
         sure: bool = False,
         lists: Lists,
@@ -231,7 +231,7 @@ class Saving(Storing):
         if len(content) <= 4 * NAME:
             if not all(self._known.knows(name) for name in names_in(content)):
                 return False
-        elif (self._known.rows(content) < 0).any():
+        elif not self._known.has(content).all():
             return False
         if not level:
             return True

@@ -17,6 +17,7 @@ from tasks.repository.flights import ahead
 from tasks.repository.index import Index
 from tasks.repository.index_copies import IndexCopies
 from tasks.repository.keys import RepositoryKeys, WriterKey
+from tasks.repository.known import Known
 from tasks.repository.pack import LISTS, SealedPack, pack_named
 from tasks.repository.reliance import Remembered
 from tasks.repository.sealing import unseal_stream
@@ -25,7 +26,7 @@ T = TypeVar("T")
 
 _INDEX_TRIES = 5
 _SMALL_BYTES = 1 << 20
-"""Of an index object, up to which it is read before its turn: those that a prune has merged are up to 40 MB large."""
+"""Of an index object, up to which it is read before its turn: those of earlier builds are up to 40 MB large."""
 
 
 class StoredIndex:
@@ -40,12 +41,15 @@ class StoredIndex:
         self._copies = IndexCopies(self._cache)
         self._remembered = Remembered(self._cache, self.keys)
 
-    def reliable_index(self, *, lists: bool = False) -> Index:
+    def reliable_lists(self, known: Known | None = None) -> Index:
         """What a capture may rely on: all indexed packs that are there, and neither condemned nor damaged. Of others
-        than `lists`, if only these are wanted, no more than the names."""
+        than lists, no more than their names; `known` is told of all of them."""
         found, there = doubts(self.destination, self.keys), self._presence()
-        named = _is_content if lists else None
-        return self._load_index(lambda pack: None if found.rank(pack.name, there=there(pack)) else 0, named=named)
+
+        def rank(pack: SealedPack) -> int | None:
+            return None if found.rank(pack.name, there=there(pack)) else 0
+
+        return self._load_index(rank, named=_is_content, known=known)
 
     def sound_index(
         self,
@@ -91,18 +95,23 @@ class StoredIndex:
         *,
         strict: bool = False,
         named: Callable[[SealedPack], bool] | None = None,
+        known: Known | None = None,
     ) -> Index:
         """Packs of a lower rank come first, so that of a chunk stored twice the better place is found; None leaves a
-        pack out. Of those that are to be `named`, the chunks are left out. Unless `strict`, what a damaged index object
-        names is unknown: it is stored again, or missed when read."""
+        pack out. Of those that are to be `named`, the chunks are left out; `known` is told of all. Unless `strict`,
+        what a damaged index object names is unknown: it is stored again, or missed when read."""
         for _ in range(_INDEX_TRIES):
             loaded, names = Index(), set[str]()
             late: list[tuple[int, SealedPack, str]] = []
+            if known is not None:
+                known.forget()
             try:
                 for origin, packs in self.index_objects(strict=strict):
                     names.add(origin)
                     for pack in packs:
                         place = rank(pack)
+                        if known is not None and place is not None:
+                            known.add(pack)
                         if place is not None and named is not None and named(pack):
                             loaded.add_name(pack, origin)
                         elif place == 0:

@@ -20,8 +20,8 @@ from tasks.repository.buffers import SIZE, Buffer, Buffers
 from tasks.repository.claims import Claims
 from tasks.repository.columns import Splitter
 from tasks.repository.compression import STRONG
-from tasks.repository.index import Index
 from tasks.repository.keys import RepositoryKeys
+from tasks.repository.known import Known
 from tasks.repository.pack import CONTENT, LISTS, NAME
 from tasks.repository.packing import Packing
 from tasks.repository.records import FINE_NODES, NODES, NameList
@@ -45,7 +45,7 @@ class Kept(NamedTuple):
 class Storing:
     """By one thread. What is small or medium shares blocks with others of its kind; `_submit_all` ends these."""
 
-    def __init__(self, keys: RepositoryKeys, packing: Packing, buffers: Buffers, *, known: Index) -> None:
+    def __init__(self, keys: RepositoryKeys, packing: Packing, buffers: Buffers, *, known: Known) -> None:
         """`known`: the chunks that need not be stored."""
         self._listing = keys.listing
         self._cutting = chunker.Cutting(keys.cutting)

@@ -10,7 +10,7 @@ import pytest
 
 from tasks.item import FILE, Entry, Stored
 from tasks.repository import records
-from tasks.repository.index import Index
+from tasks.repository.known import Known
 from tasks.repository.pack import CONTENT, NAME, BlockList, Encoded, SealedPack, header_size
 from tasks.repository.previous import Previous
 from tasks.repository.records import Group, Grouper
@@ -22,12 +22,12 @@ def groups_of(kept: Kept, level: int, content: bytes) -> list[Group]:
     return [Group(name, len(kept.chunks[name]), list(records.decode(kept.chunks[name]))) for name in names]
 
 
-def index_of(*names: bytes) -> Index:
+def knowing(*names: bytes) -> Known:
     listed = BlockList()
     listed.add(100, Encoded(0, b"", len(names), b"".join(names), array("I", [1] * len(names))))
-    index = Index()
-    index.add(SealedPack(bytes(NAME), CONTENT, header_size(CONTENT) + 200, listed), "index/1")
-    return index
+    known = Known()
+    known.add(SealedPack(bytes(NAME), CONTENT, header_size(CONTENT) + 200, listed))
+    return known
 
 
 class Made:
@@ -120,7 +120,7 @@ def test_it_says_whose_chunks_are_known_still() -> None:
     known, lost = b"k" * NAME, b"l" * NAME
     contents = [(0, b""), (0, known), (0, known + known), (0, lost), (1, known)]
     items = [Stored(Entry(path, FILE), *content) for path, content in zip(paths, contents, strict=True)]
-    previous = Previous([Group(b"", 0, items)], index_of(known))
+    previous = Previous([Group(b"", 0, items)], knowing(known))
     found = {}
     for path in paths:
         assert previous.find(path)

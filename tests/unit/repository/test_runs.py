@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from tasks.numbers import SLICE, Numbers, numpy
 from tasks.repository import runs
-from tasks.repository.runs import Run, merged, sorted_run
+from tasks.repository.runs import Growing, Run, merged, sorted_run
 
 GREATEST = (1 << 64) - 1
 FIRST = st.sampled_from([0, 1, 1 << 62, 1 << 63, (1 << 63) - 1, GREATEST]) | st.integers(0, GREATEST)
@@ -42,6 +42,20 @@ def test_runs_as_one_are_what_they_were_sorted_together(together: int, lists: li
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(runs, "SLICE", together)
         assert rows(merged(made(lists))) == in_order(lists)
+
+
+@pytest.mark.parametrize("young", [1, 5, 1 << 16])
+@given(LISTS)
+def test_rows_that_were_asked_for_between_stay_as_they_were(young: int, lists: list[list[int]]) -> None:
+    growing, given_before = Growing("QI"), list[tuple[Run, list[tuple[int, ...]]]]()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(runs, "_YOUNG", young)
+        for at, first in enumerate(lists):
+            growing.add([numpy.array(first, "u8"), numpy.arange(len(first), dtype="u4") + 100 * at])
+            run = growing.rows()
+            assert rows(run) == in_order(lists[: at + 1])
+            given_before.append((run, rows(run)))
+    assert all(rows(run) == before for run, before in given_before)
 
 
 def large(count: int, *starts: int) -> list[Run]:
