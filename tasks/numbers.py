@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import mmap
 import os
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 _THREADS = "OPENBLAS_NUM_THREADS"
@@ -53,7 +54,8 @@ def let_go(numbers: Numbers, part: slice) -> None:
     if isinstance(private, mmap.mmap) and hasattr(private, "madvise"):
         start, end = (bound * numbers.itemsize // mmap.PAGESIZE * mmap.PAGESIZE for bound in (part.start, part.stop))
         if start < end:
-            private.madvise(mmap.MADV_DONTNEED, start, end - start)
+            with suppress(OSError):  # memory that is locked stays
+                private.madvise(mmap.MADV_DONTNEED, start, end - start)
 
 
 def distinct(values: Numbers) -> Numbers:

@@ -8,7 +8,6 @@ from dataclasses import dataclass, field
 from typing import Literal, TypeVar
 
 from tasks.errors import Damaged, Missing, NewerFormat, NotFound, Unavailable
-from tasks.memory import BUSY, give_back
 from tasks.repository import index as indexes
 from tasks.repository.blocks import Blocks
 from tasks.repository.condemned import Doubts, doubts, sentence, sentence_names
@@ -174,8 +173,7 @@ def _check_index(
         return index, {name: each for name, each in described.items() if name in index}, sizes, damage
 
     index, described, sizes, damage = _settled(load, repository.source)
-    if len(index):
-        give_back(BUSY)  # as `StoredIndex` does
+    index.sort()
     report.damage += damage
     return index, described, sizes
 

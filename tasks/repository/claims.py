@@ -1,4 +1,4 @@
-"""Which chunks have to be stored: those that no index knows, each the first time it comes along."""
+"""Which chunks have to be stored: those that are not known, each the first time it comes along."""
 
 from __future__ import annotations
 

@@ -9,6 +9,7 @@ import msgpack
 import zstandard
 
 from tasks.errors import Damaged
+from tasks.memory import BUSY, give_back
 from tasks.numbers import SLICE, Numbers, numpy
 from tasks.repository.names import SortedNames, halves
 from tasks.repository.pack import Block, BlockList, SealedPack, header_size
@@ -56,7 +57,8 @@ def decode(name: str, payload: IO[bytes]) -> Iterator[SealedPack]:
 
 
 class Index:
-    """All chunks of some index objects. First `add`, then look up. A chunk stored twice has either of its places."""
+    """All chunks of some index objects. First `add`, then `sort`, then look up. A chunk stored twice has either of its
+    places."""
 
     def __init__(self) -> None:
         self.packs: list[IndexedPack] = []
@@ -107,6 +109,11 @@ class Index:
             self._numbers[pack.name] = len(self.packs)
             self.packs.append(IndexedPack(pack.name, pack.size, pack.kind, origin, self._block_count, 0))
 
+    def sort(self) -> None:
+        """Once all is added, before it is looked up in threads. Gives back what reading it has taken."""
+        self._sort()
+        give_back(BUSY)
+
     def find(self, name: bytes) -> Place | None:
         self._sort()
         row = self._names.row(name)
@@ -114,11 +121,6 @@ class Index:
             return None
         block, offset, length = self._places
         return Place(int(block[row]), int(offset[row]), int(length[row]))
-
-    def knows(self, name: bytes) -> bool:
-        if self._block_pieces:
-            self._sort()
-        return bool(self._names) and self._names.row(name) >= 0
 
     def rows(self, names: bytes | bytearray) -> Numbers:
         """Of names joined, 16 bytes each: the row of each, or -1."""

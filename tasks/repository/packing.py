@@ -25,7 +25,7 @@ from tasks.repository.pack import MOST_CHUNKS, Encoded, PackWriter, SealedPack, 
 from tasks.repository.sealing import seal
 
 MOST_CHUNKS_AN_INDEX = MOST_CHUNKS
-"""About 3 MB: who writes an index object, or reads it, holds it in memory several times."""
+"""With which it is closed, at 2 to 5 MB: who writes an index object, or reads it, holds it in memory several times."""
 _MOST_PACKS_AN_INDEX = 4096
 _WAITING = 3
 _PACKS_AN_INDEX, _CHUNKS_AN_INDEX = 64, MOST_CHUNKS // 2

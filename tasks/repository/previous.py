@@ -20,8 +20,8 @@ _TOGETHER = 128
 
 class Previous:
     """Ask for paths in their order. Of what was found last: `group` and `at` say where it lies, and `there` whether all
-    its chunks are known to the index; None where it has too many of them to have been looked up. Where all are `sure`
-    to be there, none is looked up."""
+    its chunks are known; None where it has too many of them to have been looked up. Where all are `sure` to be there,
+    none is looked up."""
 
     def __init__(self, groups: Iterable[Group], known: Known | None = None, *, sure: bool = False) -> None:
         self._groups, self._known, self._sure = iter(groups), known, sure

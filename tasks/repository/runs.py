@@ -13,7 +13,7 @@ Run = list[Numbers]
 
 
 _YOUNG = 1 << 16
-"""Rows up to which columns grow in place; then they become a sorted run."""
+"""Rows from which on columns that grow in place become a sorted run."""
 
 
 class Growing:
@@ -34,7 +34,9 @@ class Growing:
     def rows(self) -> Run:
         """All of them, as one run. What was given before stays as it is."""
         self._set_aside()
-        self._sorted, self._runs = merged([self._sorted, *self._runs], kept=1), []
+        runs, self._sorted, self._runs = [self._sorted, *self._runs], [], []
+        # Where this is broken off, some rows are gone: there is no run then, and the next call fails.
+        self._sorted = merged(runs, kept=1)
         return self._sorted
 
     def _set_aside(self) -> None:

@@ -10,7 +10,6 @@ from typing import IO, TypeVar
 
 from tasks.destinations.destination import Destination
 from tasks.errors import Damaged, Missing, NewerFormat, Unavailable
-from tasks.memory import BUSY, give_back
 from tasks.repository import index as indexes
 from tasks.repository.condemned import doubts
 from tasks.repository.flights import ahead
@@ -25,8 +24,9 @@ from tasks.repository.sealing import unseal_stream
 T = TypeVar("T")
 
 _INDEX_TRIES = 5
-_SMALL_BYTES = 1 << 20
-"""Of an index object, up to which it is read before its turn: those of earlier builds are up to 40 MB large."""
+_SMALL_BYTES = 3 << 19
+"""Of an index object, up to which it is read before its turn. A capture's are smaller, those that a prune has merged
+larger, and those of earlier builds up to 40 MB."""
 
 
 class StoredIndex:
@@ -124,8 +124,7 @@ class StoredIndex:
             for _, pack, origin in sorted(late, key=itemgetter(0)):
                 loaded.add(pack, origin)
             self._copies.keep_only(names)
-            if len(loaded):
-                give_back(BUSY)  # what the objects took while they were read
+            loaded.sort()
             return loaded
         raise Unavailable(f"the index of `{self.source}` changes faster than it can be read: is a prune in a loop?")
 

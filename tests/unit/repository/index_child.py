@@ -80,7 +80,7 @@ def main() -> None:
     before, started = memory("VmRSS:"), time.process_time()
     if verb == "load":
         index = repository.whole_index()
-        assert not index.knows(bytes(NAME))
+        assert index.find(bytes(NAME)) is None
     elif verb == "check":
         assert repository.check("items").good
     elif verb == "prune":

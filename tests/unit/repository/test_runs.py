@@ -58,6 +58,23 @@ def test_rows_that_were_asked_for_between_stay_as_they_were(young: int, lists: l
     assert all(rows(run) == before for run, before in given_before)
 
 
+def test_rows_that_could_not_be_sorted_are_not_taken_for_all_there_are() -> None:
+    growing = Growing("Q")
+    for _ in range(2):
+        growing.add([numpy.arange(5, dtype="u8")])
+        growing._set_aside()
+
+    def interrupted(column: Numbers, part: slice) -> None:
+        raise KeyboardInterrupt
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(runs, "let_go", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            growing.rows()
+    with pytest.raises(IndexError):
+        growing.rows()
+
+
 def large(count: int, *starts: int) -> list[Run]:
     """Runs of so many rows, each in maps of its own, of which the first column is spread evenly from a start on."""
     step = GREATEST // (count + 1)
