@@ -11,7 +11,6 @@ from tasks.numbers import SLICE, Numbers, let_go, numpy, room
 Run = list[Numbers]
 """Columns of one length. The first is of 64-bit numbers, such as halves of names, that are spread evenly."""
 
-
 _YOUNG = 1 << 16
 """Rows from which on columns that grow in place become a sorted run."""
 

@@ -184,7 +184,6 @@ def test_an_empty_index_knows_nothing() -> None:
     index = Index()
     assert len(index) == 0
     assert index.find(bytes(16)) is None
-    assert index.find(bytes(16)) is None
     assert list(index.rows(bytes(32))) == [-1, -1]
     assert list(index.raw_bytes()) == []
     assert list(index.used_bytes(numpy.zeros(0, dtype=bool))) == []

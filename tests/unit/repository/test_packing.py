@@ -8,6 +8,7 @@ import resource
 import signal
 import threading
 import time
+from array import array
 from collections.abc import Callable
 from pathlib import Path
 
@@ -15,11 +16,11 @@ import pytest
 
 from tasks.destinations import Data
 from tasks.errors import BackupError, NoSpace, Refused, Unavailable
-from tasks.repository import Repository, compression, packing
+from tasks.repository import Repository, compression, packing, stored_index
 from tasks.repository.block import TARGET, Draft, Profile
 from tasks.repository.buffers import SIZE, Buffers
 from tasks.repository.compression import FAST, Way
-from tasks.repository.pack import CONTENT
+from tasks.repository.pack import CONTENT, NAME, BlockList, Encoded, SealedPack
 from tests.contracts.child import Child
 from tests.memory_source import MemoryCapture
 from tests.repositories import about, create, keys, local, restored, save
@@ -273,3 +274,14 @@ def test_no_thread_and_no_open_file_is_left_behind(repository: Repository, fast_
         save(Repository.open(failing, keys().writer), {b"a": noise(3, 40 * MIB)}, 2, into=failing)
     assert threading.active_count() == threads
     assert len(os.listdir("/proc/self/fd")) <= files
+
+
+def test_an_index_object_of_a_capture_is_small_enough_to_be_read_before_its_turn(repository: Repository) -> None:
+    count, chance = packing._CHUNKS_AN_INDEX, random.Random(1)
+    lengths = array("I", [chance.randrange(1 << 21) for _ in range(count)])
+    listed = BlockList()
+    listed.add(TARGET, Encoded(1, b"", TARGET, chance.randbytes(count * NAME), lengths))
+    name = packing.put_index(
+        repository.destination, repository.keys, [SealedPack(bytes(NAME), CONTENT, TARGET, listed)]
+    )
+    assert count * NAME < len(repository.destination.get(name)) <= stored_index._SMALL_BYTES
