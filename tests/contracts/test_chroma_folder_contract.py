@@ -14,6 +14,7 @@ from tasks.sources.docs import Docs, DocsSettings
 from tasks.sources.hnsw import columns
 from tasks.sources.source import Source
 from tests.chroma_process import chroma
+from tests.contracts.file_source import settle
 from tests.contracts.source_contract import SourceContract
 
 
@@ -23,7 +24,9 @@ def source_of(folder: Path, scratch: Path) -> Chroma:
 
 @pytest.fixture
 def store(filled_chroma: Path, tmp_path: Path) -> Path:
-    return Path(shutil.copytree(filled_chroma, tmp_path / "origin" / "store"))
+    folder = Path(shutil.copytree(filled_chroma, tmp_path / "origin" / "store"))
+    settle()
+    return folder
 
 
 class TestFolder(SourceContract):
