@@ -71,7 +71,8 @@ class Environment:
     def _claim(self) -> None:
         """Never touch a folder that something else has filled."""
         self._folder.mkdir(parents=True, exist_ok=True)
-        if not (self._folder / _PREPARING).exists() and any(self._folder.iterdir()):
+        # In this order: another first start may fill it right now, and its first file is the one that tells.
+        if any(self._folder.iterdir()) and not (self._folder / _PREPARING).exists():
             raise CannotPrepare(
                 f"`{self._folder}` holds something that this program did not put there; "
                 "move it away, or set GEOMETRA_BACKUP_VENV to another folder"

@@ -154,7 +154,6 @@ def test_a_helper_that_is_killed_is_not_missed(tree: Path, helpers: list[int]) -
 def test_a_helper_that_is_stuck_is_given_up(
     tree: Path, helpers: list[int], monkeypatch: pytest.MonkeyPatch, takes: bool
 ) -> None:
-    monkeypatch.setattr(reading_ahead, "_STUCK", 0.2)
     start, stopped = reading_ahead._Helper._start, []
     if not takes:
         # Each question is longer than the pipe.
@@ -176,6 +175,8 @@ def test_a_helper_that_is_stuck_is_given_up(
         if number in (700, 1400) and is_there(helpers[-1]):
             os.kill(helpers[-1], signal.SIGSTOP)
             stopped.append(helpers[-1])
+            # Not before: to start may take it longer.
+            monkeypatch.setattr(reading_ahead, "_STUCK", 0.2)
 
     assert read_all(tree, stop) == alone(tree)
     assert stopped

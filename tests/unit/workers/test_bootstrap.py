@@ -11,10 +11,13 @@ import socket
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
 import pytest
+
+from workers import bootstrap
 
 ROOT = Path(__file__).parents[3]
 
@@ -106,6 +109,19 @@ def test_two_first_starts_at_once_prepare_once_and_both_run(both: Prepared) -> N
     assert [code for code, _, _ in both.first] == [3, 3], both.first
     assert [out for _, out, _ in both.first] == [f"{both.clone.environment} {name}\n" for name in ("one", "two")]
     assert sorted(err.partition(" ")[0] for _, _, err in both.first) in (["Preparing", "Waiting"], ["", "Preparing"])
+
+
+def test_what_another_first_start_puts_there_right_now_is_nothing_foreign(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    iterdir = Path.iterdir
+
+    def filled(folder: Path) -> Iterator[Path]:
+        (folder / bootstrap._PREPARING).touch()
+        return iterdir(folder)
+
+    monkeypatch.setattr(Path, "iterdir", filled)
+    bootstrap.Environment(tmp_path, tmp_path / "environment")._claim()
 
 
 def test_a_prepared_environment_is_used_as_it_is(prepared: Clone) -> None:
