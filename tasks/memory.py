@@ -14,7 +14,7 @@ _KEPT = 128 << 20
 """Bytes that may be free before some are given back."""
 _MAPPED = 32 << 20
 """Bytes from which on an allocation is a map of its own; the most that glibc takes."""
-IDLE = 112 << 20
+IDLE = 96 << 20
 """Bytes that a worker may have in memory between two steps: some more than what it has imported."""
 BUSY = 160 << 20
 """Bytes from which on what is free between others in a long step is given back now and then."""

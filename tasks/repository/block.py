@@ -11,6 +11,10 @@ from tasks.repository.compression import FLOATS, ZSTD, Way
 TARGET = 2 << 20
 """Decoded bytes after which a block is closed."""
 
+LIST_TARGET = 1 << 20
+"""The same of item lists, which take no more room for it: a few of their blocks are kept decoded, and most are decoded
+for some of what they hold, night after night."""
+
 _SETTLE = TARGET // 2
 _SAMPLE_AGAIN = 24
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import threading
 from collections import OrderedDict
-from typing import NamedTuple
+from collections.abc import Callable, Iterable, Iterator
+from typing import NamedTuple, TypeVar
 
 from blake3 import blake3
 
@@ -18,6 +19,8 @@ from tasks.repository.index import Index, IndexedPack
 from tasks.repository.keys import RepositoryKeys
 from tasks.repository.naming import Naming
 from tasks.repository.pack import LISTS, NAME, PackCipher, header_size, object_name
+
+T = TypeVar("T")
 
 _CACHED_BLOCKS, _CACHED_CIPHERS = 16, 4096
 
@@ -80,6 +83,22 @@ class Blocks:
         if cipher is None:
             cipher = self._cipher(pack, bytes(data[: block.offset]) if not start else b"")
         return Fetched(cipher, start, data)
+
+    def neighbours(self, wanted: Iterable[T], number: Callable[[T], int], most: int) -> Iterator[list[T]]:
+        """What is wanted of blocks, in their order, by those that lie in one pack one after the other and are at most
+        so many stored bytes: to be fetched in one read."""
+        group, size = list[T](), 0
+        for each in wanted:
+            pack, within, block = self.index.block(number(each))
+            if group:
+                before, last, _ = self.index.block(number(group[-1]))
+                if before is not pack or within != last + 1 or size + block.stored > most:
+                    yield group
+                    group, size = [], 0
+            group.append(each)
+            size += block.stored
+        if group:
+            yield group
 
     def decode(self, number: int, fetched: Fetched) -> memoryview:
         """A block out of what was fetched."""

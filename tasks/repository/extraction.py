@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import threading
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from concurrent.futures import Future, ThreadPoolExecutor
 from functools import partial
+from operator import attrgetter
 
 from tasks.cores import cores
 from tasks.errors import Damaged
@@ -25,6 +26,7 @@ _RANGES_NEAR = 2
 """The same of files of this host."""
 
 _FEW_RUNS = 8
+_BLOCK = attrgetter("block")
 
 _HANDED_BACK = 2
 """Blocks that the caller's thread is left to finish: one that it is at, and the next."""
@@ -88,7 +90,7 @@ class Extraction:
             self._into.complete(pending.item)
         fetching: deque[tuple[list[Job], Future[Fetched]]] = deque()
         most = 0
-        for group in self._groups(jobs):
+        for group in self._blocks.neighbours(jobs, _BLOCK, _RANGE):
             most = most or (_RANGES_NEAR if self._blocks.is_near(group[0].block) else _RANGES_AHEAD)
             fetching.append((group, self._fetchers.submit(self._blocks.fetch, group[0].block, group[-1].block)))
             if len(fetching) >= most:
@@ -98,22 +100,6 @@ class Extraction:
         # What is decoded belongs to this window; the next one is listed meanwhile only in theory, by this same thread.
         while self._running:
             self._settle()
-
-    def _groups(self, jobs: Iterator[Job]) -> Iterator[list[Job]]:
-        """Neighbouring blocks of one pack, to be fetched together."""
-        group: list[Job] = []
-        size = 0
-        for job in jobs:
-            pack, within, block = self._blocks.index.block(job.block)
-            if group:
-                before, last, _ = self._blocks.index.block(group[-1].block)
-                if before is not pack or within != last + 1 or size + block.stored > _RANGE:
-                    yield group
-                    group, size = [], 0
-            group.append(job)
-            size += block.stored
-        if group:
-            yield group
 
     def _decode_group(self, group: list[Job], fetched: Future[Fetched]) -> None:
         stored = fetched.result()

@@ -21,6 +21,9 @@ _WINDOW = 4 << 20
 NODES = 16
 """Nodes whose names are joined: of item groups they name as much as about one window."""
 
+_RANGE = 2 << 20
+"""Stored bytes of neighbouring blocks that are read together."""
+
 _NEAR = 4
 """Blocks kept decoded from one window to the next: where a list was stored at once, nodes lie among what they name."""
 
@@ -92,14 +95,14 @@ class Lists:
     def _window(self, rows: Numbers, block: Numbers, start: list[int], length: list[int]) -> list[Found]:
         found: list[Found] = [b""] * len(rows)
         names, numbers = self._index.names(rows), block.tolist()
-        for number, places in groupby(numpy.argsort(block, kind="stable").tolist(), key=numbers.__getitem__):
-            try:
-                data = self._decoded(number)
-            except (Damaged, NewerFormat) as error:
-                for at in places:
-                    found[at] = error
+        grouped = groupby(numpy.argsort(block, kind="stable").tolist(), key=numbers.__getitem__)
+        places = {number: list(group) for number, group in grouped}
+        for number, data in self._decoded(list(places)):
+            if not isinstance(data, memoryview):
+                for at in places[number]:
+                    found[at] = data
                 continue
-            for at in places:
+            for at in places[number]:
                 chunk = data[start[at] : start[at] + length[at]]
                 try:
                     self._blocks.verify(names[at * NAME : (at + 1) * NAME], chunk, number)
@@ -108,13 +111,35 @@ class Lists:
                     found[at] = error
         return found
 
-    def _decoded(self, number: int) -> memoryview:
+    def _decoded(self, numbers: list[int]) -> Iterator[tuple[int, memoryview | Damaged | NewerFormat]]:
+        """These blocks, which come in ascending order: first those that are near, then the others."""
         with self._lock:
-            block = self._near.pop(number, None)
-        if block is None:
-            block = self._blocks.read(number)
-        with self._lock:
-            self._near[number] = block
-            if len(self._near) > _NEAR:
-                self._near.popitem(last=False)
-        return block
+            near = {number: self._near[number] for number in numbers if number in self._near}
+            for number in near:
+                self._near.move_to_end(number)
+        yield from near.items()
+        for group in self._blocks.neighbours([number for number in numbers if number not in near], int, _RANGE):
+            for number, data in self._read(group):
+                if isinstance(data, memoryview):
+                    with self._lock:
+                        self._near[number] = data
+                        if len(self._near) > _NEAR:
+                            self._near.popitem(last=False)
+                yield number, data
+
+    def _read(self, group: list[int]) -> Iterator[tuple[int, memoryview | Damaged | NewerFormat]]:
+        try:
+            fetched = self._blocks.fetch(group[0], group[-1])
+        except (Damaged, NewerFormat) as error:
+            if len(group) == 1:
+                yield group[0], error
+                return
+            # Of a pack that is cut short, the first ones may be there.
+            for number in group:
+                yield from self._read([number])
+            return
+        for number in group:
+            try:
+                yield number, self._blocks.decode(number, fetched)
+            except (Damaged, NewerFormat) as error:
+                yield number, error

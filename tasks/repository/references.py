@@ -11,7 +11,7 @@ from tasks.repository.lists import NODES, Lists
 from tasks.repository.pack import NAME
 from tasks.repository.snapshot import Snapshot
 
-_BATCH = (1 << 16) * NAME
+_BATCH = (1 << 14) * NAME
 _NODES_TOGETHER = (1 << 10) * NAME
 
 

@@ -8,7 +8,7 @@ from operator import itemgetter
 from pathlib import Path
 from typing import IO, TypeVar
 
-from tasks.destinations.destination import Destination
+from tasks.destinations.destination import Destination, Listed, is_near
 from tasks.errors import Damaged, Missing, NewerFormat, Unavailable
 from tasks.repository import index as indexes
 from tasks.repository.condemned import doubts
@@ -25,8 +25,8 @@ T = TypeVar("T")
 
 _INDEX_TRIES = 5
 _SMALL_BYTES = 3 << 19
-"""Of an index object, up to which it is read before its turn. A capture's are smaller, those that a prune has merged
-larger, and those of earlier builds up to 40 MB."""
+"""Of an index object that is far away, up to which it is read before its turn. A capture's are smaller, those that a
+prune has merged larger, and those of earlier builds up to 40 MB."""
 
 
 class StoredIndex:
@@ -142,8 +142,16 @@ class StoredIndex:
         return self._each_index(self.destination.get)
 
     def _each_index(self, get: Callable[[str], T], without: Collection[str] = ()) -> Iterator[tuple[str, T]]:
-        listed = (each for each in self.destination.list("index/") if each.name not in without)
-        return ahead(lambda each: (each.name, get(each.name)), listed, is_small=lambda each: each.size <= _SMALL_BYTES)
+        def read(each: Listed) -> tuple[str, T]:
+            return each.name, get(each.name)
+
+        def is_small(each: Listed) -> bool:
+            # Nothing is read before its turn where it is at hand: several of them would be in memory for nothing.
+            return each.size <= _SMALL_BYTES and not is_near(self.destination, each.name)
+
+        return ahead(
+            read, (each for each in self.destination.list("index/") if each.name not in without), is_small=is_small
+        )
 
     def packs_of(self, origin: str, *, strict: bool = True) -> Iterator[SealedPack]:
         """Those that an index object names, one at a time. Raises `Missing`; if `strict`, `Damaged` and `NewerFormat`,

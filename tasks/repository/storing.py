@@ -15,7 +15,7 @@ from blake3 import blake3
 
 from tasks.item import Entry, Item, Stored, Stream
 from tasks.repository import chunker
-from tasks.repository.block import TARGET, Draft, Profile
+from tasks.repository.block import LIST_TARGET, TARGET, Draft, Profile
 from tasks.repository.buffers import SIZE, Buffer, Buffers
 from tasks.repository.claims import Claims
 from tasks.repository.columns import Splitter
@@ -204,7 +204,7 @@ class Storing:
         name = blake3(data, key=self._listing).digest(NAME)
         if self._claims.claim(name):
             self._list.add(name, data)
-            if self._list.size >= TARGET:
+            if self._list.size >= LIST_TARGET:
                 self._submit(self._list)
         return name
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tasks.destinations.destination import Destination
+from tasks.destinations.destination import Destination, OnDisk
 from tasks.repository import stored_index
 from tests.passing_destination import Passing
 from tests.unit.repository.house import House, noise, opened
@@ -50,6 +50,20 @@ def test_index_objects_and_snapshots_are_asked_for_together_and_once(far: Far) -
     assert [snapshot.id for snapshot in repository.snapshots()] == repository.snapshot_ids()
     assert sorted(name for name in far.read if name.startswith("index/")) == repository.index_names()
     assert far.most == 6
+
+
+class Near(Far):
+    def path_of(self, name: str) -> Path | None:
+        assert isinstance(self._inner, OnDisk)
+        return self._inner.path_of(name)
+
+
+def test_index_objects_at_hand_are_read_in_their_turn(far: Far) -> None:
+    near = Near(far._inner)
+    repository = opened(near, 7)
+    near.most = 0
+    assert len(repository.sound_index().packs) == 12
+    assert near.most == 1
 
 
 def test_large_index_objects_are_held_one_at_a_time(far: Far, monkeypatch: pytest.MonkeyPatch) -> None:
