@@ -24,8 +24,9 @@ NODES = 16
 _RANGE = 2 << 20
 """Stored bytes of neighbouring blocks that are read together."""
 
-_NEAR = 4
-"""Blocks kept decoded from one window to the next: where a list was stored at once, nodes lie among what they name."""
+_NEAR = 6 << 20
+"""Decoded bytes of the blocks that are kept from one window to the next, which is more than one window takes: where a
+list was stored at once, nodes lie among what they name."""
 
 Found = bytes | Damaged | NewerFormat
 """A chunk, or why it can't be had."""
@@ -112,20 +113,26 @@ class Lists:
         return found
 
     def _decoded(self, numbers: list[int]) -> Iterator[tuple[int, memoryview | Damaged | NewerFormat]]:
-        """These blocks, which come in ascending order: first those that are near, then the others."""
+        """These blocks, given in ascending order: first those that are near, then the others."""
         with self._lock:
             near = {number: self._near[number] for number in numbers if number in self._near}
             for number in near:
                 self._near.move_to_end(number)
-        yield from near.items()
-        for group in self._blocks.neighbours([number for number in numbers if number not in near], int, _RANGE):
+        others = [number for number in numbers if number not in near]
+        # One by one, or those that make room for others meanwhile would be held as well.
+        while near:
+            yield near.popitem()
+        for group in self._blocks.neighbours(others, int, _RANGE):
             for number, data in self._read(group):
                 if isinstance(data, memoryview):
-                    with self._lock:
-                        self._near[number] = data
-                        if len(self._near) > _NEAR:
-                            self._near.popitem(last=False)
+                    self._keep(number, data)
                 yield number, data
+
+    def _keep(self, number: int, block: memoryview) -> None:
+        with self._lock:
+            self._near[number] = block
+            while len(self._near) > 1 and sum(map(len, self._near.values())) > _NEAR:
+                self._near.popitem(last=False)
 
     def _read(self, group: list[int]) -> Iterator[tuple[int, memoryview | Damaged | NewerFormat]]:
         try:
