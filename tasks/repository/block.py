@@ -7,6 +7,7 @@ from array import array
 from tasks.repository import compression
 from tasks.repository.buffers import Buffer, Buffers
 from tasks.repository.compression import FLOATS, ZSTD, Way
+from tasks.repository.pack import LISTS
 
 TARGET = 2 << 20
 """Decoded bytes after which a block is closed."""
@@ -39,12 +40,17 @@ class Profile:
 
 
 class Draft:
-    """Chunks gathered for one block. Views into buffers where the bytes lie there, own bytes otherwise."""
+    """Chunks gathered for one block, to be closed at `target` bytes. Views into buffers where the bytes lie there, own
+    bytes otherwise."""
 
-    __slots__ = ("_buffers", "_end", "_last", "_start", "held", "kind", "lengths", "names", "pieces", "profile", "size")
+    __slots__ = (
+        *("_buffers", "_end", "_last", "_start"),
+        *("held", "kind", "lengths", "names", "pieces", "profile", "size", "target"),
+    )
 
     def __init__(self, kind: str, profile: Profile, buffers: Buffers) -> None:
         self.kind, self.profile, self._buffers = kind, profile, buffers
+        self.target = LIST_TARGET if kind == LISTS else TARGET
         self._clear()
 
     def _clear(self) -> None:

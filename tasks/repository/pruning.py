@@ -9,7 +9,7 @@ from datetime import datetime, timedelta
 from itertools import groupby
 
 from tasks.errors import Damaged, Locked, Missing
-from tasks.repository.block import LIST_TARGET, TARGET, Draft, Profile
+from tasks.repository.block import Draft, Profile
 from tasks.repository.blocks import Blocks
 from tasks.repository.buffers import Buffers
 from tasks.repository.compression import STRONG
@@ -191,14 +191,13 @@ def _repack(plan: PrunePlan, progress: Callable[[dict[str, float]], None] | None
             }
             for done, pack in enumerate(plan.repack):
                 draft = drafts[index.pack(pack).kind]
-                target = LIST_TARGET if draft.kind == LISTS else TARGET
                 for number, chunks in groupby(index.used_chunks(pack, references.used), lambda each: each[1].block):
                     block = blocks.read(number)
                     for name, place in chunks:
                         data = block[place.offset : place.offset + place.length]
                         blocks.verify(name, data, number)
                         draft.add(name, bytes(data))
-                        if draft.size >= target:
+                        if draft.size >= draft.target:
                             packing.submit(draft.take())
                 if progress:
                     progress({"done_bytes": done + 1, "total_bytes": len(plan.repack), "items": done + 1})

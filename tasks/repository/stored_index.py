@@ -145,12 +145,14 @@ class StoredIndex:
         def read(each: Listed) -> tuple[str, T]:
             return each.name, get(each.name)
 
-        def is_small(each: Listed) -> bool:
+        def is_small_and_far(each: Listed) -> bool:
             # Nothing is read before its turn where it is at hand: several of them would be in memory for nothing.
             return each.size <= _SMALL_BYTES and not is_near(self.destination, each.name)
 
         return ahead(
-            read, (each for each in self.destination.list("index/") if each.name not in without), is_small=is_small
+            read,
+            (each for each in self.destination.list("index/") if each.name not in without),
+            is_small=is_small_and_far,
         )
 
     def packs_of(self, origin: str, *, strict: bool = True) -> Iterator[SealedPack]:

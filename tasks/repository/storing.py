@@ -15,7 +15,7 @@ from blake3 import blake3
 
 from tasks.item import Entry, Item, Stored, Stream
 from tasks.repository import chunker
-from tasks.repository.block import LIST_TARGET, TARGET, Draft, Profile
+from tasks.repository.block import Draft, Profile
 from tasks.repository.buffers import SIZE, Buffer, Buffers
 from tasks.repository.claims import Claims
 from tasks.repository.columns import Splitter
@@ -177,7 +177,7 @@ class Storing:
             draft = self._small
             draft.add_view(name, self._buffer, start, end)
             self.new_bytes += end - start
-            if draft.size >= TARGET:
+            if draft.size >= draft.target:
                 self._submit(draft)
         return name
 
@@ -191,10 +191,10 @@ class Storing:
             while at < until:
                 start = ends[at - 1] if at else 0
                 # As many as fill the block, which the last one may exceed.
-                after = min(bisect_left(ends, start + TARGET - draft.size, at, until) + 1, until)
+                after = min(bisect_left(ends, start + draft.target - draft.size, at, until) + 1, until)
                 draft.add_views(joined[at * NAME : after * NAME], self._buffer, begin + start, lengths[at:after])
                 self.new_bytes += ends[after - 1] - start
-                if draft.size >= TARGET:
+                if draft.size >= draft.target:
                     self._submit(draft)
                 at = after
         return joined
@@ -204,7 +204,7 @@ class Storing:
         name = blake3(data, key=self._listing).digest(NAME)
         if self._claims.claim(name):
             self._list.add(name, data)
-            if self._list.size >= LIST_TARGET:
+            if self._list.size >= self._list.target:
                 self._submit(self._list)
         return name
 

@@ -175,8 +175,8 @@ def spools(houses: list[House]) -> list[str]:
     for house in houses:
         spool = house.folder / "state/spool"
         for source in spool.iterdir() if spool.is_dir() else ():
-            with suppress(FileNotFoundError):  # what is removed right now
-                found += [] if source.name.startswith(".") else map(str, source.iterdir())
+            with suppress(FileNotFoundError, NotADirectoryError):  # what is removed right now; a file of its own
+                found += map(str, source.iterdir())
     return found
 
 

@@ -13,7 +13,7 @@ import pytest
 from tasks.destinations import Destination
 from tasks.destinations.destination import OnDisk
 from tasks.errors import Damaged
-from tasks.repository import Repository, Snapshot, lists, storing
+from tasks.repository import Repository, Snapshot, block, lists
 from tasks.repository.blocks import Blocks, Fetched
 from tasks.repository.lists import Lists
 from tasks.repository.pack import LISTS, NAME, object_name
@@ -49,7 +49,7 @@ class Counted(Passing):
 @pytest.fixture
 def aged(fast_path: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[Counted, Snapshot, set[bytes]]:
     """A list that has changed in places for many nights, and lies in a block of each of them."""
-    monkeypatch.setattr(storing, "LIST_TARGET", 32 << 10)
+    monkeypatch.setattr(block, "LIST_TARGET", 32 << 10)
     chance = random.Random(1)
     files = {b"%05d" % at: b"" for at in range(ITEMS)}
     repository = create(local(fast_path))
@@ -95,7 +95,7 @@ def test_a_list_of_two_nights_is_decoded_hardly_more_than_once(
 ) -> None:
     """What the next window needs must not be what has made room for this one."""
     assert lists._NEAR >= 1.5 * lists._WINDOW
-    for module, name, size in ((storing, "LIST_TARGET", 8), (lists, "_WINDOW", 32), (lists, "_NEAR", 48)):
+    for module, name, size in ((block, "LIST_TARGET", 8), (lists, "_WINDOW", 32), (lists, "_NEAR", 48)):
         monkeypatch.setattr(module, name, size << 10)
     chance = random.Random(1)
     files = {b"%05d" % at: chance.randbytes(20) for at in range(ITEMS)}
@@ -117,7 +117,7 @@ def test_a_list_of_two_nights_is_decoded_hardly_more_than_once(
 
 
 def test_neighbours_are_read_together(fast_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(storing, "LIST_TARGET", 8 << 10)
+    monkeypatch.setattr(block, "LIST_TARGET", 8 << 10)
     repository = create(local(fast_path))
     paths = [b"%05d" % at for at in range(ITEMS)]
     snapshot = save(repository, dict.fromkeys(paths, b""), 0)
@@ -135,7 +135,7 @@ def test_neighbours_are_read_together(fast_path: Path, monkeypatch: pytest.Monke
 
 
 def test_of_a_pack_cut_short_what_is_left_is_read(fast_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(storing, "LIST_TARGET", 8 << 10)
+    monkeypatch.setattr(block, "LIST_TARGET", 8 << 10)
     repository = create(local(fast_path))
     snapshot = save(repository, {b"%05d" % at: b"" for at in range(ITEMS)}, 0)
     index = repository.whole_index()
@@ -143,12 +143,12 @@ def test_of_a_pack_cut_short_what_is_left_is_read(fast_path: Path, monkeypatch: 
     names = b"".join(Lists(blocks).leaves(snapshot.level, bytes.fromhex(snapshot.content), "a list"))
     pack = max((pack for pack in index.packs if pack.kind == LISTS), key=attrgetter("blocks"))
     middle = pack.first + pack.blocks // 2
-    *_, block = index.block(middle)
+    *_, first_lost = index.block(middle)
     assert isinstance(repository.destination, OnDisk)
     path = repository.destination.path_of(object_name(pack.name))
     assert path
     path.chmod(0o600)
-    os.truncate(path, block.offset + 10)
+    os.truncate(path, first_lost.offset + 10)
     told = Lists(Blocks(repository.destination, index, repository.keys)).find(names, "a list")
     of_blocks, *_ = index.places(index.rows(names))
     lost = [middle <= at < pack.first + pack.blocks for at in of_blocks.tolist()]
