@@ -162,6 +162,9 @@ class Spool:
         except OSError as error:
             raise _translated(error, folder) from error
 
+    def is_empty(self) -> bool:
+        return not self._all_runs() and not _found(self.folder, f"{_TRASH}*")
+
     def used(self) -> int:
         """Bytes in the spool, of whatever."""
         return _bytes_below(self.folder)

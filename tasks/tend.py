@@ -20,7 +20,6 @@ from tasks.installation import Installation, current
 from tasks.plan import send, send_step, step_before
 from tasks.record import Life, Record, Run
 from tasks.runs import close
-from tasks.upload import send_late
 
 OVERDUE = timedelta(hours=6)
 """When no run gave a sign of life for so long, the unfinished ones are closed: what has no outcome has failed."""
@@ -149,11 +148,7 @@ def _served(app: Celery, timeout: float) -> set[str]:
 def tend_task(self: Task[Any, Any]) -> None:
     installation, now = current(), datetime.now(UTC)
     visibility = float(self.app.conf.broker_transport_options["visibility_timeout"])
-    silence = timedelta(seconds=2 * visibility)
-    seen_to = tend(installation, now, silence)
-    installation.tidy_spool()
-    for step in send_late(installation, now, silence):
-        _log.warning("left in the spool, and sent after all", step=step)
+    seen_to = tend(installation, now, silence=timedelta(seconds=2 * visibility))
     # It takes seconds to ask, so not each time.
     ask = "closed" not in seen_to.values() and installation.record.is_turn("ask who serves", 1.5 * visibility)
     unserved = see_to_unserved(self.app, installation, now) if ask else {}

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections import Counter
 from dataclasses import replace
-from datetime import datetime, timedelta
 from typing import Any
 
 from celery import Task, shared_task
@@ -14,7 +12,6 @@ from tasks.errors import BackupError, Condemned, NotFound, Unavailable
 from tasks.installation import Installation
 from tasks.outcome import Outcome
 from tasks.progress import Progress, unheard
-from tasks.record import step_name
 from tasks.repository import Repository
 from tasks.step import run_step
 
@@ -66,29 +63,6 @@ def _check_arrived(to: Repository, snapshot: str, destination: str, host: str) -
             f"the snapshot `{snapshot}` is neither at `{destination}` nor in the spool of the host `{host}`:"
             " run `upload` on the host that captured it, or the backup again"
         ) from error
-
-
-def send_late(installation: Installation, now: datetime, silence: timedelta) -> list[str]:
-    """Have brought what lies in this host's spool though its run is over: the host was away when it should have been,
-    or another captured the same. Each once a day, on each host; sent again where nothing came of it for `silence`, and
-    after twice that time, as the broker may have lost the message. Returns the names of the steps."""
-    record, spool, sent = installation.record, installation.spool, list[str]()
-    host = installation.settings.host
-    for sealed in spool.all_sealed():
-        source, run = sealed.source, sealed.run
-        if source not in installation.settings.sources or not (record.has_report(run) or record.run(run) is None):
-            continue
-        mark = hashlib.blake2b(f"{host} {run}".encode(), digest_size=4).hexdigest()  # however long these are
-        late = f"late-{now:%Y%m%d}-{mark}-{run}"[:100]
-        for destination in installation.destinations_of(source):
-            step = step_name("upload", source, destination)
-            if spool.is_settled(sealed, destination) or record.outcome(late, step) or record.is_leased(late, step):
-                continue
-            if record.is_turn_again(late, step, silence.total_seconds()):
-                previous = sealed.outcome | {"host": host}  # so that it is routed here
-                upload_task.apply_async((previous,), {"source": source, "destination": destination, "run": late})
-                sent.append(step)
-    return sent
 
 
 @shared_task(name="upload", bind=True, max_retries=None)

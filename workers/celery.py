@@ -15,13 +15,14 @@ import tasks.tend
 import workers.parent
 import workers.signals
 from tasks.memory import keep_freed_memory
-from workers import delivered
+from workers import delivered, own_spool
 
 keep_freed_memory()  # its forked processes do, then
 app = Celery("geometra-backup")
 app.config_from_object(os.environ.get("CELERY_CONFIG_MODULE", "celeryconfig"))
 app.set_default()
 delivered.install(app)
+own_spool.install(app)
 
 # Where `celery -A workers flower` finds its settings, unless `--conf` names others.
 os.environ.setdefault("FLOWER_CONF", str(Path(__file__).with_name("flowerconfig.py")))

@@ -28,7 +28,7 @@ POOLS: tuple[Pool, ...] = (
     Pool("vectors", ("backup.chroma",), concurrency=1, keys="writer"),
     Pool("models", ("backup.models", "backup.models.part"), concurrency=1, keys="writer"),
     Pool("files", ("backup.*",), concurrency=2, keys="writer"),
-    Pool("transfer", ("upload", "mirror"), concurrency=2, keys="writer", by_host=True),
+    Pool("transfer", ("upload", "mirror", "spool.*"), concurrency=2, keys="writer", by_host=True),
     Pool("proof", ("verify", "verify.part", "prune"), concurrency=1, keys="reader"),
     Pool("restore", ("restore", "restore.part"), concurrency=1, keys="reader"),
     Pool("control", ("plan.*", "runs.*", "report"), concurrency=1, keys="none"),

@@ -66,7 +66,9 @@ def beat_schedule(settings: Settings, every: timedelta) -> dict[str, dict[str, A
         for name, plan in settings.plans.items()
         if plan.schedule
     }
-    entries["tend runs"] = {"task": "plan.tend", "schedule": every, "options": {"expires": every.total_seconds()}}
+    # Nobody asks what came of it, and it would be kept for a week.
+    options = {"expires": every.total_seconds(), "ignore_result": True}
+    entries["tend runs"] = {"task": "plan.tend", "schedule": every, "options": options}
     return entries
 
 

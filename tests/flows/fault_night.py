@@ -276,7 +276,7 @@ def left_in(broker: RedisProcess) -> list[str]:
             if str(key).startswith("geometra:") or client.type(key) != "list":
                 continue
             texts += client.lrange(key, 0, -1)
-    return [name for name in map(_task_in, map(str, texts)) if name and name != "plan.tend"]
+    return [name for name in map(_task_in, map(str, texts)) if name and name not in ("plan.tend", "spool.tend")]
 
 
 def _task_in(text: str) -> str:

@@ -63,6 +63,17 @@ def test_a_night_missed_three_times_is_made_up_for_once_with_several_beats(house
     assert_restores(house, originals_of(house, "docs"))
 
 
+def test_what_beat_has_done_every_few_seconds_leaves_no_results_behind(house: House) -> None:
+    house.configure({"docs": tree(house, "docs", "docs")}, {"here": local(house)})
+    house.worker()
+    house.beat()
+    tended = {"event": "ended", "task": "plan.tend"}
+    house.wait_for(
+        lambda: sum(tended.items() <= line.items() for line in house.log()) > 1, "a run seen to, and another"
+    )
+    assert house.client.keys("celery-task-meta-*") == []
+
+
 def test_another_beat_takes_over_soon_after_the_active_one_was_killed_and_goes_on_where_it_was(house: House) -> None:
     house.configure({"docs": tree(house, "docs", "docs")}, {"here": local(house)}, {"nightly": nightly()})
     running = {

@@ -13,8 +13,8 @@ from typing import Any
 import pytest
 
 from tasks.capture import capture
+from tasks.late import send_late
 from tasks.record import Run
-from tasks.upload import send_late
 from tests.flows.house import House
 from tests.flows.test_night import assert_restores, local, originals_of, tree
 from tests.redis_process import redis_process
@@ -137,7 +137,7 @@ def test_a_host_that_is_gone_is_reported_and_the_next_run_does_without_it(hosts:
     assert second["state"] == "done", second["failures"]
     assert set(where(a, second).values()) == {"a"}
 
-    b.worker(queues="control,transfer")
+    b.worker(queues="transfer")
     b.wait_for(lambda: not spool(b), "what the host held")
     assert len(a.installation.repository("models", "here").snapshots()) == 2
     shutil.rmtree(a.folder / "state/cache")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 from celery import Celery
 
+import tasks.late
 import tasks.plan
 import tasks.restore
 import tasks.tend  # noqa: F401 - for the tasks that they make
@@ -17,7 +18,7 @@ def test_every_task_of_the_app_has_a_pool() -> None:
     app = Celery("names", set_as_current=False)
     app.finalize()
     ours = [name for name in app.tasks if not name.startswith(("celery.", "pytest_celery."))]
-    assert {"plan.start", "runs.join", "runs.close", "plan.tend", "upload", "verify", "prune"} < set(ours)
+    assert {"plan.start", "runs.join", "runs.close", "plan.tend", "spool.tend", "upload", "verify", "prune"} < set(ours)
     assert {"restore", "report", *(f"backup.{kind}" for kind in SOURCES)} < set(ours)
     assert [name for name in ours if pool_of(name) is None] == []
 
