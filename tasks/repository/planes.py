@@ -18,14 +18,14 @@ def split(data: memoryview | bytes, width: int) -> list[bytes]:
 
 def part(data: Bytes, planes: list[Bytes]) -> None:
     """Fill two, four or eight planes of one length: with the bytes at even and at odd places, and with each half again.
-    As arithmetic on whole 16-bit words, which compilers turn into vector instructions, this is some eight times faster
-    than copying every second byte."""
-    words = data.view("<u2")
+    The even ones are what is left of 16-bit words that are made 8-bit ones, and the odd ones the same of what begins a
+    byte later. NumPy does that with vector instructions: some fifteen times faster than copying every second byte."""
     if len(planes) == 2:
-        numpy.copyto(planes[0], words, casting="unsafe")
-        numpy.right_shift(words, 8, out=planes[1], casting="unsafe")
+        numpy.copyto(planes[0], data.view("<u2"), casting="unsafe")
+        numpy.copyto(planes[1][:-1], data[1:-1].view("<u2"), casting="unsafe")
+        planes[1][-1:] = data[-1:]
         return
-    even, odd = numpy.empty(len(words), numpy.uint8), numpy.empty(len(words), numpy.uint8)
+    even, odd = numpy.empty(len(data) // 2, numpy.uint8), numpy.empty(len(data) // 2, numpy.uint8)
     part(data, [even, odd])
     part(even, planes[0::2])
     part(odd, planes[1::2])
@@ -39,6 +39,7 @@ def join(planes: list[Bytes], data: Bytes) -> None:
         join(planes[1::2], odd)
         planes = [even, odd]
     words = data.view("<u2")
-    numpy.copyto(words, planes[1])
-    numpy.left_shift(words, 8, out=words)
+    data[:1] = 0
+    numpy.copyto(data[1:-1].view("<u2"), planes[1][:-1])  # and a 0 behind each
+    data[-1:] = planes[1][-1:]
     numpy.bitwise_or(words, planes[0], out=words)
