@@ -1,8 +1,9 @@
-"""Where each chunk lies: 28 bytes of memory a chunk, in sorted arrays. FORMAT.md, *Sealed objects*."""
+"""Where each chunk lies: 24 bytes of memory a chunk, in arrays. FORMAT.md, *Sealed objects*."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from itertools import pairwise
 from typing import IO, NamedTuple
 
 import msgpack
@@ -13,10 +14,10 @@ from tasks.memory import BUSY, give_back
 from tasks.numbers import SLICE, Numbers, numpy
 from tasks.repository.names import SortedNames, halves
 from tasks.repository.pack import Block, BlockList, SealedPack, header_size
-from tasks.repository.runs import Growing
+from tasks.repository.runs import Column, Growing
 
-_KINDS = "QQIII"
-"""Of what is kept by chunk: high and low half of its name, block, offset, length."""
+_KINDS = "QQI"
+"""Of what is sorted by name: its halves, and the number of the chunk, in the order in which all lie in the packs."""
 
 _READ = 1 << 18
 
@@ -63,13 +64,18 @@ class Index:
     def __init__(self) -> None:
         self.packs: list[IndexedPack] = []
         self._numbers: dict[bytes, int] = {}
-        # What `_sort` makes the sorted arrays of; then the blocks that it adds.
+        # What `_sort` makes the arrays of; then the blocks that it adds.
         self._rows = Growing(_KINDS)
+        self._sums = Column("I", [0])
         self._block_pieces: list[Numbers] = []
-        self._block_count = 0
+        self._first_chunks: list[int] = []
+        self._block_count = self._chunk_count = 0
         self._names = SortedNames(numpy.empty(0, numpy.uint64), numpy.empty(0, numpy.uint64))
-        self._places = [numpy.empty(0, numpy.uint32) for _ in range(3)]
-        self._blocks = numpy.empty((0, 5), numpy.uint32)
+        # By row, the chunk's number. By that, how many decoded bytes lie before it, modulo 2^32: differences are exact.
+        self._chunks, self._before = numpy.empty(0, numpy.uint32), numpy.zeros(1, numpy.uint32)
+        # By block: offset, stored and decoded length, method, pack, first chunk.
+        self._blocks = numpy.empty((0, 6), numpy.uint32)
+        self._first_of_block = self._first_of_pack = numpy.empty(0, numpy.uint32)
 
     def __len__(self) -> int:
         """Chunks as they are stored: one stored twice counts twice."""
@@ -89,25 +95,28 @@ class Index:
         listed, number = pack.listed, len(self.packs)
         words = numpy.frombuffer(listed.blocks.tobytes(), numpy.uint32).reshape(-1, 3)
         stored, counts = words[:, 0], words[:, 2] >> 8
-        blocks = numpy.empty((len(words), 5), numpy.uint32)
+        blocks = numpy.empty((len(words), 6), numpy.uint32)
         blocks[:, 0] = header_size(pack.kind) + numpy.cumsum(stored) - stored
         blocks[:, 1:3], blocks[:, 3], blocks[:, 4] = words[:, :2], words[:, 2] & 0xFF, number
+        blocks[:, 5] = self._chunk_count + numpy.cumsum(counts) - counts
         lengths = numpy.frombuffer(listed.lengths.tobytes(), numpy.uint32)
-        starts = numpy.cumsum(lengths, dtype=numpy.uint64) - lengths
-        first = (numpy.cumsum(counts) - counts)[counts > 0]
-        offsets = starts - numpy.repeat(starts[first], counts[counts > 0])
-        block = numpy.repeat(numpy.arange(len(words), dtype=numpy.uint32), counts) + numpy.uint32(self._block_count)
-        self._rows.add((*halves(listed.names), block, offsets.astype(numpy.uint32), lengths))
+        chunks = numpy.arange(self._chunk_count, self._chunk_count + len(lengths), dtype=numpy.uint32)
+        self._rows.add((*halves(listed.names), chunks))
+        self._sums.add(numpy.cumsum(lengths, dtype=numpy.uint32) + numpy.uint32(self._sums.last))
         self._block_pieces.append(blocks)
-        self._numbers[pack.name] = number
-        self.packs.append(IndexedPack(pack.name, pack.size, pack.kind, origin, self._block_count, len(words)))
+        self._name(pack, origin, len(words))
         self._block_count += len(words)
+        self._chunk_count += len(lengths)
 
     def add_name(self, pack: SealedPack, origin: str) -> None:
         """That there is such a pack, and nothing of what lies in it."""
         if pack.name not in self._numbers:
-            self._numbers[pack.name] = len(self.packs)
-            self.packs.append(IndexedPack(pack.name, pack.size, pack.kind, origin, self._block_count, 0))
+            self._name(pack, origin, 0)
+
+    def _name(self, pack: SealedPack, origin: str, blocks: int) -> None:
+        self._numbers[pack.name] = len(self.packs)
+        self.packs.append(IndexedPack(pack.name, pack.size, pack.kind, origin, self._block_count, blocks))
+        self._first_chunks.append(self._chunk_count)
 
     def sort(self) -> None:
         """Once all is added, before it is looked up in threads. Gives back what reading it has taken."""
@@ -119,8 +128,12 @@ class Index:
         row = self._names.row(name)
         if row < 0:
             return None
-        block, offset, length = self._places
-        return Place(int(block[row]), int(offset[row]), int(length[row]))
+        return self._place(row)
+
+    def _place(self, row: int) -> Place:
+        # As an array of one: of single numbers, what is modulo 2^32 would be warned of.
+        block, offset, length = self._placed(self._chunks[row : row + 1])
+        return Place(int(block[0]), int(offset[0]), int(length[0]))
 
     def rows(self, names: bytes | bytearray) -> Numbers:
         """Of names joined, 16 bytes each: the row of each, or -1."""
@@ -129,12 +142,20 @@ class Index:
 
     def places(self, rows: Numbers) -> tuple[Numbers, Numbers, Numbers]:
         """Of rows that are there: block, offset and length, as in `Place`."""
-        block, offset, length = (column[rows].astype(numpy.int64) for column in self._places)
-        return block, offset, length
+        block, offset, length = self._placed(self._chunks[rows])
+        return block, offset.astype(numpy.int64), length.astype(numpy.int64)
+
+    def _placed(self, chunks: Numbers) -> tuple[Numbers, Numbers, Numbers]:
+        """Of chunks' numbers: block, offset and length."""
+        first, before = self._first_of_block, self._before
+        # Of blocks that begin with the same chunk the last is the one that holds any.
+        block = first.searchsorted(chunks, "right") - 1
+        start = before[chunks]
+        return block, start - before[first[block]], before[chunks + numpy.uint32(1)] - start
 
     def packs_of(self, rows: Numbers) -> Numbers:
         """Of rows that are there: each one's number in `packs`."""
-        numbers: Numbers = self._blocks[self._places[0][rows], 4]
+        numbers: Numbers = self._first_of_pack.searchsorted(self._chunks[rows], "right") - 1
         return numbers
 
     def again(self, rows: Numbers) -> Numbers:
@@ -144,12 +165,13 @@ class Index:
     def used_bytes(self, used: Numbers) -> Numbers:
         """Decoded bytes by pack of the rows for which `used`, a boolean a row, is true."""
         self._sort()
-        counted: Numbers = numpy.zeros(len(self.packs))
-        block, _, length = self._places
+        # From the order of names to that in the packs, which is that of what lies in memory.
+        wanted = numpy.zeros(self._chunk_count, bool)
         for at in range(0, len(used), SLICE):
-            here, rows = used[at : at + SLICE], slice(at, at + SLICE)
-            packs = self._blocks[block[rows][here], 4]
-            counted += numpy.bincount(packs, weights=length[rows][here], minlength=len(self.packs))
+            wanted[self._chunks[at : at + SLICE][used[at : at + SLICE]]] = True
+        counted: Numbers = numpy.zeros(len(self.packs))
+        for number, (first, end) in enumerate(pairwise([*self._first_chunks, self._chunk_count])):
+            counted[number] = numpy.diff(self._before[first : end + 1])[wanted[first:end]].sum(dtype=numpy.uint64)
         return counted
 
     def raw_bytes(self) -> Numbers:
@@ -165,22 +187,24 @@ class Index:
     def used_chunks(self, pack: bytes, used: Numbers) -> Iterator[tuple[bytes, Place]]:
         """The chunks of a pack for which `used`, a boolean a row, is true, in the order in which they lie there."""
         self._sort()
-        indexed = self.pack(pack)
-        block, offset, length = self._places
-        rows = numpy.flatnonzero(used & (block >= indexed.first) & (block < indexed.first + indexed.blocks))
-        for row in rows[numpy.lexsort((offset[rows], block[rows]))]:
-            yield self._names.name(int(row)), Place(int(block[row]), int(offset[row]), int(length[row]))
+        bounds = [*self._first_chunks[(number := self._numbers[pack]) : number + 2], self._chunk_count]
+        rows = numpy.flatnonzero(used & (self._chunks >= bounds[0]) & (self._chunks < bounds[1]))
+        for row in rows[self._chunks[rows].argsort()]:
+            yield self._names.name(int(row)), self._place(int(row))
 
     def block(self, number: int) -> tuple[IndexedPack, int, Block]:
         """Block `number`: its pack, its number within that pack, and how it lies there (its count of chunks is 0)."""
         self._sort()
-        offset, stored, raw, method, pack = map(int, self._blocks[number])
+        offset, stored, raw, method, pack, _ = map(int, self._blocks[number])
         return self.packs[pack], number - self.packs[pack].first, Block(offset, stored, raw, method, 0)
 
     def _sort(self) -> None:
         if not self._block_pieces:
             return
-        high, low, *self._places = self._rows.rows()
-        self._names = SortedNames(high, low)
+        high, low, self._chunks = self._rows.rows()
+        self._names, self._before = SortedNames(high, low), self._sums.numbers()
         self._blocks = numpy.concatenate([self._blocks, *self._block_pieces])
+        # In a row, or each look-up would copy them first.
+        self._first_of_block = numpy.ascontiguousarray(self._blocks[:, 5])
+        self._first_of_pack = numpy.array(self._first_chunks, numpy.uint32)
         self._block_pieces = []

@@ -48,6 +48,42 @@ class Growing:
         return [array(kind) for kind in self._kinds]
 
 
+class Column:
+    """Numbers that are added, and are one array once they are asked for. `kind`: the code of their type."""
+
+    def __init__(self, kind: str, first: Sequence[int] = ()) -> None:
+        self._pieces: list[Numbers] = []
+        self._added = array(kind, first)
+        self.last = first[-1] if first else 0
+
+    def add(self, numbers: Numbers) -> None:
+        if len(numbers):
+            self.last = int(numbers[-1])
+        self._added.frombytes(numbers.tobytes())
+        if len(self._added) >= _YOUNG:
+            self._set_aside()
+
+    def numbers(self) -> Numbers:
+        """All of them. What was given before stays as it is."""
+        self._set_aside()
+        pieces, self._pieces = self._pieces, []
+        made = room(sum(map(len, pieces)), self._added.typecode)
+        at = 0
+        while pieces:
+            piece = pieces.pop(0)  # and its memory goes
+            made[at : at + len(piece)] = piece
+            at += len(piece)
+        self._pieces = [made]
+        return made
+
+    def _set_aside(self) -> None:
+        if self._added:
+            piece = room(len(self._added), self._added.typecode)
+            piece[:] = self._added
+            self._pieces.append(piece)
+            self._added = array(self._added.typecode)
+
+
 def sorted_run(columns: Sequence[Numbers]) -> Run:
     """A run of these rows, in arrays of its own. Those that are equal in the first column keep their order."""
     order = numpy.argsort(columns[0], kind="stable")

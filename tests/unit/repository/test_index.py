@@ -162,6 +162,22 @@ def test_a_hundred_packs_of_a_thousand_chunks() -> None:
     assert bytes(16 * [9]) not in index
 
 
+def test_more_than_four_gigabytes_of_content_are_told_apart() -> None:
+    """The bytes before a chunk are counted modulo 2^32."""
+    chance = random.Random(3)
+    large = 48 << 20
+    packs = [
+        made(number, CONTENT, [(1000, [(chance.randbytes(NAME), large - at), (chance.randbytes(NAME), 1 + at)])])
+        for at, number in enumerate(range(200))
+    ]
+    index, right = Index(), places(packs)
+    for pack in packs:
+        index.add(pack, "index/a")
+    assert sum(index.raw_bytes()) == 200 * (large + 1)
+    assert list(index.used_bytes(numpy.ones(400, bool))) == [large + 1] * 200
+    assert all((place := index.find(name)) and resolved(index, place) in right[name] for name in right)
+
+
 def test_a_chunk_costs_at_most_64_bytes_of_memory() -> None:
     import tracemalloc
 

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from tasks.numbers import SLICE, Numbers, numpy
 from tasks.repository import runs
-from tasks.repository.runs import Growing, Run, merged, sorted_run
+from tasks.repository.runs import Column, Growing, Run, merged, sorted_run
 
 GREATEST = (1 << 64) - 1
 FIRST = st.sampled_from([0, 1, 1 << 62, 1 << 63, (1 << 63) - 1, GREATEST]) | st.integers(0, GREATEST)
@@ -104,3 +104,19 @@ def test_a_single_run_is_taken_as_it_is() -> None:
     empty = [numpy.empty(0, "u8"), numpy.empty(0, "u8")]
     assert merged([empty, run]) is run
     assert rows(merged([empty])) == []
+
+
+@pytest.mark.parametrize("young", [1, 5, 1 << 16])
+@given(st.lists(st.lists(st.integers(0, (1 << 32) - 1), max_size=20), max_size=5))
+def test_a_column_is_what_was_added_in_order_and_stays_as_it_was_given(young: int, lists: list[list[int]]) -> None:
+    column, all_of_them, given_before = Column("I", [7]), [7], list[tuple[Numbers, list[int]]]()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(runs, "_YOUNG", young)
+        for at, each in enumerate(lists):
+            column.add(numpy.array(each, "u4"))
+            all_of_them += each
+            assert column.last == all_of_them[-1]
+            if at % 2:
+                given_before.append((column.numbers(), list(all_of_them)))
+        given_before.append((column.numbers(), list(all_of_them)))
+    assert all(numbers.tolist() == before for numbers, before in given_before)
