@@ -42,6 +42,7 @@ def share(
         if step not in outcomes:
             with suppress(OperationalError, redis.RedisError):  # then this worker does it
                 part_task.apply_async(kwargs=_arguments(blank))
+    give_back()  # as between two steps: what was done here until now was one, and each part is another
     while True:
         outcomes = record.outcomes(run)
         done = [Outcome.from_json(outcomes[step]) for step in steps if step in outcomes]
@@ -54,8 +55,9 @@ def share(
         read = sum(next((each.figures[name] for name in _BYTES if name in each.figures), 0) for each in done)
         progress({"done_bytes": read, "total_bytes": 0, "items": len(done)})
         left = [blank for blank, step in zip(blanks, steps, strict=True) if step not in outcomes]
-        give_back()  # as between two steps, for what is done here was one until now, and the next one is another
-        if not any(take_step(task, blank, work_of(blank)) for blank in left):
+        if any(take_step(task, blank, work_of(blank)) for blank in left):
+            give_back()
+        else:
             time.sleep(_LOOK_SECONDS)
 
 

@@ -23,6 +23,7 @@ from tasks.errors import Unavailable
 from tasks.installation import PASSPHRASE, Installation
 from tasks.settings import Settings
 from workers.child import Child
+from workers.own_spool import OwnSpool
 from workers.pools import queues
 from workers.private_broker import hand_back, keep_running, private_broker
 
@@ -65,7 +66,7 @@ def embedded(
 
         console = settings.state / "logs" / "console.log"
         name = f"{settings.host}-{os.getpid()}@{settings.host}"
-        work = partial(_work, name, queues(settings.host, pools), concurrency)
+        work = partial(_work, name, queues(settings.host, pools), concurrency, lasting=beat)
         worker = stack.enter_context(_running(Child(work, environment, console, keeper.revive)))
         if beat:
             stack.enter_context(_running(Child(_beat, environment, console, lambda: None))).keep_alive()
@@ -135,9 +136,13 @@ class _Keeper:
             tend(self._installation, datetime.now(UTC), silence)
 
 
-def _work(name: str, queues: tuple[str, ...], concurrency: int) -> None:
-    """`celery worker`, without its command line."""
+def _work(name: str, queues: tuple[str, ...], concurrency: int, *, lasting: bool) -> None:
+    """`celery worker`, without its command line. One that ends with its command leaves in the spool what that did not
+    ask for: or whoever backs up one small source would wait for all that another one could not send until now."""
     from workers.celery import app
+
+    if not lasting:
+        app.steps["consumer"].discard(OwnSpool)
 
     worker: Any = app.Worker(
         hostname=name,

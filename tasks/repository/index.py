@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from collections.abc import Iterable, Iterator
-from itertools import pairwise
 from typing import IO, NamedTuple
 
 import msgpack
@@ -13,13 +13,14 @@ from tasks.errors import Damaged
 from tasks.memory import BUSY, give_back
 from tasks.numbers import SLICE, Numbers, numpy
 from tasks.repository.names import SortedNames, halves
-from tasks.repository.pack import Block, BlockList, SealedPack, header_size
+from tasks.repository.pack import NAME, Block, BlockList, SealedPack, header_size
 from tasks.repository.runs import Column, Growing
 
 _KINDS = "QQI"
 """Of what is sorted by name: its halves, and the number of the chunk, in the order in which all lie in the packs."""
 
 _READ = 1 << 18
+_MASK = (1 << 32) - 1
 
 
 class IndexedPack(NamedTuple):
@@ -131,9 +132,11 @@ class Index:
         return self._place(row)
 
     def _place(self, row: int) -> Place:
-        # As an array of one: of single numbers, what is modulo 2^32 would be warned of.
-        block, offset, length = self._placed(self._chunks[row : row + 1])
-        return Place(int(block[0]), int(offset[0]), int(length[0]))
+        # As in `_placed`, without what NumPy takes to begin with.
+        chunk, before = int(self._chunks[row]), self._before
+        block = bisect_right(self._first_of_block.data, chunk) - 1
+        start, first = int(before[chunk]), int(before[self._first_of_block[block]])
+        return Place(block, (start - first) & _MASK, (int(before[chunk + 1]) - start) & _MASK)
 
     def rows(self, names: bytes | bytearray) -> Numbers:
         """Of names joined, 16 bytes each: the row of each, or -1."""
@@ -170,8 +173,14 @@ class Index:
         for at in range(0, len(used), SLICE):
             wanted[self._chunks[at : at + SLICE][used[at : at + SLICE]]] = True
         counted: Numbers = numpy.zeros(len(self.packs))
-        for number, (first, end) in enumerate(pairwise([*self._first_chunks, self._chunk_count])):
-            counted[number] = numpy.diff(self._before[first : end + 1])[wanted[first:end]].sum(dtype=numpy.uint64)
+        first, before = self._first_of_pack, self._before
+        for at in range(0, len(wanted), SLICE):
+            end = min(at + SLICE, len(wanted))
+            sums = numpy.zeros(end - at + 1, numpy.int64)
+            numpy.cumsum(numpy.diff(before[at : end + 1]) * wanted[at:end], out=sums[1:])
+            packs = slice(*first.searchsorted(numpy.array([at + 1, end], numpy.uint32)) - (1, 0))
+            bounds = numpy.append(first[packs], end).clip(at, end) - at
+            counted[packs] += numpy.diff(sums[bounds])
         return counted
 
     def raw_bytes(self) -> Numbers:
@@ -189,8 +198,10 @@ class Index:
         self._sort()
         bounds = [*self._first_chunks[(number := self._numbers[pack]) : number + 2], self._chunk_count]
         rows = numpy.flatnonzero(used & (self._chunks >= bounds[0]) & (self._chunks < bounds[1]))
-        for row in rows[self._chunks[rows].argsort()]:
-            yield self._names.name(int(row)), self._place(int(row))
+        rows = rows[self._chunks[rows].argsort()]
+        names, places = self._names.joined(rows), zip(*(column.tolist() for column in self.places(rows)), strict=True)
+        for at, place in enumerate(places):
+            yield names[at * NAME : (at + 1) * NAME], Place(*place)
 
     def block(self, number: int) -> tuple[IndexedPack, int, Block]:
         """Block `number`: its pack, its number within that pack, and how it lies there (its count of chunks is 0)."""

@@ -66,9 +66,8 @@ class Column:
     def numbers(self) -> Numbers:
         """All of them. What was given before stays as it is."""
         self._set_aside()
+        made, at = room(sum(map(len, self._pieces)), self._added.typecode), 0
         pieces, self._pieces = self._pieces, []
-        made = room(sum(map(len, pieces)), self._added.typecode)
-        at = 0
         while pieces:
             piece = pieces.pop(0)  # and its memory goes
             made[at : at + len(piece)] = piece

@@ -10,13 +10,16 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import closing, contextmanager, suppress
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from tasks.broker import broker_folder, broker_url, connect, socket_path
-from tests.flows.house import ROOT, House
+from tasks.capture import capture
+from tasks.record import Run
+from tests.flows.house import ROOT, VISIBILITY, House
 from tests.flows.test_kills import gated_source, reached
 from tests.flows.test_night import assert_restores, local, originals_of, tree
 
@@ -34,8 +37,8 @@ def alone(house: House, monkeypatch: pytest.MonkeyPatch) -> Iterator[House]:
 
 
 @contextmanager
-def night(house: House) -> Iterator[subprocess.Popen[str]]:
-    command = [sys.executable, "-m", "tests.flows.embedded_night", str(house.file)]
+def night(house: House, *options: str) -> Iterator[subprocess.Popen[str]]:
+    command = [sys.executable, "-m", "tests.flows.embedded_night", str(house.file), *options]
     with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True) as child:
         try:
             yield child
@@ -173,3 +176,24 @@ def test_two_commands_at_once_share_a_broker_and_the_last_to_leave_stops_it(alon
             assert told(first)["state"] == "done"
             assert (first.wait(30), second.wait(30)) == (0, 0)
     assert_nothing_runs(alone)
+
+
+@pytest.mark.parametrize("lasts", [False, True])
+def test_what_another_source_left_in_the_spool_is_sent_by_what_lasts_and_not_waited_for_by_a_command(
+    alone: House, lasts: bool
+) -> None:
+    gate = gated_source(alone)
+    earlier = Run("earlier", "", "", datetime.now(UTC), ("backup/docs", "upload/docs/here"))
+    assert capture(alone.installation, "docs", earlier).state == "done"
+    left = alone.folder / "state/spool/docs/earlier"
+    with night(alone, "gated", *["--beat"] * lasts) as child:
+        told(child)
+        reached(alone, gate)
+        if lasts:
+            alone.wait_for(lambda: not left.exists(), "what was left")
+        else:
+            time.sleep(VISIBILITY)  # a worker that lasts looks twice in it
+        gate.unlink()
+        assert told(child)["state"] == "done"
+        assert child.wait(30) == 0
+    assert left.exists() is not lasts
