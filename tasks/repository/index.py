@@ -196,8 +196,10 @@ class Index:
     def used_chunks(self, pack: bytes, used: Numbers) -> Iterator[tuple[bytes, Place]]:
         """The chunks of a pack for which `used`, a boolean a row, is true, in the order in which they lie there."""
         self._sort()
-        bounds = [*self._first_chunks[(number := self._numbers[pack]) : number + 2], self._chunk_count]
-        rows = numpy.flatnonzero(used & (self._chunks >= bounds[0]) & (self._chunks < bounds[1]))
+        number = self._numbers[pack]
+        first, *later = self._first_chunks[number : number + 2]
+        after = later[0] if later else self._chunk_count
+        rows = numpy.flatnonzero(used & (self._chunks >= first) & (self._chunks < after))
         rows = rows[self._chunks[rows].argsort()]
         names, places = self._names.joined(rows), zip(*(column.tolist() for column in self.places(rows)), strict=True)
         for at, place in enumerate(places):
