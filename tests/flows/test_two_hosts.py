@@ -15,7 +15,8 @@ import pytest
 from tasks.capture import capture
 from tasks.late import send_late
 from tasks.record import Run
-from tests.flows.house import House
+from tests.flows.house import VISIBILITY, House
+from tests.flows.test_kills import reached
 from tests.flows.test_night import assert_restores, local, originals_of, tree
 from tests.redis_process import redis_process
 
@@ -178,3 +179,22 @@ def test_a_late_upload_whose_message_was_lost_is_sent_again(hosts: tuple[House, 
         assert time.monotonic() - began > soon.total_seconds(), "the longer nothing comes of it, the rarer"
         house.worker(queues="transfer")
         house.wait_for(lambda: not spool(house), "an empty spool")
+
+
+@pytest.mark.parametrize("pool", ["prefork", "solo", "threads"])
+def test_a_worker_that_is_busy_is_not_asked_for_more(hosts: tuple[House, House], pool: str) -> None:
+    """What it sends itself would wait in front of the uploads that come then."""
+    house, _ = hosts
+    sources = {"models": tree(house, "models", "models", large=40_000_000)}
+    configure(hosts, sources)
+    run = Run("left", "", "", datetime.now(UTC), ("backup/models", "upload/models/here"))
+    assert capture(house.installation, "models", run).state == "done"
+    gate = house.folder / "gate"
+    gate.touch()
+    configure(hosts, sources, kind="gated", gate=gate)
+    house.worker(queues="transfer", pool=pool, concurrency=1)
+    reached(house, gate)
+    time.sleep(2 * VISIBILITY)  # four times its turn
+    assert house.client.llen("transfer.a") <= 1, "but for one that was sent just before the upload began"
+    gate.unlink()
+    house.wait_for(lambda: not spool(house), "an empty spool")
