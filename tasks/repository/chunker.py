@@ -35,6 +35,7 @@ _CONTENT = {
     "c1024": (704 << 10, 704 << 10, 2 << 20, 1),
 }
 _PAGES = {"p4": 4 << 10, "p8": 8 << 10, "p16": 16 << 10, "p32": 32 << 10, "p64": 64 << 10}
+_LARGE, _LEAST_OF_LARGE = 128 << 20, 16 << 10
 _KINDS = (tuple(_CONTENT), tuple(_PAGES))
 _DOUBTFUL = 256
 # What changes in a model is long stretches, and a chunk more at both ends of each: with 256 KiB for 400 MB, 4 % more.
@@ -112,7 +113,7 @@ def choose(size: int, start: memoryview, previous: str, hint: str) -> str:
         if wanted in CUTS and wanted != "w":
             return _coarse_enough(wanted, size)
     if start[: len(_SQLITE)] == _SQLITE:
-        return _coarse_enough(_for_pages(int.from_bytes(start[16:18], "big")), size)
+        return _coarse_enough(_for_pages(int.from_bytes(start[16:18], "big"), size), size)
     return next((cut for limit, cut in _BY_SIZE if size < limit), "c1024")
 
 
@@ -127,7 +128,9 @@ def _coarse_enough(cut: str, size: int) -> str:
     return next((each for each in coarser if int(each[1:]) << 10 > least_length(size)), coarser[-1])
 
 
-def _for_pages(size: int) -> str:
-    """The cut for SQLite's pages of `size` bytes (which writes 65536 as 1): the least that two pages fit into. Names of
-    single pages cost 1 % of a first night; a source whose rows change all over hints at single pages."""
-    return next((cut for cut, pages in _PAGES.items() if 2 * size <= pages and size != 1), "p64")
+def _for_pages(page: int, size: int) -> str:
+    """The cut for an SQLite file of `size` bytes with pages of `page` bytes (which it writes as 1 for 65536): the least
+    that two pages fit into, and no chunk of a large file is smaller than 16 KiB. Names of single pages cost 1 % of a
+    first night; a source whose rows change all over hints at single pages."""
+    least = max(2 * page, _LEAST_OF_LARGE if size >= _LARGE else 0)
+    return next((cut for cut, length in _PAGES.items() if least <= length and page != 1), "p64")
