@@ -13,6 +13,7 @@ from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
 from tasks.configuration.document import Key
+from tasks.model import texts
 from tasks.settings import Settings
 
 _LIST = 'must be a list in brackets, such as ["one", "two"]'
@@ -154,8 +155,8 @@ def _sentence(detail: ErrorDetails, key: Key, table: Key, model: type[BaseModel]
             return "unknown key here; it belongs at the top of the file, above the first [table]"
         return f"unknown key{meant(key[-1], options)}"
     if kind == "missing":
-        field = model.model_fields.get(str(key[-1])) if model else None
-        what = f": {_first_sentence(field.description)}" if field and field.description else ""
+        text = texts(model).get(str(key[-1])) if model else None
+        what = f": {_first_sentence(text)}" if text else ""
         return f"`{key[-1]}` is missing; add it{what}"
     if kind in _WANTED:
         inline = bool(key) and isinstance(key[-1], int)

@@ -36,3 +36,6 @@ def test_the_editors_schema_holds_what_the_loader_accepts() -> None:
     assert references <= set(whole["$defs"])
     assert whole["properties"]["grace"]["pattern"]
     assert whole["additionalProperties"] is False
+    for noun in ("sources", "destinations"):
+        for one in whole["properties"][noun]["additionalProperties"]["anyOf"]:
+            assert all(option.get("description") for name, option in one["properties"].items() if name != "kind")
