@@ -48,11 +48,15 @@ def texts(model: type[BaseModel]) -> dict[str, str]:
 
 @functools.cache
 def _texts(model: type[Model]) -> dict[str, str]:
-    module = ast.parse(inspect.getsource(sys.modules[model.__module__]))
-    own = next(node for node in ast.walk(module) if isinstance(node, ast.ClassDef) and node.name == model.__name__)
+    try:
+        module = ast.parse(inspect.getsource(sys.modules[model.__module__]))
+    except OSError:  # installed without its source
+        return {}
     return {
         option.target.id: inspect.cleandoc(below.value.value)
-        for option, below in pairwise(own.body)
+        for made in ast.walk(module)
+        if isinstance(made, ast.ClassDef) and made.name == model.__name__  # none, if it was made while this runs
+        for option, below in pairwise(made.body)
         if isinstance(option, ast.AnnAssign) and isinstance(option.target, ast.Name)
         if isinstance(below, ast.Expr) and isinstance(below.value, ast.Constant) and isinstance(below.value.value, str)
     }
