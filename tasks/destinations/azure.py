@@ -347,6 +347,7 @@ class Azure:
                 settings.container,
                 credential=credential,
                 transport=RequestsTransport(session=session, session_owner=False, **connection),
+                # The SDK holds in memory what it sends at once. Parts would take the right to write, and so to replace.
                 max_single_put_size=WHOLE_BYTES,
                 max_block_size=_PART_BYTES,
                 max_single_get_size=WHOLE_BYTES,

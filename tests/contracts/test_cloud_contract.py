@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import random
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 
 from tasks.destinations import Destination, open_destination
 from tasks.destinations.remote import RemoteSettings
+from tasks.errors import Exists
 from tests.contracts.destination_contract import DestinationContract
 from tests.stores.azure import AzureServer
 from tests.stores.gcs import GcsServer
@@ -51,6 +54,18 @@ class TestAzure(CloudContract):
     @pytest.fixture
     def settings(self, azure: AzureServer) -> RemoteSettings:
         return azure.settings(azure.container())
+
+    def test_a_signature_that_may_create_and_not_write_stores_a_pack(self, azure: AzureServer, tmp_path: Path) -> None:
+        container = azure.container()
+        destination = open_destination(
+            azure.settings(container, account_key=None, sas=azure.signature(container, "crl"))
+        )
+        pack = tmp_path / "pack"
+        pack.write_bytes(random.Random(34).randbytes(34 << 20))
+        destination.put("packs/0a/0a", pack)
+        assert destination.get("packs/0a/0a") == pack.read_bytes()
+        with pytest.raises(Exists):
+            destination.put("packs/0a/0a", pack)
 
 
 class TestGcs(CloudContract):
