@@ -50,7 +50,7 @@ def texts(model: type[BaseModel]) -> dict[str, str]:
 def _texts(model: type[Model]) -> dict[str, str]:
     try:
         module = ast.parse(inspect.getsource(sys.modules[model.__module__]))
-    except OSError:  # installed without its source
+    except (OSError, SyntaxError):  # installed without its source, or replaced at this moment
         return {}
     return {
         option.target.id: inspect.cleandoc(below.value.value)

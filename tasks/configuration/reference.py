@@ -13,7 +13,7 @@ from typing import Any
 from pydantic import BaseModel
 
 from tasks.configuration.kinds import destination_kinds, source_kinds
-from tasks.model import Model, texts
+from tasks.model import Model
 from tasks.settings import DestinationSettings, KeysSettings, PlanSettings, Settings, SourceSettings
 from tasks.values import ByteCount, in_short
 
@@ -46,14 +46,15 @@ class Option:
 
 def options(model: type[BaseModel]) -> list[Option]:
     """The options of a table, but not those that are tables of their own."""
-    schema, said = model.model_json_schema(), texts(model)
+    schema = model.model_json_schema()
     found = []
     for name, field in model.model_fields.items():
         if name == "kind" or _is_table(field.annotation):
             continue
         default = None if field.is_required() else toml(field.get_default())
-        what = _in_words(schema["properties"][name], schema)
-        text = " ".join(said.get(name, "").split())
+        described = schema["properties"][name]
+        what = _in_words(described, schema)
+        text = " ".join(described.get("description", "").split())
         example = toml(field.examples[0]) if field.examples else None
         found.append(Option(name, what, text, default, needed=field.is_required(), example=example))
     return found

@@ -35,9 +35,10 @@ _CONTENT = {
     "c1024": (704 << 10, 704 << 10, 2 << 20, 1),
 }
 _PAGES = {"p4": 4 << 10, "p8": 8 << 10, "p16": 16 << 10, "p32": 32 << 10, "p64": 64 << 10}
-_LARGE, _LEAST_OF_LARGE = 128 << 20, 16 << 10
 _KINDS = (tuple(_CONTENT), tuple(_PAGES))
 _DOUBTFUL = 256
+# SQLite files of so many bytes are cut in chunks of so many, at least: FORMAT.md says what that costs and gains.
+_LARGE, _LEAST_OF_LARGE = 128 << 20, 16 << 10
 # What changes in a model is long stretches, and a chunk more at both ends of each: with 256 KiB for 400 MB, 4 % more.
 _BY_SIZE = ((1 << 30, "c64"), (4 << 30, "c256"))
 

@@ -187,6 +187,7 @@ def test_every_option_says_what_it_is_for() -> None:
     """The README, the file that `init` writes and the editor's schema are made of these texts."""
     for model in (Settings, SourceSettings, DestinationSettings, PlanSettings, Keep):
         assert texts(model).keys() == model.model_fields.keys()
+        assert all(texts(model).values())
 
 
 class Server(Model):
