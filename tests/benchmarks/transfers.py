@@ -23,7 +23,7 @@ from statistics import median
 from typing import Any, NamedTuple
 
 from tasks.destinations import open_destination
-from tasks.destinations.azure import AzureSettings
+from tasks.destinations.azure_settings import AzureSettings
 from tasks.destinations.gcs import GcsSettings
 from tasks.destinations.s3 import S3Settings
 from tasks.memory import keep_freed_memory

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import random
+import tracemalloc
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -78,6 +79,33 @@ class DestinationObjects:
         assert file.read_bytes() == content
         file.unlink()
         assert destination.get("packs/file") == content
+
+    def test_a_file_is_sent_without_a_copy_of_it_in_memory(self, destination: Destination, tmp_path: Path) -> None:
+        file = tmp_path / "pack"
+        with file.open("wb") as pack:
+            pack.writelines(os.urandom(MIB) for _ in range(34))
+        destination.put("first", b"what comes first brings the SDK with it")
+        tracemalloc.start()
+        try:
+            destination.put("pack", file)
+            _, peak = tracemalloc.get_traced_memory()
+        finally:
+            tracemalloc.stop()
+        assert peak < 4 * MIB
+        assert destination.get("pack") == file.read_bytes()
+
+    def test_a_part_is_read_with_no_more_than_one_copy_of_it(self, destination: Destination, tmp_path: Path) -> None:
+        (tmp_path / "pack").write_bytes(content := os.urandom(12 * MIB))
+        destination.put("pack", tmp_path / "pack")
+        destination.get("pack", 0, 1)
+        tracemalloc.start()
+        try:
+            read = destination.get("pack", MIB, 8 * MIB)
+            _, peak = tracemalloc.get_traced_memory()
+        finally:
+            tracemalloc.stop()
+        assert read == content[MIB : 9 * MIB]
+        assert peak < 17 * MIB
 
     def test_the_longest_names_can_be_stored(self, destination: Destination) -> None:
         name = "/".join(["0" * 200, "a" * 200, "-" * 200, "_" + "." * 199])

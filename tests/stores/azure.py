@@ -9,7 +9,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from tasks.destinations.azure import AzureSettings
+from tasks.destinations.azure_settings import AzureSettings
 from tasks.secret import Secret
 from tests.stores.child_server import child_server, free_port
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tasks.destinations.azure import AzureSettings, set_up
+from tasks.destinations.azure_settings import AzureSettings, set_up
 from tasks.destinations.rights.role import DOES, Rights, Role
 
 

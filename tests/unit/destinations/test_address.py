@@ -8,7 +8,7 @@ import pytest
 
 from tasks.destinations import open_destination
 from tasks.destinations.address import settings_at
-from tasks.destinations.azure import AzureSettings
+from tasks.destinations.azure_settings import AzureSettings
 from tasks.destinations.gcs import GcsSettings
 from tasks.destinations.local import LocalSettings
 from tasks.errors import SettingsError
