@@ -3,12 +3,12 @@ knows azure-storage-blob."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import AbstractContextManager
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from tasks.destinations.azure_content import CHECKED_BYTES, is_intact, received, sending
+from tasks.destinations.azure_content import Part, received, sending
 from tasks.destinations.azure_errors import explained, locked
 from tasks.destinations.azure_settings import AzureSettings
 from tasks.destinations.body import body_of, is_whole
@@ -16,7 +16,7 @@ from tasks.destinations.destination import Data, Listed, check_name, check_prefi
 from tasks.destinations.immutable import Terms, in_seconds
 from tasks.destinations.pace import Pace
 from tasks.destinations.per_process import PerProcess
-from tasks.destinations.remote import CHECKSUM, MIB, WHOLE_BYTES, checked, total_of
+from tasks.destinations.remote import CHECKSUM, MIB, WHOLE_BYTES, checked
 from tasks.errors import (
     Damaged,
     Exists,
@@ -30,6 +30,8 @@ if TYPE_CHECKING:
 
 _PART_BYTES = 16 * MIB
 _PARTS_AT_ONCE = 4
+_CHECKED_BYTES = 4 * MIB
+"""The service gives the MD5 of a range up to here."""
 
 
 class Azure:
@@ -58,50 +60,46 @@ class Azure:
     def _put(self, name: str, data: Data) -> None:
         blob = self._blob(name)
         until = self._terms.until(name)
-        options: Any = {"immutability_policy": self._policy(until)} if until else {}
+        locking = {"immutability_policy": self._policy(until)} if until else {}
         with body_of(data) as body, self._explained("store and lock" if until else "store", name):
-            options |= {"overwrite": False, "metadata": {CHECKSUM: body.crc32c}}
+            options: Any = {"overwrite": False, "metadata": {CHECKSUM: body.crc32c}, **locking}
             if len(body) <= WHOLE_BYTES:
-                blob.upload_blob(b"", **options, raw_request_hook=sending(body))
+                blob.upload_blob(b"", **options, **sending(body))
             else:
-                blob.upload_blob(
-                    body, length=len(body), **options, validate_content=True, max_concurrency=_PARTS_AT_ONCE
-                )
+                options |= {"validate_content": True, "max_concurrency": _PARTS_AT_ONCE}
+                blob.upload_blob(body, length=len(body), **options)
 
     def get(self, name: str, offset: int = 0, length: int | None = None) -> bytes:
         if offset < 0 or (length is not None and length <= 0):
-            check_range(name, self._size(name), offset, length)
+            check_range(name, self._kept(name).total, offset, length)
             return b""
-        # One request, or one for each 4 MiB: the checksum beside the blob covers the whole of it.
+        # A part comes by the MD5 that the service gives for so much; the checksum beside the blob is that of the whole.
         whole = offset == 0 and length is None
-        step = WHOLE_BYTES if whole else CHECKED_BYTES
-        headers, first = self._range(name, offset, step if length is None else min(step, length), with_md5=not whole)
-        total = total_of(headers.get("Content-Range"))
-        expected = check_range(name, self._size(name) if total is None else total, offset, length)
-        parts = ((at, min(step, expected - at)) for at in range(step, expected, step))
-        content = b"".join(
-            [first, *(self._range(name, offset + at, size, with_md5=not whole)[1] for at, size in parts)]
-        )
+        step = WHOLE_BYTES if whole else _CHECKED_BYTES
+        first = self._part(name, offset, step if length is None else min(step, length), with_md5=not whole)
+        expected = check_range(name, first.total, offset, length)
+        contents = [first.content]
+        for at in range(step, expected, step):
+            part = self._part(name, offset + at, min(step, expected - at), tag=first.tag, with_md5=not whole)
+            contents.append(part.content)
+        content = b"".join(contents)
         if len(content) != expected:
             raise Unavailable(f"of `{name}` only {len(content)} of {expected} bytes came from {self._where}")
-        if whole and not is_whole(content, headers.get(f"x-ms-meta-{CHECKSUM}")):
+        if whole and not is_whole(content, first.checksum):
             raise Damaged(f"`{name}` at {self._where} is not what was stored: run `verify` on its source")
         return content
 
-    def _range(self, name: str, offset: int, length: int, *, with_md5: bool) -> tuple[Mapping[str, str], bytes]:
-        """The headers of the answer and what it brought: nothing where that begins at or behind the end."""
+    def _part(self, name: str, offset: int, length: int, *, tag: str | None = None, with_md5: bool) -> Part:
+        """Without content where it begins at or behind the end."""
         from azure.core.exceptions import HttpResponseError
 
         with self._explained("read", name):
             try:
-                headers, content = received(self._blob(name), offset, length, self._pace(), with_md5=with_md5)
+                return received(self._blob(name), offset, length, self._pace(), tag=tag, with_md5=with_md5)
             except HttpResponseError as error:
                 if error.status_code != 416:
                     raise
-                return {}, b""
-            if with_md5 and not is_intact(headers, content):
-                raise Unavailable(f"`{name}` arrived damaged from {self._where}")
-        return headers, content
+        return self._kept(name)
 
     def list(self, prefix: str = "") -> Iterator[Listed]:
         return checked(self._list(check_prefix(prefix)), self._where)
@@ -155,14 +153,15 @@ class Azure:
             for each in self._container().list_blobs(name_starts_with=prefix):
                 yield Listed(each.name, each.size)
 
-    def _size(self, name: str) -> int:
+    def _kept(self, name: str) -> Part:
+        """What is known of it, without its content."""
         with self._explained("read", name):
-            size: int = self._blob(name).get_blob_properties().size
-            return size
+            found = self._blob(name).get_blob_properties()
+            return Part(b"", found.size, found.metadata.get(CHECKSUM), found.etag)
 
     def _is_there(self, name: str) -> bool:
         try:
-            self._size(name)
+            self._kept(name)
         except (Missing, Refused):
             return False
         return True
@@ -204,6 +203,8 @@ class Azure:
                 max_single_put_size=WHOLE_BYTES,
                 max_block_size=_PART_BYTES,
                 max_single_get_size=WHOLE_BYTES,
+                # It would send what was read already; and the service has no other place.
+                permit_redirects=False,
                 # One place tries again, for all destinations: retrying.py.
                 retry_total=0,
                 retry_connect=0,

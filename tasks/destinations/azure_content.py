@@ -1,74 +1,83 @@
-"""A blob's content on its way, by hooks of azure-storage-blob: itself it would hold what is sent at once in memory, and
-what it reads three times."""
+"""A blob's content on its way. By itself azure-storage-blob holds all of a single put in memory, and copies what it
+reads three times: by its hooks the content passes that."""
 
 from __future__ import annotations
 
 import base64
 import hashlib
-from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Any
+import re
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from tasks.destinations.body import Body
 from tasks.destinations.pace import Pace
+from tasks.destinations.remote import CHECKSUM
 
 if TYPE_CHECKING:
-    from azure.core.pipeline import PipelineRequest, PipelineResponse
-    from azure.core.rest import HttpRequest, HttpResponse
+    from azure.core.pipeline import PipelineRequest
+    from azure.core.rest import HttpRequest
     from azure.storage.blob import BlobClient
 
-CHECKED_BYTES = 4 << 20
-"""The service gives the MD5 of a range up to here."""
+
+class Misread(Exception):
+    """What came is not what was asked for."""
 
 
-def sending(body: Body) -> Callable[[PipelineRequest[HttpRequest]], None]:
-    """Make a request that puts nothing put this. In parts, which the SDK sends without a copy of all of it, it would
-    take the right to write, and so to replace what is there."""
+class Part(NamedTuple):
+    """What lies in a blob from some byte on, the blob's size and checksum, and the tag of what was there then."""
+
+    content: bytes
+    total: int
+    checksum: str | None
+    tag: str
+
+
+def sending(body: Body) -> dict[str, Any]:
+    """What makes `upload_blob(b"")` put this. The request is made for nothing, and gets its content before it is
+    signed; without that, the checksum would not be that of nothing, and the service would refuse it. In parts, which
+    the SDK sends without a copy of all of it, it would take the right to write, and so to replace what is there."""
 
     def send(request: PipelineRequest[HttpRequest]) -> None:
-        from azure.core.rest import HttpRequest
+        http: Any = request.http_request
+        http.data = body if len(body) else b""  # as an empty stream it would be sent without its length
+        http.headers["Content-Length"] = str(len(body))
 
-        empty, md5 = request.http_request, base64.b64encode(body.md5).decode()
-        headers = {**empty.headers, "Content-Length": str(len(body)), "Content-MD5": md5}
-        request.http_request = HttpRequest(empty.method, empty.url, headers=headers, content=body if len(body) else b"")
-
-    return send
+    return {"transactional_content_md5": bytearray(body.md5), "raw_request_hook": send}
 
 
 def received(
-    blob: BlobClient, offset: int, length: int, pace: Pace, *, with_md5: bool
-) -> tuple[Mapping[str, str], bytes]:
-    """The headers of the answer and what it brings: so many bytes, or fewer where the blob ends. `with_md5`: and
-    the MD5 of what the service read, which it gives up to `CHECKED_BYTES`."""
+    blob: BlobClient, offset: int, length: int, pace: Pace, *, tag: str | None = None, with_md5: bool = False
+) -> Part:
+    """So many bytes from `offset` on, or fewer where the blob ends; of what has that `tag`, if one is given.
+    `with_md5`: by the MD5 that the service made of what it read, which it does for 4 MiB at most. Raises `Misread`,
+    and what the SDK does."""
+    answers = list[tuple[Mapping[str, str], bytes]]()
 
     def ask(request: PipelineRequest[HttpRequest]) -> None:
-        if with_md5:
-            request.http_request.headers["x-ms-range-get-content-md5"] = "true"
+        headers = {"Accept-Encoding": "identity"} | ({"x-ms-range-get-content-md5": "true"} if with_md5 else {})
+        request.http_request.headers.update(headers)
 
-    try:
-        blob.download_blob(offset, length, raw_request_hook=ask, raw_response_hook=_receive(pace), max_concurrency=1)
-    except _Received as answer:
-        return answer.headers, answer.content
-    raise AssertionError  # it has answered, and not with an error
-
-
-def is_intact(headers: Mapping[str, str], content: bytes) -> bool:
-    """Whether what was `received` is what the service read; so is what came without an MD5."""
-    md5 = headers.get("Content-MD5")
-    return md5 is None or base64.b64decode(md5) == hashlib.md5(content, usedforsecurity=False).digest()
-
-
-class _Received(Exception):
-    """No error: it takes an answer past all that the SDK would do with it."""
-
-    def __init__(self, headers: Mapping[str, str], content: bytes) -> None:
-        super().__init__()
-        self.headers, self.content = headers, content
-
-
-def _receive(pace: Pace) -> Callable[[PipelineResponse[HttpRequest, HttpResponse]], None]:
-    def receive(response: PipelineResponse[HttpRequest, HttpResponse]) -> None:
-        answer: Any = response.http_response
+    def take(response: Any) -> None:
+        answer = response.http_response
         if answer.status_code in (200, 206):
-            raise _Received(answer.headers, pace.read_all(answer.internal_response.raw.read))
+            answers.append((dict(answer.headers.lower_items()), pace.read_all(answer.internal_response.raw.read)))
+            answer.headers["Content-Length"] = "0"  # for so much is left, and the SDK makes room for a list of that
 
-    return receive
+    blob.download_blob(
+        offset, length, raw_request_hook=ask, raw_response_hook=take, max_concurrency=1, **_still_that(tag)
+    )
+    headers, content = answers[-1]
+    # An empty range that begins at the end ends one byte before it, at Azurite.
+    span = re.fullmatch(r"bytes (\d+)-(-?\d+)/(\d+)", headers.get("content-range", ""))
+    if not span or (int(span[1]), int(span[2])) != (offset, offset + len(content) - 1):
+        raise Misread("it came without its range, or with another: something on the way drops or changes it")
+    md5 = headers.get("content-md5") if with_md5 else None
+    if md5 and base64.b64decode(md5) != hashlib.md5(content, usedforsecurity=False).digest():
+        raise Misread("it arrived damaged")
+    return Part(content, int(span[3]), headers.get(f"x-ms-meta-{CHECKSUM}"), headers.get("etag", ""))
+
+
+def _still_that(tag: str | None) -> dict[str, Any]:
+    from azure.core import MatchConditions
+
+    return {"etag": tag, "match_condition": MatchConditions.IfNotModified} if tag else {}

@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 from typing import Any
 from urllib.parse import parse_qs
 
+from tasks.destinations.azure_content import Misread
 from tasks.destinations.azure_settings import AzureSettings, set_up
 from tasks.errors import (
     BackupError,
@@ -55,10 +56,8 @@ def explained(verb: str, name: str, settings: AzureSettings) -> Iterator[None]:
         if error.status_code is not None and error.status_code >= 300:
             raise _answered(error, verb, name, settings) from error
         raise _unanswered(error, verb, name, settings.where) from error
-    except (AzureError, RequestException, HTTPError, OSError) as error:
-        raise _unanswered(error, verb, name, settings.where) from error
-    except ValueError as error:
-        # As it says of half a document, or of a key that is no key.
+    except (AzureError, RequestException, HTTPError, Misread, OSError, ValueError) as error:
+        # The last as it says of half a document, or of a key that is no key.
         raise _unanswered(error, verb, name, settings.where) from error
 
 
@@ -81,6 +80,8 @@ def _answered(error: Any, verb: str, name: str, settings: AzureSettings) -> Back
         return locked(name, where)
     if code.startswith("LeaseId"):
         return Refused(f"{what}: it is kept by a lease")
+    if code in ("Md5Mismatch", "Crc64Mismatch") or "contentMD5" in str(error.message):  # the latter is Azurite's
+        return Unavailable(f"{what} now: it arrived damaged ({code or status})")
     if verb in ("store and lock", "lock") and (status == 400 or "mmutab" in code or "ersion" in code):
         return Refused(
             f"{where} is not made to lock what it stores, as `immutable_days` asks for ({code or status}):"
@@ -93,9 +94,7 @@ def _answered(error: Any, verb: str, name: str, settings: AzureSettings) -> Back
         return Refused(f"{what}: this service does not know how")
     if status == 507 or code == "AccountLimitExceeded":
         return NoSpace(f"no room to {verb} `{name}` in {where} ({code or status}): raise the quota")
-    # Azurite has another code for it.
-    wrong = code in ("Md5Mismatch", "Crc64Mismatch") or "contentMD5" in str(error.message)
-    if status in (408, 409, 429) or status >= 500 or wrong:
+    if status in (408, 409, 429) or status >= 500 or (verb == "read" and status == 412):  # replaced while it was read
         return Unavailable(f"{what} now ({code or status})")
     return Refused(f"{what} ({code or status})")
 
@@ -116,6 +115,8 @@ def _ended(settings: AzureSettings) -> datetime | None:
 def _unanswered(error: Exception, verb: str, name: str, where: str) -> BackupError:
     if "CERTIFICATE_VERIFY_FAILED" in str(error):
         return Refused(f"the certificate of {where} is not trusted: name the one that signed it in `ca_file`")
+    if isinstance(error, Misread):
+        return Unavailable(f"can't {verb} `{name}` in {where} now: {error}")
     kind = type(error).__name__
     if kind == "AzureSigningError":
         return Refused(f"the `account_key` of {where} is no key: check it")

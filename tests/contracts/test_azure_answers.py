@@ -1,0 +1,150 @@
+"""What only something between here and Azure answers, or a service that lost what it had: wrong bytes of none of it."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tasks.destinations import azure as azure_module
+from tasks.destinations import azure_content
+from tasks.destinations.azure import Azure
+from tasks.destinations.azure_settings import AzureSettings
+from tasks.destinations.body import Body, crc32c
+from tasks.errors import BackupError, Damaged, Refused, Unavailable
+from tasks.secret import Secret
+from tests.stores.azure import ACCOUNT, KEY, AzureServer
+
+MIB = 1 << 20
+Answer = tuple[int, dict[str, str], bytes]
+Answering = Callable[[str, Mapping[str, str]], Answer]
+
+
+@contextmanager
+def azure_that(answering: Answering, folder: Path, **options: Any) -> Iterator[Azure]:
+    """A destination whose server answers each request (its verb and headers) so."""
+
+    class Handler(BaseHTTPRequestHandler):
+        protocol_version = "HTTP/1.1"
+
+        def _answer(self) -> None:
+            self.rfile.read(int(self.headers.get("Content-Length", 0)))
+            status, headers, content = answering(self.command, dict(self.headers))
+            self.send_response(status)
+            for name, value in {"Content-Length": str(len(content)), **headers}.items():
+                self.send_header(name, value)
+            self.end_headers()
+            self.wfile.write(b"" if self.command == "HEAD" else content)
+
+        do_GET = do_HEAD = do_PUT = _answer  # noqa: N815
+
+        def log_message(self, *_: Any) -> None:
+            pass
+
+    (folder / "key").write_text(KEY)
+    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+        server.daemon_threads = True
+        thread = threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True)
+        thread.start()
+        url = f"http://127.0.0.1:{server.server_port}/{ACCOUNT}"
+        key = Secret(reference=f"file:{folder / 'key'}")
+        try:
+            yield Azure(AzureSettings(url=url, container="backups", account_key=key, **options))
+        finally:
+            server.shutdown()
+            thread.join()
+
+
+def part(content: bytes, start: int, total: int, **headers: str) -> Answer:
+    span = f"bytes {start}-{start + len(content) - 1}/{total}"
+    return 206, {"Content-Range": span, "x-ms-blob-type": "BlockBlob", **headers}, content
+
+
+def asked(headers: Mapping[str, str]) -> tuple[int, int]:
+    first, last = headers["x-ms-range"].removeprefix("bytes=").split("-")
+    return int(first), int(last)
+
+
+@pytest.mark.parametrize("wanted", [(0, None), (0, 33)], ids=["whole", "a part"])
+def test_a_page_to_log_in_on_is_no_object(tmp_path: Path, wanted: tuple[int, int | None]) -> None:
+    page = b"<html>Please log in to the guest network</html>"[:33]
+    with (
+        azure_that(lambda verb, headers: (200, {"Content-Type": "text/html"}, page), tmp_path) as destination,
+        pytest.raises(Unavailable),
+    ):
+        destination.get("snapshots/one", *wanted)
+
+
+def test_another_range_than_was_asked_for_is_not_taken(tmp_path: Path) -> None:
+    with (
+        azure_that(lambda verb, headers: part(b"0123456789", 6, 1024), tmp_path) as destination,
+        pytest.raises(Unavailable, match="range"),
+    ):
+        destination.get("packs/one", 5, 10)
+
+
+def test_a_part_that_was_damaged_on_its_way_is_not_taken(tmp_path: Path) -> None:
+    def answering(verb: str, headers: Mapping[str, str]) -> Answer:
+        assert headers["x-ms-range-get-content-md5"] == "true"
+        return part(b"0123456789", 5, 1024, **{"Content-MD5": "AAAAAAAAAAAAAAAAAAAAAA=="})
+
+    with (
+        azure_that(answering, tmp_path) as destination,
+        pytest.raises(Unavailable, match="arrived damaged"),
+    ):
+        destination.get("packs/one", 5, 10)
+
+
+def test_an_object_that_lost_its_content_is_damaged_not_empty(tmp_path: Path) -> None:
+    def answering(verb: str, headers: Mapping[str, str]) -> Answer:
+        kept = {"x-ms-meta-crc32c": crc32c(b"what was stored"), "x-ms-blob-type": "BlockBlob"}
+        return (200, kept, b"") if verb == "HEAD" else (416, {"x-ms-error-code": "InvalidRange"}, b"")
+
+    with azure_that(answering, tmp_path) as destination, pytest.raises(Damaged, match="not what was stored"):
+        destination.get("packs/one")
+
+
+def test_parts_of_two_objects_are_never_joined(tmp_path: Path) -> None:
+    def answering(verb: str, headers: Mapping[str, str]) -> Answer:
+        first, last = asked(headers)
+        if headers.get("If-Match", '"new"') != '"new"':
+            return 412, {"x-ms-error-code": "ConditionNotMet"}, b""
+        tag = '"new"' if first else '"old"'
+        return part(bytes(last + 1 - first), first, 9 * MIB, ETag=tag)
+
+    with azure_that(answering, tmp_path) as destination, pytest.raises(Unavailable):
+        destination.get("packs/one", 0, 9 * MIB)
+
+
+def test_what_arrives_damaged_at_a_container_that_locks_is_sent_again(tmp_path: Path) -> None:
+    def answering(verb: str, headers: Mapping[str, str]) -> Answer:
+        return (404, {}, b"") if verb == "HEAD" else (400, {"x-ms-error-code": "Md5Mismatch"}, b"")
+
+    with azure_that(answering, tmp_path, immutable_days=3) as destination, pytest.raises(Unavailable, match="damaged"):
+        destination.put("packs/one", b"content")
+
+
+def test_what_is_sent_is_not_sent_elsewhere(tmp_path: Path) -> None:
+    def answering(verb: str, headers: Mapping[str, str]) -> Answer:
+        return 307, {"Location": f"http://127.0.0.1:9/{ACCOUNT}/backups/packs/one"}, b""
+
+    with azure_that(answering, tmp_path) as destination, pytest.raises(Refused, match="307"):
+        destination.put("packs/one", b"content")
+
+
+def test_a_content_that_the_sdk_leaves_out_is_refused_not_stored_as_nothing(
+    azure: AzureServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def without_its_hook(body: Body) -> dict[str, Any]:
+        return {name: value for name, value in azure_content.sending(body).items() if name != "raw_request_hook"}
+
+    monkeypatch.setattr(azure_module, "sending", without_its_hook)
+    destination = Azure(azure.settings(azure.container()))
+    with pytest.raises(BackupError):
+        destination.put("packs/one", b"content")
+    assert list(destination.list()) == []
