@@ -8,7 +8,7 @@ from contextlib import AbstractContextManager
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from tasks.destinations.azure_content import Part, received, sending
+from tasks.destinations.azure_content import Part, only_of_azure, received, sending
 from tasks.destinations.azure_errors import explained, locked
 from tasks.destinations.azure_settings import AzureSettings
 from tasks.destinations.body import body_of, is_whole
@@ -203,6 +203,7 @@ class Azure:
                 max_single_put_size=WHOLE_BYTES,
                 max_block_size=_PART_BYTES,
                 max_single_get_size=WHOLE_BYTES,
+                raw_response_hook=only_of_azure,
                 # It would send what was read already; and the service has no other place.
                 permit_redirects=False,
                 # One place tries again, for all destinations: retrying.py.

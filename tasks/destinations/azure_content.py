@@ -23,6 +23,15 @@ class Misread(Exception):
     """What came is not what was asked for."""
 
 
+def only_of_azure(response: Any) -> None:
+    """Raise `Misread` where something else answers in its place: a page to log in on is no object, and what some proxy
+    does not find may be there. The service gives each of its answers a number."""
+    answer = response.http_response
+    if "x-ms-request-id" not in answer.headers:
+        answer.close()
+        raise Misread(f"something on the way answered for it (status {answer.status_code})")
+
+
 class Part(NamedTuple):
     """What lies in a blob from some byte on, the blob's size and checksum, and the tag of what was there then."""
 
@@ -58,6 +67,7 @@ def received(
         request.http_request.headers.update(headers)
 
     def take(response: Any) -> None:
+        only_of_azure(response)
         answer = response.http_response
         if answer.status_code in (200, 206):
             answers.append((dict(answer.headers.lower_items()), pace.read_all(answer.internal_response.raw.read)))

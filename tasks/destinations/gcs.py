@@ -168,6 +168,8 @@ class Gcs:
         if answer.status_code not in (200, 206):
             raise self._answered(answer.status_code, content.decode(errors="replace"), "read", name)
         if whole:
+            if not any(tag in answer.headers for tag in ("ETag", "X-Goog-Generation", "X-Goog-Hash")):
+                raise Unavailable(f"`{name}` came without its tag: something on the way answered for {self._where}")
             expected = int(answer.headers.get("X-Goog-Stored-Content-Length", answer.headers.get("Content-Length", -1)))
         else:
             total = total_of(answer.headers.get("Content-Range"))

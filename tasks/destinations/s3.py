@@ -18,7 +18,7 @@ from tasks.destinations.immutable import Terms
 from tasks.destinations.pace import Handed, Pace
 from tasks.destinations.per_process import PerProcess
 from tasks.destinations.remote import CHECKSUM, Endpoint, RemoteSettings, bounds, checked, total_of
-from tasks.destinations.s3_errors import explained
+from tasks.destinations.s3_errors import explained, only_of_s3
 from tasks.destinations.s3_lock import S3Lock
 from tasks.destinations.s3_past import S3Past
 from tasks.errors import BackupError, Damaged, Refused, Unavailable
@@ -336,6 +336,7 @@ class S3:
             )
         client.meta.events.register("before-sign.s3", self._add_headers)
         client.meta.events.register("before-send.s3", self._slow_down)
+        client.meta.events.register("after-call.s3", only_of_s3)
         return client
 
     def _add_headers(self, request: Any, **_: Any) -> None:

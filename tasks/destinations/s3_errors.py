@@ -53,6 +53,31 @@ _KEYS = {
     "InvalidObjectState": "keeps it in a class that must be thawed first: restore it there, and use another class",
     "AccountProblem": "says that there is a problem with the account",
 }
+_HAS = {
+    "PutObject": "ETag",
+    "GetObject": "ETag",
+    "HeadObject": "ETag",
+    "ListObjectsV2": "IsTruncated",
+    "ListObjectVersions": "IsTruncated",
+}
+"""What an answer of the service itself has."""
+_EMPTY = ("DeleteObject", "PutObjectRetention")
+"""Requests that it answers without content."""
+
+
+class _OfAnother(Exception):
+    """Something on the way answered in the service's place."""
+
+
+def only_of_s3(http_response: Any, parsed: Any, model: Any, **_: Any) -> None:
+    """For botocore's event `after-call`, as it takes any answer without an error for what was asked for: also the page
+    of a network for guests, for *stored*."""
+    if http_response.status_code < 300:
+        has = _HAS.get(model.name)
+        if (has not in parsed) if has else (model.name in _EMPTY and http_response.content):
+            if "Body" in parsed:
+                parsed["Body"].close()
+            raise _OfAnother
 
 
 class Answer:
@@ -81,6 +106,8 @@ def explained(verb: str, name: str, where: str) -> Iterator[Answer]:
         yield Answer()
     except ClientError as error:
         raise _answered(error, verb, name, where) from error
+    except _OfAnother as error:
+        raise Unavailable(f"can't {verb} `{name}` in {where} now: something on the way answered for it") from error
     except (BotoCoreError, urllib3.exceptions.HTTPError, OSError) as error:
         raise _unanswered(error, verb, name, where) from error
 

@@ -5,12 +5,13 @@ from __future__ import annotations
 import random
 import urllib.request
 from collections.abc import Callable
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
 
 from tasks.destinations import Destination, open_destination
+from tasks.destinations.immutable import immutable
 from tasks.destinations.s3 import S3
 from tasks.errors import BackupError, Unavailable
 from tests.contracts.failing_destination_contract import (
@@ -19,6 +20,7 @@ from tests.contracts.failing_destination_contract import (
     RefusingDestinationContract,
     VanishingDestinationContract,
 )
+from tests.stores.answering_server import answering_server
 from tests.stores.azure import AzureServer
 from tests.stores.child_server import free_port
 from tests.stores.faulty_proxy import faulty_proxy
@@ -166,6 +168,37 @@ def test_a_server_that_is_gone_is_unavailable_never_empty(request: pytest.Fixtur
         with pytest.raises(Unavailable) as caught:
             operation()
         assert len(str(caught.value).splitlines()) == 1
+
+
+@pytest.mark.parametrize("kind", ["s3", "azure", "gcs"])
+def test_what_something_else_answers_is_neither_an_object_nor_the_lack_of_one(
+    request: pytest.FixtureRequest, kind: str
+) -> None:
+    """Such as a network for guests, which has one page for all that is asked, in place of the service."""
+    server: Any = request.getfixturevalue(kind)
+    page = b"<html>Please log in, dear guest.</html>"
+    with answering_server(lambda verb, headers: (200, {"Content-Type": "text/html"}, page)) as url:
+        where = {"url": f"{url}/account"} if kind == "azure" else {"endpoint": url}
+        elsewhere = open_destination(server.settings("anything", **where, **HASTY))
+        for operation in (
+            lambda: elsewhere.put("kept/two", page),
+            lambda: elsewhere.get("kept/one"),
+            lambda: elsewhere.get("kept/one", 0, len(page)),
+            lambda: list(elsewhere.list()),
+            lambda: elsewhere.delete("kept/one"),
+            lambda: immutable(elsewhere).lock("kept/one", datetime.now(UTC) + timedelta(days=1)),
+            lambda: immutable(elsewhere).locked_until("kept/one"),
+        ):
+            with pytest.raises(Unavailable) as caught:
+                operation()
+            assert len(str(caught.value).splitlines()) == 1
+
+
+def test_what_a_proxy_does_not_find_may_be_there(azure: AzureServer) -> None:
+    with answering_server(lambda verb, headers: (404, {"Content-Type": "text/html"}, b"<h1>Not Found</h1>")) as url:
+        elsewhere = open_destination(azure.settings("anything", url=f"{url}/account", **HASTY))
+        with pytest.raises(Unavailable, match="something on the way"):
+            elsewhere.get("kept/one")
 
 
 class TestAnS3ThatDoesNotCheckWhatItIsSent:
