@@ -5,10 +5,8 @@ from __future__ import annotations
 import re
 import socket
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
-from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 from threading import Thread
 from typing import Any
@@ -27,6 +25,7 @@ from tasks.installation import Installation
 from tasks.secret import Secret
 from tasks.settings import DestinationSettings, Settings, SourceSettings
 from tasks.sources.docs import DocsSettings
+from tests.stores.answering_server import Answer, answering_server
 from tests.stores.azure import AzureServer
 from tests.stores.child_server import free_port
 from tests.stores.gcs import GcsServer
@@ -133,24 +132,13 @@ class TestS3:
     def test_another_region(self, rgw: RgwServer) -> None:
         """As Amazon's documentation says that it answers; no server here has regions."""
 
-        class Elsewhere(BaseHTTPRequestHandler):
-            def do_HEAD(self) -> None:
-                self.send_response(200)
-                self.end_headers()
+        def elsewhere(verb: str, headers: Mapping[str, str]) -> Answer:
+            if verb == "HEAD":
+                return 200, {}, b""
+            code = b"<Error><Code>AuthorizationHeaderMalformed</Code><Region>eu-west-1</Region></Error>"
+            return 400, {"x-amz-bucket-region": "eu-west-1"}, code
 
-            def do_PUT(self) -> None:
-                self.rfile.read(int(self.headers["Content-Length"]))
-                body = b"<Error><Code>AuthorizationHeaderMalformed</Code><Region>eu-west-1</Region></Error>"
-                self.send_response(400)
-                self.send_header("x-amz-bucket-region", "eu-west-1")
-                self.send_header("Content-Length", str(len(body)))
-                self.end_headers()
-                self.wfile.write(body)
-
-            def log_message(self, *_: Any) -> None:
-                """Nobody reads it."""
-
-        with _serving(Elsewhere) as url:
+        with answering_server(elsewhere) as url:
             assert wrong(rgw.settings("backups", endpoint=url)).endswith(
                 "is in another region: set `region` to `eu-west-1`"
             )
@@ -273,15 +261,3 @@ def test_a_destination_that_does_not_answer_is_not_asked_again_for_each_source(g
     whole = Settings(destinations={"far": settings}, sources=sources, state=tmp_path / "state")
     found = list(check(Installation(whole)))
     assert [finding.what for finding in found if "far" in finding.what] == ["destination far"]
-
-
-@contextmanager
-def _serving(handler: type[BaseHTTPRequestHandler]) -> Iterator[str]:
-    with HTTPServer(("127.0.0.1", 0), handler) as server:
-        thread = Thread(target=server.serve_forever, daemon=True)
-        thread.start()
-        try:
-            yield f"http://127.0.0.1:{server.server_port}"
-        finally:
-            server.shutdown()
-            thread.join()
