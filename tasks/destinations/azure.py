@@ -13,6 +13,7 @@ from tasks.destinations.azure_errors import explained, locked
 from tasks.destinations.azure_settings import AzureSettings
 from tasks.destinations.body import body_of, is_whole
 from tasks.destinations.destination import Data, Listed, check_name, check_prefix, check_range
+from tasks.destinations.foreign import kept_with
 from tasks.destinations.immutable import Terms, in_seconds
 from tasks.destinations.pace import Pace
 from tasks.destinations.per_process import PerProcess
@@ -157,7 +158,7 @@ class Azure:
         """What is known of it, without its content."""
         with self._explained("read", name):
             found = self._blob(name).get_blob_properties()
-            return Part(b"", found.size, found.metadata.get(CHECKSUM), found.etag)
+            return Part(b"", found.size, kept_with(found.metadata, CHECKSUM), found.etag)
 
     def _is_there(self, name: str) -> bool:
         try:
@@ -204,7 +205,7 @@ class Azure:
                 max_block_size=_PART_BYTES,
                 max_single_get_size=WHOLE_BYTES,
                 raw_response_hook=only_of_azure,
-                # It would send what was read already; and the service has no other place.
+                # It would send a body that was read to its end; and the service has no other place.
                 permit_redirects=False,
                 # One place tries again, for all destinations: retrying.py.
                 retry_total=0,

@@ -5,11 +5,11 @@ from __future__ import annotations
 
 import base64
 import hashlib
-import re
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from tasks.destinations.body import Body
+from tasks.destinations.foreign import Foreign, check_marks, check_span
 from tasks.destinations.pace import Pace
 from tasks.destinations.remote import CHECKSUM
 
@@ -17,19 +17,6 @@ if TYPE_CHECKING:
     from azure.core.pipeline import PipelineRequest
     from azure.core.rest import HttpRequest
     from azure.storage.blob import BlobClient
-
-
-class Misread(Exception):
-    """What came is not what was asked for."""
-
-
-def only_of_azure(response: Any) -> None:
-    """Raise `Misread` where something else answers in its place: a page to log in on is no object, and what some proxy
-    does not find may be there. The service gives each of its answers a number."""
-    answer = response.http_response
-    if "x-ms-request-id" not in answer.headers:
-        answer.close()
-        raise Misread(f"something on the way answered for it (status {answer.status_code})")
 
 
 class Part(NamedTuple):
@@ -58,8 +45,8 @@ def received(
     blob: BlobClient, offset: int, length: int, pace: Pace, *, tag: str | None = None, with_md5: bool = False
 ) -> Part:
     """So many bytes from `offset` on, or fewer where the blob ends; of what has that `tag`, if one is given.
-    `with_md5`: by the MD5 that the service made of what it read, which it does for 4 MiB at most. Raises `Misread`,
-    and what the SDK does."""
+    `with_md5`: checked by the MD5 of what the service read, which it gives for 4 MiB at most. Raises `Foreign`, and
+    what the SDK does."""
     answers = list[tuple[Mapping[str, str], bytes]]()
 
     def ask(request: PipelineRequest[HttpRequest]) -> None:
@@ -71,20 +58,32 @@ def received(
         answer = response.http_response
         if answer.status_code in (200, 206):
             answers.append((dict(answer.headers.lower_items()), pace.read_all(answer.internal_response.raw.read)))
-            answer.headers["Content-Length"] = "0"  # for so much is left, and the SDK makes room for a list of that
+            # The SDK makes a list of what is left, with room for as many elements as this header says.
+            answer.headers["Content-Length"] = "0"
 
     blob.download_blob(
         offset, length, raw_request_hook=ask, raw_response_hook=take, max_concurrency=1, **_still_that(tag)
     )
-    headers, content = answers[-1]
-    # An empty range that begins at the end ends one byte before it, at Azurite.
-    span = re.fullmatch(r"bytes (\d+)-(-?\d+)/(\d+)", headers.get("content-range", ""))
-    if not span or (int(span[1]), int(span[2])) != (offset, offset + len(content) - 1):
-        raise Misread("it came without its range, or with another: something on the way drops or changes it")
-    md5 = headers.get("content-md5") if with_md5 else None
-    if md5 and base64.b64decode(md5) != hashlib.md5(content, usedforsecurity=False).digest():
-        raise Misread("it arrived damaged")
-    return Part(content, int(span[3]), headers.get(f"x-ms-meta-{CHECKSUM}"), headers.get("etag", ""))
+    headers, content = answers[-1]  # of the one request, or of the last where the SDK asked again
+    total = check_span(headers.get("content-range"), offset, len(content))
+    found = headers.get("etag")
+    if found is None or tag not in (None, found):
+        raise Foreign("it came without its tag, or with another: something on the way changed it")
+    if with_md5 and content:
+        md5 = base64.b64decode(headers.get("content-md5", ""))
+        if md5 != hashlib.md5(content, usedforsecurity=False).digest():
+            raise Foreign("it arrived damaged, or without the MD5 that was asked for")
+    return Part(content, total, headers.get(f"x-ms-meta-{CHECKSUM}"), found)
+
+
+def only_of_azure(response: Any) -> None:
+    """For each answer. Raises `Foreign` where it has no number, which the service gives to all of its own."""
+    answer = response.http_response
+    try:
+        check_marks(answer.headers, ("x-ms-request-id",), answer.status_code)
+    except Foreign:
+        answer.close()
+        raise
 
 
 def _still_that(tag: str | None) -> dict[str, Any]:

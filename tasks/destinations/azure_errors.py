@@ -8,8 +8,8 @@ from datetime import UTC, datetime
 from typing import Any
 from urllib.parse import parse_qs
 
-from tasks.destinations.azure_content import Misread
 from tasks.destinations.azure_settings import AzureSettings, set_up
+from tasks.destinations.foreign import Foreign
 from tasks.errors import (
     BackupError,
     Exists,
@@ -56,8 +56,8 @@ def explained(verb: str, name: str, settings: AzureSettings) -> Iterator[None]:
         if error.status_code is not None and error.status_code >= 300:
             raise _answered(error, verb, name, settings) from error
         raise _unanswered(error, verb, name, settings.where) from error
-    except (AzureError, RequestException, HTTPError, Misread, OSError, ValueError) as error:
-        # The last as it says of half a document, or of a key that is no key.
+    except (AzureError, RequestException, HTTPError, Foreign, OSError, ValueError, IndexError) as error:
+        # The last two as it says of half a document, of half a header, or of a key that is no key.
         raise _unanswered(error, verb, name, settings.where) from error
 
 
@@ -115,7 +115,7 @@ def _ended(settings: AzureSettings) -> datetime | None:
 def _unanswered(error: Exception, verb: str, name: str, where: str) -> BackupError:
     if "CERTIFICATE_VERIFY_FAILED" in str(error):
         return Refused(f"the certificate of {where} is not trusted: name the one that signed it in `ca_file`")
-    if isinstance(error, Misread):
+    if isinstance(error, Foreign):
         return Unavailable(f"can't {verb} `{name}` in {where} now: {error}")
     kind = type(error).__name__
     if kind == "AzureSigningError":

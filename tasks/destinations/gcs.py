@@ -12,11 +12,12 @@ from pydantic import Field, model_validator
 
 from tasks.destinations.body import Body, body_of, crc32c
 from tasks.destinations.destination import Data, Listed, check_name, check_prefix, check_range
+from tasks.destinations.foreign import Foreign, check_marks, check_span
 from tasks.destinations.gcs_session import Sessions
 from tasks.destinations.immutable import Terms, in_seconds
 from tasks.destinations.pace import Pace
 from tasks.destinations.per_process import PerProcess
-from tasks.destinations.remote import MIB, Endpoint, RemoteSettings, bounds, checked, total_of
+from tasks.destinations.remote import MIB, Endpoint, RemoteSettings, bounds, checked
 from tasks.errors import BackupError, Damaged, Exists, Locked, Missing, NoStore, Refused, SettingsError, Unavailable
 
 _SESSION_BYTES = 8 * MIB
@@ -159,23 +160,19 @@ class Gcs:
                 headers={**byte_range, "Accept-Encoding": "identity"},
                 timeout=self._times,
                 stream=True,
+                allow_redirects=False,
             ) as answer,
         ):
             content = self._pace().read_all(answer.raw.read)
-        if answer.status_code == 416:
-            check_range(name, self._size(name), offset, length)
-            return b""
-        if answer.status_code not in (200, 206):
-            raise self._answered(answer.status_code, content.decode(errors="replace"), "read", name)
-        if whole:
-            if not any(tag in answer.headers for tag in ("ETag", "X-Goog-Generation", "X-Goog-Hash")):
-                raise Unavailable(f"`{name}` came without its tag: something on the way answered for {self._where}")
-            expected = int(answer.headers.get("X-Goog-Stored-Content-Length", answer.headers.get("Content-Length", -1)))
-        else:
-            total = total_of(answer.headers.get("Content-Range"))
-            if total is None:
-                raise Unavailable(f"`{name}` came without its range: something between here and {self._where} drops it")
-            expected = check_range(name, total, offset, length)
+            if answer.status_code not in (200, 206, 416):
+                raise self._answered(answer.status_code, content.decode(errors="replace"), "read", name)
+            told, total = answer.headers, None
+            if answer.status_code != 416:
+                stored = told.get("X-Goog-Stored-Content-Length", told.get("Content-Length", -1))
+                total = int(stored) if whole else check_span(told.get("Content-Range"), first, len(content))
+        if total is None:  # it begins at or behind the end
+            total, content = self._size(name), b""
+        expected = check_range(name, total, offset, length)
         if len(content) != expected:
             raise Unavailable(f"of `{name}` only {len(content)} of {expected} bytes came from {self._where}")
         if whole and not self._is_right(content, answer.headers):
@@ -274,7 +271,7 @@ class Gcs:
             if not error.retryable:
                 raise Refused(f"Google does not accept the credentials for {self._where}: check them") from error
             raise self._unanswered(error, verb, name) from error
-        except (GoogleAuthError, RequestException, HTTPError, DataCorruption, OSError, ValueError) as error:
+        except (GoogleAuthError, RequestException, HTTPError, DataCorruption, Foreign, OSError, ValueError) as error:
             raise self._unanswered(error, verb, name) from error
 
     def _answered(self, status: int, said: str, verb: str, name: str) -> BackupError:
@@ -305,6 +302,8 @@ class Gcs:
     def _unanswered(self, error: Exception, verb: str, name: str) -> BackupError:
         if "CERTIFICATE_VERIFY_FAILED" in str(error):
             return Refused(f"the certificate of {self._where} is not trusted: name the one that signed it in `ca_file`")
+        if isinstance(error, Foreign):
+            return Unavailable(f"can't {verb} `{name}` in {self._where} now: {error}")
         kind = type(error).__name__
         return Unavailable(f"can't {verb} `{name}` in {self._where} now: no answer, or half of one ({kind})")
 
@@ -330,5 +329,18 @@ class Gcs:
             else:
                 client = storage.Client(client_options=options)
             session = client._http  # noqa: SLF001 - it takes a session of one's own only together with its credentials
+            session.hooks["response"].append(_only_of_google)
             mount(session, self._pace(), settings.connections, settings.ca_file)
             return client.bucket(settings.bucket)
+
+
+def _only_of_google(answer: Any, *_: Any, **__: Any) -> None:
+    """For each answer, as the SDK takes any without an error for what was asked for. Raises `Foreign` where it has no
+    number, which the service gives to all of its own; what does not let in may have none, and is believed."""
+    if answer.status_code in (401, 403) or answer.status_code >= 500:
+        return
+    try:
+        check_marks(answer.headers, ("x-guploader-", "x-goog-"), answer.status_code)
+    except Foreign:
+        answer.close()
+        raise

@@ -105,9 +105,3 @@ def checked(listed: Iterator[Listed], where: str) -> Iterator[Listed]:
 def bounds(offset: int, length: int | None) -> tuple[int, int | None]:
     """First and last byte of a range that is not empty."""
     return offset, None if length is None else offset + length - 1
-
-
-def total_of(content_range: str | None) -> int | None:
-    """The size of the whole, out of `bytes 0-9/100` or `bytes */100`."""
-    total = (content_range or "").rpartition("/")[2]
-    return int(total) if total.isdigit() else None

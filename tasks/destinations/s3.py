@@ -6,7 +6,7 @@ import base64
 import json
 import os
 from collections.abc import Callable, Iterator
-from contextlib import suppress
+from contextlib import nullcontext, suppress
 from datetime import datetime, timedelta
 from typing import IO, TYPE_CHECKING, Annotated, Any, ClassVar, Literal, cast
 
@@ -14,11 +14,12 @@ from pydantic import AfterValidator, BeforeValidator, Field, WithJsonSchema, mod
 
 from tasks.destinations.body import Altered, Body, body_of, is_whole
 from tasks.destinations.destination import Data, Listed, check_name, check_prefix, check_range
+from tasks.destinations.foreign import Foreign, check_span, kept_with
 from tasks.destinations.immutable import Terms
 from tasks.destinations.pace import Handed, Pace
 from tasks.destinations.per_process import PerProcess
-from tasks.destinations.remote import CHECKSUM, Endpoint, RemoteSettings, bounds, checked, total_of
-from tasks.destinations.s3_errors import explained, only_of_s3
+from tasks.destinations.remote import CHECKSUM, Endpoint, RemoteSettings, bounds, checked
+from tasks.destinations.s3_errors import explained, is_marked, only_of_s3
 from tasks.destinations.s3_lock import S3Lock
 from tasks.destinations.s3_past import S3Past
 from tasks.errors import BackupError, Damaged, Refused, Unavailable
@@ -155,7 +156,9 @@ class S3:
     def refuses_damaged(self, name: str) -> bool:
         try:
             self._store(check_name(name), Altered(memoryview(os.urandom(1024))))
-        except (Refused, Unavailable):
+        except (Refused, Unavailable) as error:
+            if isinstance(error.__cause__, Foreign):
+                raise
             return True
         return False
 
@@ -168,25 +171,20 @@ class S3:
         whole = first == 0 and last is None
         with self._explained("read", name) as answer:
             found: Any = {}
-            with answer.unless_past_the_end():
-                byte_range: Any = {} if whole else {"Range": f"bytes={first}-{'' if last is None else last}"}
-                version = self._past.named(name) if self._past else {}
+            version = self._past.named(name) if self._past else {}
+            byte_range: Any = {} if whole else {"Range": f"bytes={first}-{'' if last is None else last}"}
+            with nullcontext() if whole else answer.unless_past_the_end():
                 found = self._client().get_object(Bucket=self._bucket, Key=name, **byte_range, **version)
             if not found:
                 check_range(name, self._size(name), offset, length)
                 return b""
             with found["Body"] as stream:
                 content = self._read(stream)
-        if whole:
-            expected = found["ContentLength"]
-        else:
-            total = total_of(found.get("ContentRange"))
-            if total is None:
-                raise Unavailable(f"`{name}` came without its range: something between here and {self._where} drops it")
-            expected = check_range(name, total, offset, length)
+            total = found["ContentLength"] if whole else check_span(found.get("ContentRange"), first, len(content))
+        expected = check_range(name, total, offset, length)
         if len(content) != expected:
             raise Unavailable(f"of `{name}` only {len(content)} of {expected} bytes came from {self._where}")
-        if whole and not is_whole(content, found.get("Metadata", {}).get(CHECKSUM)):
+        if whole and not is_whole(content, kept_with(found.get("Metadata", {}), CHECKSUM)):
             raise Damaged(f"`{name}` at {self._where} is not what was stored: run `verify` on its source")
         return content
 
@@ -238,6 +236,10 @@ class S3:
                 **extra,
                 **locking,
             )
+            if not is_marked(stored):
+                there = self._client().head_object(Bucket=self._bucket, Key=name)
+                if kept_with(there["Metadata"], CHECKSUM) != body.crc32c:
+                    raise Foreign("something on the way answered for it, or something else was stored")
         if self._tags_are_md5 and not _is_encrypted(stored) and stored.get("ETag", "").strip('"') != body.md5.hex():
             self._look_again(name, body)
 
@@ -263,8 +265,10 @@ class S3:
             if not found:
                 return 0
             with found["Body"] as stream:
-                self._read(stream)
-            return total_of(found.get("ContentRange")) or found["ContentLength"]
+                first = self._read(stream)
+            told = found.get("ContentRange")
+            size: int = check_span(told, 0, len(first)) if told else found["ContentLength"]
+            return size
 
     def _read(self, stream: Any) -> bytes:
         pace = self._pace()

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
+from tasks.destinations.foreign import Foreign, check_marks
 from tasks.errors import BackupError, Exists, Missing, NoSpace, NoStore, Refused, Unavailable
 
 _RIGHTS = {
@@ -53,7 +54,7 @@ _KEYS = {
     "InvalidObjectState": "keeps it in a class that must be thawed first: restore it there, and use another class",
     "AccountProblem": "says that there is a problem with the account",
 }
-_HAS = {
+_NEEDED = {
     "PutObject": "ETag",
     "GetObject": "ETag",
     "HeadObject": "ETag",
@@ -61,23 +62,33 @@ _HAS = {
     "ListObjectVersions": "IsTruncated",
 }
 """What an answer of the service itself has."""
-_EMPTY = ("DeleteObject", "PutObjectRetention")
-"""Requests that it answers without content."""
-
-
-class _OfAnother(Exception):
-    """Something on the way answered in the service's place."""
+_MARKED = ("GetObject", "HeadObject", "PutObjectRetention")
+_MARKS = ("x-amz-", "x-goog-", "x-guploader-")
+"""As some of its headers begin: if no others, those of what is kept beside an object."""
+_WITHOUT_CONTENT = ("DeleteObject", "PutObjectRetention")
 
 
 def only_of_s3(http_response: Any, parsed: Any, model: Any, **_: Any) -> None:
-    """For botocore's event `after-call`, as it takes any answer without an error for what was asked for: also the page
-    of a network for guests, for *stored*."""
-    if http_response.status_code < 300:
-        has = _HAS.get(model.name)
-        if (has not in parsed) if has else (model.name in _EMPTY and http_response.content):
-            if "Body" in parsed:
-                parsed["Body"].close()
-            raise _OfAnother
+    """For botocore's event `after-call`, as it takes any answer without an error for what was asked for: the page of a
+    network for guests, for *stored*. Raises `Foreign`."""
+    if http_response.status_code >= 300:
+        return
+    needed, name = _NEEDED.get(model.name), model.name
+    try:
+        if (needed and needed not in parsed) or (name in _WITHOUT_CONTENT and http_response.content):
+            check_marks((), _MARKS, http_response.status_code)
+        if name in _MARKED:
+            check_marks(http_response.headers, _MARKS, http_response.status_code)
+    except Foreign:
+        if "Body" in parsed:
+            parsed["Body"].close()
+        raise
+
+
+def is_marked(parsed: Any) -> bool:
+    """Whether an answer that botocore read has headers as only the service gives."""
+    headers = parsed.get("ResponseMetadata", {}).get("HTTPHeaders", {})
+    return any(name.lower().startswith(_MARKS) for name in headers)
 
 
 class Answer:
@@ -106,8 +117,10 @@ def explained(verb: str, name: str, where: str) -> Iterator[Answer]:
         yield Answer()
     except ClientError as error:
         raise _answered(error, verb, name, where) from error
-    except _OfAnother as error:
-        raise Unavailable(f"can't {verb} `{name}` in {where} now: something on the way answered for it") from error
+    except Foreign as error:
+        raise Unavailable(f"can't {verb} `{name}` in {where} now: {error}") from error
+    except RecursionError as error:  # so far boto3 looks for the region of a bucket, each time sent elsewhere
+        raise Unavailable(f"can't {verb} `{name}` in {where} now: something on the way sends elsewhere") from error
     except (BotoCoreError, urllib3.exceptions.HTTPError, OSError) as error:
         raise _unanswered(error, verb, name, where) from error
 
@@ -121,11 +134,13 @@ def _answered(error: Any, verb: str, name: str, where: str) -> BackupError:
     status = error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
     said = " ".join(str(told.get("Message", "")).split())[:200]
     what = f"can't {verb} `{name}` in {where}"
+    if status == 404 and code in ("", "404") and not is_marked(error.response):  # it would say what is not there
+        return Unavailable(f"{what} now: something on the way answered for it (status 404)")
     if code in _MISSING:
         return Missing(f"`{name}` is not in {where}")
     if code == "NoSuchBucket":
         return NoStore(f"there is no {where}: make it, or correct `bucket`")
-    if code in _TAKEN or (status == 412 and verb.startswith("store")):
+    if verb.startswith("store") and (code in _TAKEN or status == 412):
         return Exists(f"`{name}` is in {where} already, and was left as it is")
     if code in _KEYS:
         return Refused(f"{where} {_KEYS[code]}")

@@ -38,20 +38,12 @@ def azure_that(answering: Answering, folder: Path, **options: Any) -> Iterator[A
 
 def part(content: bytes, start: int, total: int, **headers: str) -> Answer:
     span = f"bytes {start}-{start + len(content) - 1}/{total}"
-    return 206, {"Content-Range": span, "x-ms-blob-type": "BlockBlob", **headers}, content
+    return 206, {"Content-Range": span, "ETag": '"1"', "x-ms-blob-type": "BlockBlob", **headers}, content
 
 
 def asked(headers: Mapping[str, str]) -> tuple[int, int]:
     first, last = headers["x-ms-range"].removeprefix("bytes=").split("-")
     return int(first), int(last)
-
-
-def test_another_range_than_was_asked_for_is_not_taken(tmp_path: Path) -> None:
-    with (
-        azure_that(lambda verb, headers: part(b"0123456789", 6, 1024), tmp_path) as destination,
-        pytest.raises(Unavailable, match="range"),
-    ):
-        destination.get("packs/one", 5, 10)
 
 
 def test_a_part_that_was_damaged_on_its_way_is_not_taken(tmp_path: Path) -> None:
@@ -68,7 +60,7 @@ def test_a_part_that_was_damaged_on_its_way_is_not_taken(tmp_path: Path) -> None
 
 def test_an_object_that_lost_its_content_is_damaged_not_empty(tmp_path: Path) -> None:
     def answering(verb: str, headers: Mapping[str, str]) -> Answer:
-        kept = {"x-ms-meta-crc32c": crc32c(b"what was stored"), "x-ms-blob-type": "BlockBlob"}
+        kept = {"X-Ms-Meta-Crc32c": crc32c(b"what was stored"), "x-ms-blob-type": "BlockBlob"}
         return (200, kept, b"") if verb == "HEAD" else (416, {"x-ms-error-code": "InvalidRange"}, b"")
 
     with azure_that(answering, tmp_path) as destination, pytest.raises(Damaged, match="not what was stored"):

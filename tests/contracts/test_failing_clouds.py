@@ -11,16 +11,17 @@ from typing import Any
 import pytest
 
 from tasks.destinations import Destination, open_destination
+from tasks.destinations.body import crc32c
 from tasks.destinations.immutable import immutable
 from tasks.destinations.s3 import S3
-from tasks.errors import BackupError, Unavailable
+from tasks.errors import BackupError, Damaged, Unavailable
 from tests.contracts.failing_destination_contract import (
     Attempt,
     FullDestinationContract,
     RefusingDestinationContract,
     VanishingDestinationContract,
 )
-from tests.stores.answering_server import answering_server
+from tests.stores.answering_server import Answer, answering_server
 from tests.stores.azure import AzureServer
 from tests.stores.child_server import free_port
 from tests.stores.faulty_proxy import faulty_proxy
@@ -170,35 +171,69 @@ def test_a_server_that_is_gone_is_unavailable_never_empty(request: pytest.Fixtur
         assert len(str(caught.value).splitlines()) == 1
 
 
+PAGE = b"<html>Please log in, dear guest.</html>"
+HTML = {"Content-Type": "text/html"}
+TAGGED = {"ETag": '"65a1-26"'}
+
+
 @pytest.mark.parametrize("kind", ["s3", "azure", "gcs"])
+@pytest.mark.parametrize(
+    "answer",
+    [
+        (200, HTML, PAGE),
+        (200, HTML | TAGGED, PAGE),
+        (200, TAGGED, b""),
+        (206, TAGGED | {"Content-Range": f"bytes 0-{len(PAGE) - 1}/{len(PAGE)}"}, PAGE),
+        (200, {"Content-Type": "application/json"}, b'{"error": "log in"}'),
+        (204, {}, b""),
+        (302, {"Location": "/login"}, b""),
+        (404, HTML, b"<h1>Not Found</h1>"),
+        (404, {}, b""),
+    ],
+    ids=["page", "tagged page", "nothing", "part", "json", "no content", "elsewhere", "not found", "no such thing"],
+)
 def test_what_something_else_answers_is_neither_an_object_nor_the_lack_of_one(
-    request: pytest.FixtureRequest, kind: str
+    request: pytest.FixtureRequest, kind: str, answer: Answer
 ) -> None:
     """Such as a network for guests, which has one page for all that is asked, in place of the service."""
     server: Any = request.getfixturevalue(kind)
-    page = b"<html>Please log in, dear guest.</html>"
-    with answering_server(lambda verb, headers: (200, {"Content-Type": "text/html"}, page)) as url:
+    with answering_server(lambda verb, headers: answer) as url:
         where = {"url": f"{url}/account"} if kind == "azure" else {"endpoint": url}
         elsewhere = open_destination(server.settings("anything", **where, **HASTY))
         for operation in (
-            lambda: elsewhere.put("kept/two", page),
+            lambda: elsewhere.put("kept/two", PAGE),
             lambda: elsewhere.get("kept/one"),
-            lambda: elsewhere.get("kept/one", 0, len(page)),
+            lambda: elsewhere.get("kept/one", 0, len(PAGE)),
             lambda: list(elsewhere.list()),
             lambda: elsewhere.delete("kept/one"),
             lambda: immutable(elsewhere).lock("kept/one", datetime.now(UTC) + timedelta(days=1)),
             lambda: immutable(elsewhere).locked_until("kept/one"),
         ):
-            with pytest.raises(Unavailable) as caught:
+            with pytest.raises(BackupError) as caught:
                 operation()
+            assert isinstance(caught.value, Unavailable)
             assert len(str(caught.value).splitlines()) == 1
 
 
-def test_what_a_proxy_does_not_find_may_be_there(azure: AzureServer) -> None:
-    with answering_server(lambda verb, headers: (404, {"Content-Type": "text/html"}, b"<h1>Not Found</h1>")) as url:
-        elsewhere = open_destination(azure.settings("anything", url=f"{url}/account", **HASTY))
-        with pytest.raises(Unavailable, match="something on the way"):
-            elsewhere.get("kept/one")
+MARKS = {"ETag": '"1"', "x-amz-request-id": "1", "X-GUploader-UploadID": "1", "x-ms-request-id": "1"}
+"""As the services themselves give."""
+
+
+@pytest.mark.parametrize("kind", ["s3", "azure", "gcs"])
+def test_another_part_than_was_asked_for_is_not_taken(request: pytest.FixtureRequest, kind: str) -> None:
+    server: Any = request.getfixturevalue(kind)
+    part = (206, MARKS | {"Content-Range": "bytes 0-3/100", "x-ms-blob-type": "BlockBlob"}, b"wxyz")
+    with answering_server(lambda verb, headers: part) as url:
+        where = {"url": f"{url}/account"} if kind == "azure" else {"endpoint": url}
+        elsewhere = open_destination(server.settings("anything", **where, **HASTY))
+        with pytest.raises(Unavailable, match="range"):
+            elsewhere.get("kept/one", 50, 4)
+
+
+def test_a_checksum_counts_in_whatever_case_a_proxy_sends_its_name(s3: S3Server) -> None:
+    kept = MARKS | {"X-Amz-Meta-Crc32c": crc32c(b"what was stored")}
+    with answering_server(lambda verb, headers: (200, kept, b"what was St0red")) as url, pytest.raises(Damaged):
+        open_destination(s3.settings("anything", endpoint=url, **HASTY)).get("kept/one")
 
 
 class TestAnS3ThatDoesNotCheckWhatItIsSent:

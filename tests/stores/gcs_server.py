@@ -6,6 +6,7 @@ from __future__ import annotations
 import base64
 import json
 import re
+import secrets
 import sys
 import threading
 from dataclasses import dataclass, field
@@ -343,6 +344,7 @@ class Handler(BaseHTTPRequestHandler):
 
     def _answer(self, status: int, body: bytes, headers: dict[str, str] | None = None) -> None:
         self.send_response(status)
+        self.send_header("X-GUploader-UploadID", secrets.token_urlsafe(40))  # as each answer of the service has
         for name, value in (headers or {}).items():
             self.send_header(name, value)
         self.send_header("Content-Length", str(len(body)))

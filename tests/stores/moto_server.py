@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import secrets
 import threading
 from typing import Any
 
@@ -27,7 +28,7 @@ def _at_once(self: S3Response, *arguments: Any) -> Any:
         status, headers, body = _put_object(self, *arguments)
     if "X-Tag" in self.headers:
         headers = {name: value for name, value in headers.items() if name.lower() != "etag"} | {"ETag": '"0a-1"'}
-    return status, headers, body
+    return status, {**headers, "x-amz-request-id": secrets.token_hex(8)}, body
 
 
 def _check(headers: Any, body: bytes) -> None:
