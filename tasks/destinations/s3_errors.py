@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from tasks.destinations.foreign import Foreign, check_marks
+from tasks.destinations.foreign import Foreign
 from tasks.errors import BackupError, Exists, Missing, NoSpace, NoStore, Refused, Unavailable
 
 _RIGHTS = {
@@ -71,18 +71,15 @@ _WITHOUT_CONTENT = ("DeleteObject", "PutObjectRetention")
 def only_of_s3(http_response: Any, parsed: Any, model: Any, **_: Any) -> None:
     """For botocore's event `after-call`, as it takes any answer without an error for what was asked for: the page of a
     network for guests, for *stored*. Raises `Foreign`."""
-    if http_response.status_code >= 300:
-        return
-    needed, name = _NEEDED.get(model.name), model.name
-    try:
-        if (needed and needed not in parsed) or (name in _WITHOUT_CONTENT and http_response.content):
-            check_marks((), _MARKS, http_response.status_code)
-        if name in _MARKED:
-            check_marks(http_response.headers, _MARKS, http_response.status_code)
-    except Foreign:
+    status, needed = http_response.status_code, _NEEDED.get(model.name)
+    if status < 300 and (
+        (needed and needed not in parsed)
+        or (model.name in _WITHOUT_CONTENT and http_response.content)
+        or (model.name in _MARKED and not is_marked(parsed))
+    ):
         if "Body" in parsed:
             parsed["Body"].close()
-        raise
+        raise Foreign(f"something on the way answered for it (status {status})")
 
 
 def is_marked(parsed: Any) -> bool:
