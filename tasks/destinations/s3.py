@@ -236,7 +236,7 @@ class S3:
                 **extra,
                 **locking,
             )
-            if not is_marked(stored):
+            if not is_marked(stored):  # some services number no answer; what they have of it tells as well
                 there = self._client().head_object(Bucket=self._bucket, Key=name)
                 if kept_with(there["Metadata"], CHECKSUM) != body.crc32c:
                     raise Foreign("something on the way answered for it, or something else was stored")
