@@ -217,7 +217,7 @@ class Gcs:
 
     def _list(self, prefix: str) -> Iterator[Listed]:
         with self._explained("list", prefix):
-            fields = "items(name,size),nextPageToken"
+            fields = "kind,items(name,size),nextPageToken"
             for each in self._bucket().list_blobs(prefix=prefix, fields=fields, timeout=self._times, retry=None):
                 yield Listed(each.name, each.size)
 
@@ -334,13 +334,26 @@ class Gcs:
             return client.bucket(settings.bucket)
 
 
-def _only_of_google(answer: Any, *_: Any, **__: Any) -> None:
-    """For each answer, as the SDK takes any without an error for what was asked for. Raises `Foreign` where it has no
-    number, which the service gives to all of its own; what does not let in may have none, and is believed."""
-    if answer.status_code in (401, 403) or answer.status_code >= 500:
+def _only_of_google(answer: Any, *_: Any, stream: bool = False, **__: Any) -> None:
+    """For each answer, as the SDK takes any without an error for what was asked for. Raises `Foreign` where it has
+    neither the headers that come with objects and uploads, nor what the documents say that it has."""
+    if answer.status_code in (308, 401, 403) or answer.status_code >= 500:
         return
     try:
         check_marks(answer.headers, ("x-guploader-", "x-goog-"), answer.status_code)
     except Foreign:
-        answer.close()
-        raise
+        if stream or not _is_of_google(answer):
+            answer.close()
+            raise
+
+
+def _is_of_google(answer: Any) -> bool:
+    if answer.request.method == "DELETE" and answer.status_code == 204:
+        return True
+    try:
+        told = answer.json()
+    except ValueError:
+        return "upload_id=" in answer.headers.get("Location", "")
+    return isinstance(told, dict) and (
+        str(told.get("kind", "")).startswith("storage#") or isinstance(told.get("error"), dict)
+    )

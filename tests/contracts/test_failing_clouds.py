@@ -205,13 +205,13 @@ def test_what_something_else_answers_is_neither_an_object_nor_the_lack_of_one(
             lambda: elsewhere.get("kept/one"),
             lambda: elsewhere.get("kept/one", 0, len(PAGE)),
             lambda: list(elsewhere.list()),
-            lambda: elsewhere.delete("kept/one"),
+            # That of Google says no more; what is not deleted is found by the next prune.
+            *((lambda: elsewhere.delete("kept/one"),) if (kind, answer[0]) != ("gcs", 204) else ()),
             lambda: immutable(elsewhere).lock("kept/one", datetime.now(UTC) + timedelta(days=1)),
             lambda: immutable(elsewhere).locked_until("kept/one"),
         ):
-            with pytest.raises(BackupError) as caught:
+            with pytest.raises(Unavailable) as caught:
                 operation()
-            assert isinstance(caught.value, Unavailable)
             assert len(str(caught.value).splitlines()) == 1
 
 

@@ -6,7 +6,6 @@ from __future__ import annotations
 import base64
 import json
 import re
-import secrets
 import sys
 import threading
 from dataclasses import dataclass, field
@@ -46,6 +45,10 @@ class Upload:
     request: int = 0
     """The latest: what an older one still sends is ignored."""
     stored: Stored | None = None
+
+
+NUMBERED = {"X-GUploader-UploadID": "a number"}
+"""As answers of the service have that bring an object, or would."""
 
 
 class Refusal(Exception):
@@ -162,7 +165,10 @@ class Handler(BaseHTTPRequestHandler):
         except Refusal as refusal:
             told = {"error": {"code": refusal.status, "message": str(refusal)}}
             media = query.get("alt") == "media"
-            self._answer(refusal.status, str(refusal).encode() if media else json.dumps(told).encode())
+            if media:
+                self._answer(refusal.status, str(refusal).encode(), NUMBERED)
+            else:
+                self._answer(refusal.status, json.dumps(told).encode())
 
     do_GET = do_POST = do_PUT = do_PATCH = do_DELETE = _do  # noqa: N815 - the names that http.server looks for
 
@@ -314,6 +320,7 @@ class Handler(BaseHTTPRequestHandler):
     def _media(self, stored: Stored) -> None:
         size = len(stored.content)
         headers = {
+            **NUMBERED,
             "X-Goog-Hash": f"crc32c={stored.crc32c}",
             "X-Goog-Stored-Content-Length": str(size),
             "X-Goog-Generation": str(stored.generation),
@@ -344,7 +351,6 @@ class Handler(BaseHTTPRequestHandler):
 
     def _answer(self, status: int, body: bytes, headers: dict[str, str] | None = None) -> None:
         self.send_response(status)
-        self.send_header("X-GUploader-UploadID", secrets.token_urlsafe(40))  # as each answer of the service has
         for name, value in (headers or {}).items():
             self.send_header(name, value)
         self.send_header("Content-Length", str(len(body)))
