@@ -8,7 +8,7 @@ from urllib.parse import urlsplit
 from pydantic import ValidationError
 
 from tasks.destinations.azure_settings import AzureSettings
-from tasks.destinations.gcs import GcsSettings
+from tasks.destinations.gcs_settings import GcsSettings
 from tasks.destinations.local import LocalSettings
 from tasks.destinations.s3 import S3Settings
 from tasks.errors import SettingsError

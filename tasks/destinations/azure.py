@@ -1,5 +1,5 @@
-"""Objects in a container of Azure Blob Storage. With its settings, content and errors beside it, all that
-knows azure-storage-blob."""
+"""Objects in a container of Azure Blob Storage. With the content and the errors beside it, all that knows
+azure-storage-blob."""
 
 from __future__ import annotations
 
@@ -18,13 +18,7 @@ from tasks.destinations.immutable import Terms, in_seconds
 from tasks.destinations.pace import Pace
 from tasks.destinations.per_process import PerProcess
 from tasks.destinations.remote import CHECKSUM, MIB, WHOLE_BYTES, checked
-from tasks.errors import (
-    Damaged,
-    Exists,
-    Missing,
-    Refused,
-    Unavailable,
-)
+from tasks.errors import Damaged, Exists, Missing, Refused, Unavailable
 
 if TYPE_CHECKING:
     from azure.storage.blob import BlobClient, ContainerClient, ImmutabilityPolicy
@@ -74,7 +68,7 @@ class Azure:
         if offset < 0 or (length is not None and length <= 0):
             check_range(name, self._kept(name).total, offset, length)
             return b""
-        # A part comes by the MD5 that the service gives for so much; the checksum beside the blob is that of the whole.
+        # A part is checked by the MD5 that the service gives for so much, a whole by the checksum kept beside the blob.
         whole = offset == 0 and length is None
         step = WHOLE_BYTES if whole else _CHECKED_BYTES
         first = self._part(name, offset, step if length is None else min(step, length), with_md5=not whole)

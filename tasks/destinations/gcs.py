@@ -1,76 +1,26 @@
-"""Objects in a bucket of Google Cloud Storage. The one file that knows google-cloud-storage."""
+"""Objects in a bucket of Google Cloud Storage. With the errors beside it, all that knows google-cloud-storage."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
-from typing import Any, ClassVar, Literal
-
-from pydantic import Field, model_validator
+from typing import Any, ClassVar
 
 from tasks.destinations.body import Body, body_of, crc32c
 from tasks.destinations.destination import Data, Listed, check_name, check_prefix, check_range
-from tasks.destinations.foreign import Foreign, check_marks, check_span
+from tasks.destinations.foreign import check_span
+from tasks.destinations.gcs_errors import answered, explained, only_of_google
 from tasks.destinations.gcs_session import Sessions
+from tasks.destinations.gcs_settings import GcsSettings
 from tasks.destinations.immutable import Terms, in_seconds
 from tasks.destinations.pace import Pace
 from tasks.destinations.per_process import PerProcess
-from tasks.destinations.remote import MIB, Endpoint, RemoteSettings, bounds, checked
-from tasks.errors import BackupError, Damaged, Exists, Locked, Missing, NoStore, Refused, SettingsError, Unavailable
+from tasks.destinations.remote import MIB, bounds, checked
+from tasks.errors import Damaged, Exists, Missing, Refused, SettingsError, Unavailable
 
 _SESSION_BYTES = 8 * MIB
 """What is larger goes up in a session: it costs one request more."""
-_RIGHTS = {
-    "store": "storage.objects.create",
-    "read": "storage.objects.get",
-    "list": "storage.objects.list",
-    "delete": "storage.objects.delete",
-    "store and lock": "storage.objects.create and storage.objects.setRetention",
-    "lock": "storage.objects.update and storage.objects.setRetention",
-    "look for a lock on": "storage.objects.get",
-}
-
-
-def set_up(bucket: str) -> str:
-    """What to do so that a bucket can lock, in one line."""
-    return (
-        f"`gcloud storage buckets create gs://NAME --enable-per-object-retention` makes one that does; for `{bucket}`"
-        " itself: Cloud console, its tab *Protection*, *Object retention*"
-    )
-
-
-class GcsSettings(RemoteSettings):
-    """A bucket of Google Cloud Storage."""
-
-    kind: Literal["gcs"] = "gcs"
-
-    bucket: str = Field(pattern=r"^[a-z0-9][a-z0-9._-]{1,220}[a-z0-9]$")
-    """The bucket. It has to be there: a backup never makes one."""
-
-    credentials: Path | None = Field(default=None, examples=["/run/secrets/backup-writer.json"])
-    """The file with the key of a service account."""
-
-    default_credentials: bool = False
-    """Instead of a key: take the credentials that the SDK finds by itself, in GOOGLE_APPLICATION_CREDENTIALS, of
-    `gcloud`, or from the machine or container it runs on."""
-
-    anonymous: bool = False
-    """Instead of a key: none at all, for a server of one's own that wants none."""
-
-    endpoint: Endpoint | None = Field(default=None, examples=["https://storage.googleapis.com"])
-    """Another address of the service, such as a private one. Without it: Google's own."""
-
-    @property
-    def address(self) -> str:
-        return self.endpoint or "https://storage.googleapis.com"
-
-    @model_validator(mode="after")
-    def _has_credentials(self) -> GcsSettings:
-        if bool(self.credentials) + self.default_credentials + self.anonymous != 1:
-            raise ValueError("give `credentials`, or set `default_credentials = true`")
-        return self
 
 
 class Gcs:
@@ -84,7 +34,7 @@ class Gcs:
         self._settings = settings
         self._bucket = PerProcess(self._connect)
         self._terms = Terms(settings)
-        self._where = f"GCS bucket `{settings.bucket}`" + (f" at {settings.endpoint}" if settings.endpoint else "")
+        self._where = settings.where
         self._sessions = PerProcess(Sessions)
         self._pace = PerProcess(lambda: Pace(settings.bytes_a_second))
         self._times = (settings.connect_timeout.total_seconds(), settings.read_timeout.total_seconds())
@@ -139,7 +89,7 @@ class Gcs:
             self._session(), (blob.name, len(body), blob.crc32c), body, begin, timeout=self._times
         )
         if answer.status_code not in (200, 201):
-            raise self._answered(answer.status_code, answer.text, "store", blob.name)
+            raise answered(answer.status_code, answer.text, "store", blob.name, settings=self._settings)
         told = answer.json()
         return str(told.get("name")), str(told.get("crc32c"))
 
@@ -165,7 +115,9 @@ class Gcs:
         ):
             content = self._pace().read_all(answer.raw.read)
             if answer.status_code not in (200, 206, 416):
-                raise self._answered(answer.status_code, content.decode(errors="replace"), "read", name)
+                raise answered(
+                    answer.status_code, content.decode(errors="replace"), "read", name, settings=self._settings
+                )
             told, total = answer.headers, None
             if answer.status_code != 416:
                 stored = told.get("X-Goog-Stored-Content-Length", told.get("Content-Length", -1))
@@ -250,62 +202,8 @@ class Gcs:
         base = self._settings.endpoint or "https://storage.googleapis.com"
         return f"{base}/download/storage/v1/b/{self._settings.bucket}/o/{quote(name, safe='')}"
 
-    @contextmanager
-    def _explained(self, verb: str, name: str) -> Iterator[None]:
-        """What is not known to be for good is *unavailable*, so that it is tried again."""
-        from google.api_core.exceptions import GoogleAPIError
-        from google.auth.exceptions import DefaultCredentialsError, GoogleAuthError, RefreshError
-        from google.cloud.storage.exceptions import DataCorruption, InvalidResponse
-        from requests import RequestException
-        from urllib3.exceptions import HTTPError
-
-        try:
-            yield
-        except GoogleAPIError as error:
-            raise self._answered(getattr(error, "code", None) or 0, str(error), verb, name) from error
-        except InvalidResponse as error:
-            raise self._answered(error.response.status_code, error.response.text, verb, name) from error
-        except DefaultCredentialsError as error:
-            raise Refused(f"no credentials for {self._where} were found: give `credentials`") from error
-        except RefreshError as error:
-            if not error.retryable:
-                raise Refused(f"Google does not accept the credentials for {self._where}: check them") from error
-            raise self._unanswered(error, verb, name) from error
-        except (GoogleAuthError, RequestException, HTTPError, DataCorruption, Foreign, OSError, ValueError) as error:
-            raise self._unanswered(error, verb, name) from error
-
-    def _answered(self, status: int, said: str, verb: str, name: str) -> BackupError:
-        what = f"can't {verb} `{name}` in {self._where}"
-        if status == 404 and (verb == "list" or "bucket does not exist" in said):
-            return NoStore(f"there is no {self._where}: make it, or correct `bucket`")
-        if status == 404 and not verb.startswith("store"):
-            return Missing(f"`{name}` is not in {self._where}")
-        if status == 412:
-            return Exists(f"`{name}` is in {self._where} already, and was left as it is")
-        if status == 401:
-            return Refused(f"{self._where} does not accept the credentials: check them, and this machine's clock")
-        if status == 403:
-            held = verb == "delete" and ("retention" in said.lower() or "hold" in said.lower())
-            if held:
-                return Locked(f"`{name}` in {self._where} is still locked, and is deleted later")
-            why = f"they need {_RIGHTS.get(verb, 'more rights')}"
-            return Refused(f"{self._where} does not let these credentials {verb} `{name}`: {why}")
-        if status == 400 and verb in ("store and lock", "lock") and "retention" in said.lower():
-            return Refused(
-                f"{self._where} is not made to lock what it stores, as `immutable_days` asks for:"
-                f" {set_up(self._settings.bucket)}"
-            )
-        if status in (0, 408, 409, 410, 429) or status >= 500 or status < 400 or (status == 400 and "hash" in said):
-            return Unavailable(f"{what} now (status {status})")
-        return Refused(f"{what} (status {status})")
-
-    def _unanswered(self, error: Exception, verb: str, name: str) -> BackupError:
-        if "CERTIFICATE_VERIFY_FAILED" in str(error):
-            return Refused(f"the certificate of {self._where} is not trusted: name the one that signed it in `ca_file`")
-        if isinstance(error, Foreign):
-            return Unavailable(f"can't {verb} `{name}` in {self._where} now: {error}")
-        kind = type(error).__name__
-        return Unavailable(f"can't {verb} `{name}` in {self._where} now: no answer, or half of one ({kind})")
+    def _explained(self, verb: str, name: str) -> AbstractContextManager[None]:
+        return explained(verb, name, self._settings)
 
     def _connect(self) -> Any:
         from google.auth.credentials import AnonymousCredentials
@@ -329,31 +227,6 @@ class Gcs:
             else:
                 client = storage.Client(client_options=options)
             session = client._http  # noqa: SLF001 - it takes a session of one's own only together with its credentials
-            session.hooks["response"].append(_only_of_google)
+            session.hooks["response"].append(only_of_google)
             mount(session, self._pace(), settings.connections, settings.ca_file)
             return client.bucket(settings.bucket)
-
-
-def _only_of_google(answer: Any, *_: Any, stream: bool = False, **__: Any) -> None:
-    """For each answer, as the SDK takes any without an error for what was asked for. Raises `Foreign` where it has
-    neither the headers that come with objects and uploads, nor what the documents say that it has."""
-    if answer.status_code in (308, 401, 403) or answer.status_code >= 500:
-        return
-    try:
-        check_marks(answer.headers, ("x-guploader-", "x-goog-"), answer.status_code)
-    except Foreign:
-        if stream or not _is_of_google(answer):
-            answer.close()
-            raise
-
-
-def _is_of_google(answer: Any) -> bool:
-    if answer.request.method == "DELETE" and answer.status_code == 204:
-        return True
-    try:
-        told = answer.json()
-    except ValueError:
-        return "upload_id=" in answer.headers.get("Location", "")
-    return isinstance(told, dict) and (
-        str(told.get("kind", "")).startswith("storage#") or isinstance(told.get("error"), dict)
-    )

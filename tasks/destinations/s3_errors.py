@@ -131,8 +131,9 @@ def _answered(error: Any, verb: str, name: str, where: str) -> BackupError:
     status = error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
     said = " ".join(str(told.get("Message", "")).split())[:200]
     what = f"can't {verb} `{name}` in {where}"
-    if status == 404 and code in ("", "404") and not is_marked(error.response):  # it would say what is not there
-        return Unavailable(f"{what} now: something on the way answered for it (status 404)")
+    # The service itself would say what is not there, or there already.
+    if status in (404, 412) and code in ("", str(status)) and not is_marked(error.response):
+        return Unavailable(f"{what} now: something on the way answered for it (status {status})")
     if code in _MISSING:
         return Missing(f"`{name}` is not in {where}")
     if code == "NoSuchBucket":

@@ -189,8 +189,20 @@ TAGGED = {"ETag": '"65a1-26"'}
         (302, {"Location": "/login"}, b""),
         (404, HTML, b"<h1>Not Found</h1>"),
         (404, {}, b""),
+        (412, {}, b""),
     ],
-    ids=["page", "tagged page", "nothing", "part", "json", "no content", "elsewhere", "not found", "no such thing"],
+    ids=[
+        "page",
+        "tagged page",
+        "nothing",
+        "part",
+        "json",
+        "no content",
+        "elsewhere",
+        "not found",
+        "no such thing",
+        "taken",
+    ],
 )
 def test_what_something_else_answers_is_neither_an_object_nor_the_lack_of_one(
     request: pytest.FixtureRequest, kind: str, answer: Answer

@@ -12,7 +12,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from tasks.destinations.gcs import GcsSettings
+from tasks.destinations.gcs_settings import GcsSettings
 from tests.stores.child_server import child_server, free_port
 
 

@@ -2,6 +2,7 @@
 the SHA-256 of what is signed with one.
 
 A request with `X-Unchecked` is not checked, as by services that do not; one with `X-Tag` gets a tag that is no MD5.
+What is stored is answered with a number, as S3 does to all.
 """
 
 from __future__ import annotations

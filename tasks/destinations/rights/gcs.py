@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tasks.destinations.gcs import GcsSettings, set_up
+from tasks.destinations.gcs_settings import GcsSettings, set_up
 from tasks.destinations.rights.role import DOES, Rights, Role
 
 

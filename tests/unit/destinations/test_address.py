@@ -9,7 +9,7 @@ import pytest
 from tasks.destinations import open_destination
 from tasks.destinations.address import settings_at
 from tasks.destinations.azure_settings import AzureSettings
-from tasks.destinations.gcs import GcsSettings
+from tasks.destinations.gcs_settings import GcsSettings
 from tasks.destinations.local import LocalSettings
 from tasks.errors import SettingsError
 from tests.stores.s3 import KEY, SECRET, S3Server
