@@ -14,10 +14,11 @@ from tasks.destinations import Destination, Local, Overlay, Prefixed, open_desti
 from tasks.errors import NotARepository, NotFound, Refused, SettingsError
 from tasks.record import Record, step_name
 from tasks.repository import ReaderKey, Repository, WriterKey, open_keys
+from tasks.sealed import Sealed
 from tasks.settings import Settings
 from tasks.sources.kinds import SOURCES
 from tasks.sources.source import Source
-from tasks.spool import Sealed, Spool
+from tasks.spool import Spool
 
 PASSPHRASE = "GEOMETRA_BACKUP_PASSPHRASE"  # noqa: S105 - the name of a variable
 

@@ -11,21 +11,20 @@ dead from the living, for a kill releases it.
 
 from __future__ import annotations
 
-import errno
 import fcntl
-import json
 import os
 import secrets
 import shutil
 import time
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
 
-from tasks.errors import BackupError, NoSpace, Unavailable
-from tasks.run_keys import check_run
+from tasks.errors import Damaged, Unavailable
+from tasks.run_keys import check_run, is_run
+from tasks.sealed import Sealed, read_sealed, translated, write_sealed
+from tasks.values import is_name
 
 _TRASH = ".trash-"
 _ALIVE = ".alive"
@@ -35,21 +34,9 @@ _ABANDONED_SECONDS = 2 * 24 * 3600
 """So long after an unsealed attempt began, and nobody holds its lock, nobody will come back to it."""
 
 
-@dataclass(frozen=True, slots=True)
-class Sealed:
-    """A finished capture in the spool. `reference` names the destination that holds what it relies on and did not
-    store again; `outcome` is the capture's, as JSON."""
-
-    source: str
-    run: str
-    snapshot: str
-    reference: str
-    outcome: dict[str, Any]
-    folder: Path
-
-
 class Spool:
-    """Raises `NoSpace` and `Unavailable` for what the disk refuses. Safe in threads and processes of one host."""
+    """Raises `NoSpace` and `Unavailable` for what the disk refuses. Safe in threads and processes of one host. Folders
+    that are none of its own, such as a disk's `lost+found`, are left alone."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -89,7 +76,7 @@ class Spool:
                 lock.close()
                 raise Unavailable(f"the spool `{folder}` was taken by another capture of the same run")
         except OSError as error:
-            raise _translated(error, folder) from error
+            raise translated(error, folder) from error
         return folder, lock
 
     def scratch(self, attempt: Path) -> Path:
@@ -99,26 +86,17 @@ class Spool:
         try:
             folder.mkdir(mode=0o700)
         except OSError as error:
-            raise _translated(error, folder) from error
+            raise translated(error, folder) from error
         return folder
 
     def seal(self, attempt: Path, snapshot: str, reference: str, outcome: dict[str, Any]) -> Sealed:
         """Make an attempt the one that counts for its run. If another was sealed before, this one is dropped and that
         one returned."""
         folder = attempt.parent
-        content = {"attempt": attempt.name, "snapshot": snapshot, "reference": reference, "outcome": outcome}
-        draft = folder / f"draft-{secrets.token_hex(6)}"
         try:
-            with draft.open("x", encoding="utf-8") as file:
-                json.dump(content, file)
-                file.flush()
-                os.fsync(file.fileno())
-            with suppress(FileExistsError):
-                os.link(draft, folder / "sealed.json")  # unlike a rename, it never replaces
-            draft.unlink()
-            _sync(folder)
+            write_sealed(attempt, snapshot, reference, outcome)
         except OSError as error:
-            raise _translated(error, folder) from error
+            raise translated(error, folder) from error
         sealed = self.sealed(folder.parent.name, folder.name)
         if sealed is None:
             raise Unavailable(f"the spool `{folder}` was cleared while a capture was being sealed")
@@ -127,27 +105,29 @@ class Spool:
         return sealed
 
     def sealed(self, source: str, run: str) -> Sealed | None:
-        folder = self._run(source, run)
-        try:
-            content = json.loads((folder / "sealed.json").read_bytes())
-        except FileNotFoundError:
-            return None
-        except OSError as error:
-            raise _translated(error, folder) from error
-        at = folder / content["attempt"]
-        return Sealed(source, run, content["snapshot"], content["reference"], content["outcome"], at)
+        """Raises `Damaged` where it can't be told what counts."""
+        return read_sealed(self._run(source, run))
 
     def all_sealed(self) -> list[Sealed]:
-        found = [self.sealed(folder.parent.name, folder.name) for folder in self._all_runs()]
-        return [each for each in found if each]
+        return [sealed for _, sealed in self._runs() if sealed]
+
+    def unreadable(self, source: str) -> list[str]:
+        """A line for each run of which it can't be told what counts: it is left as it is, and not brought anywhere."""
+        lines = []
+        for folder in self._runs_of(source):
+            try:
+                read_sealed(folder)
+            except Damaged as error:
+                lines.append(str(error))
+        return lines
 
     def is_settled(self, sealed: Sealed, destination: str) -> bool:
         return (sealed.folder.parent / f"settled-{destination}").exists()
 
     def pending(self, source: str, destination: str) -> list[Sealed]:
         """What is not settled with that destination, oldest first."""
-        found = [self.sealed(source, run) for run in _names(self.folder / source)]
-        waiting = [each for each in found if each and not self.is_settled(each, destination)]
+        sealed = (sealed for _, sealed in _read(self._runs_of(source)) if sealed)
+        waiting = [each for each in sealed if not self.is_settled(each, destination)]
         return sorted(waiting, key=lambda each: each.snapshot)
 
     def settle(self, sealed: Sealed, destination: str, destinations: Collection[str]) -> None:
@@ -160,7 +140,7 @@ class Spool:
         except FileNotFoundError:
             return  # cleared meanwhile, by the upload to another destination
         except OSError as error:
-            raise _translated(error, folder) from error
+            raise translated(error, folder) from error
 
     def is_empty(self) -> bool:
         return not self._all_runs() and not _found(self.folder, f"{_TRASH}*")
@@ -173,8 +153,7 @@ class Spool:
         """Remove the packs of sealed captures that the destination they rely on has: others that do not take them can
         get them from there. Returns bytes."""
         dropped = 0
-        for folder in self._all_runs():
-            sealed = self.sealed(folder.parent.name, folder.name)
+        for folder, sealed in self._runs():
             if sealed and (folder / f"settled-{sealed.reference}").exists():
                 for pack in _found(sealed.folder / sealed.source / "packs", "*/*"):
                     with suppress(FileNotFoundError):
@@ -207,13 +186,12 @@ class Spool:
         do not count, whose capture `is_over` (asked by source and run), or were left long ago. Returns how many."""
         oldest = (time.time() if now is None else now) - _ABANDONED_SECONDS
         leftovers = _found(self.folder, f"{_TRASH}*")
-        for folder in self._all_runs():
-            sealed = self.sealed(folder.parent.name, folder.name)
+        for folder, sealed in self._runs():
             parts = {*_found(folder, "attempt-*"), *_found(folder, "draft-*")} - {sealed.folder if sealed else folder}
             useless = bool(parts) and (bool(sealed) or is_over(folder.parent.name, folder.name))
             dead = [part for part in parts if _is_dead(part, useless=useless, oldest=oldest)]
             # Asked again: it may have been sealed, and let go of, since.
-            if dead and (sealed := self.sealed(folder.parent.name, folder.name)):
+            if dead and (sealed := read_sealed(folder)):
                 dead = [part for part in dead if part != sealed.folder]
             leftovers += dead
             if sealed and not sealed.folder.exists():  # by another's hand: nobody can bring it any more
@@ -225,16 +203,32 @@ class Spool:
                 folder.rmdir()
         return len(leftovers)
 
+    def _runs(self) -> Iterator[tuple[Path, Sealed | None]]:
+        """The folder of each run, and what is sealed in it; without those of which it can't be told."""
+        return _read(self._all_runs())
+
     def _all_runs(self) -> list[Path]:
-        return [self.folder / source / run for source in _names(self.folder) for run in _names(self.folder / source)]
+        return [run for source in _names(self.folder) if is_name(source) for run in self._runs_of(source)]
+
+    def _runs_of(self, source: str) -> list[Path]:
+        return [self.folder / source / run for run in _names(self.folder / source) if is_run(run)]
 
     def _run(self, source: str, run: str) -> Path:
         return self.folder / source / check_run(run)
 
 
+def _read(runs: Iterable[Path]) -> Iterator[tuple[Path, Sealed | None]]:
+    for folder in runs:
+        try:
+            sealed = read_sealed(folder)
+        except Damaged:
+            continue
+        yield folder, sealed
+
+
 def _bytes_below(folder: Path | str) -> int:
     found = 0
-    with suppress(FileNotFoundError, NotADirectoryError), os.scandir(folder) as entries:
+    with suppress(FileNotFoundError, NotADirectoryError, PermissionError), os.scandir(folder) as entries:
         for entry in entries:
             if entry.is_dir(follow_symlinks=False):
                 found += _bytes_below(entry.path)
@@ -267,7 +261,7 @@ def _names(folder: Path) -> list[str]:
     except FileNotFoundError:
         return []
     except OSError as error:
-        raise _translated(error, folder) from error
+        raise translated(error, folder) from error
 
 
 def _locked(lock: IO[str]) -> bool:
@@ -289,17 +283,3 @@ def _is_dead(part: Path, useless: bool, oldest: float) -> bool:
             return (useless or alive.stat().st_mtime < oldest) and _locked(lock)
     except OSError:
         return False
-
-
-def _sync(folder: Path) -> None:
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
-
-
-def _translated(error: OSError, folder: Path) -> BackupError:
-    if error.errno in (errno.ENOSPC, errno.EDQUOT):
-        return NoSpace(f"the disk of the spool `{folder}` is full: free some space, or point `state` to a larger disk")
-    return Unavailable(f"the spool `{folder}` can't be used: {error.strerror}")

@@ -21,7 +21,8 @@ def upload(
 ) -> Outcome:
     """Bring all captures of a source that wait in this host's spool to a destination, oldest first; what is there
     already is skipped. Raises what went wrong with `snapshot` (empty: none in particular); what went wrong with an
-    older one makes the outcome *incomplete*, and is tried again next time unless it is condemned.
+    older one makes the outcome *incomplete*, and is tried again next time unless it is condemned. So does one of
+    which can't be told what it is, until it is removed.
     """
     blank = Outcome("upload", source, destination, snapshot=snapshot)
     spool, names = installation.spool, installation.destinations_of(source)
@@ -50,6 +51,7 @@ def upload(
         figures["snapshots"] += 1
     if failure:
         raise failure
+    missed += spool.unreadable(source)
     if snapshot:
         _check_arrived(to, snapshot, destination, installation.settings.host)
     return replace(blank, state="incomplete" if missed else "done", figures=dict(figures), flaws=tuple(missed))

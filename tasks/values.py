@@ -125,5 +125,11 @@ def at_least(size: str) -> AfterValidator:
 TimeZone = Annotated[str, AfterValidator(_timezone), WithJsonSchema({"type": "string", "format": "time-zone"})]
 Schedule = Annotated[str, AfterValidator(_schedule), WithJsonSchema({"type": "string", "format": "schedule"})]
 Window = Annotated[str, AfterValidator(_window), WithJsonSchema({"type": "string", "format": "window"})]
-Name = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_-]{0,63}$")]
+_NAME = r"[a-z0-9][a-z0-9_-]{0,63}"
+Name = Annotated[str, Field(pattern=f"^{_NAME}$")]
 Count = Annotated[int, Field(ge=0, strict=True)]
+
+
+def is_name(text: str) -> bool:
+    """Whether it is a `Name`."""
+    return bool(re.fullmatch(_NAME, text))

@@ -99,6 +99,26 @@ def test_a_destination_that_was_emptied_is_not_begun_anew_in_silence(copied: Ter
     assert copied.json("run", "--source", "docs")["state"] == "done"
 
 
+def test_what_cant_be_read_in_the_spool_is_told_and_in_nobodys_way(copied: Terminal) -> None:
+    spool = copied.folder / ".geometra-backup/spool"
+    (spool / "lost+found/strange one").mkdir(parents=True)
+    broken = spool / "docs/run-1/sealed.json"
+    broken.parent.mkdir(parents=True)
+    broken.write_text("{")
+    report = copied.json("run", code=3)
+    states = {step: outcome["state"] for step, outcome in report["steps"].items()}
+    assert {step for step, state in states.items() if state != "done"} == {"upload/docs/local"}
+    assert states["upload/docs/local"] == "incomplete"
+    assert str(broken) in report["steps"]["upload/docs/local"]["flaws"][0]
+    (docs,) = [place for place in copied.json("status", code=1)["sources"] if place["source"] == "docs"]
+    assert str(broken.parent) in docs["problem"]
+    assert broken.exists()
+    shutil.rmtree(broken.parent)
+    assert copied.json("run")["state"] == "done"
+    assert copied.json("status")["good"] is True
+    assert (spool / "lost+found/strange one").is_dir()
+
+
 def test_a_failed_run_is_not_good_whatever_was_proven_before(copied: Terminal) -> None:
     (copied.folder / "docs").rename(copied.folder / "away")
     copied.run("run", "--source", "docs", code=1)

@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
+import json
 import os
+import re
 import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from contextlib import suppress
 from pathlib import Path
 
 import pytest
 
-from tasks.errors import NotFound, SourceError, Unavailable
-from tasks.spool import Sealed, Spool
+from tasks.errors import Damaged, NotFound, SourceError, Unavailable
+from tasks.sealed import Sealed
+from tasks.spool import Spool
 
 DAY = 24 * 3600
 
@@ -195,6 +199,72 @@ def test_a_run_that_would_lead_out_of_the_spool_is_refused(spool: Spool) -> None
         pass
     with pytest.raises(NotFound):
         spool.sealed("models", "..")
+
+
+def test_folders_that_are_none_of_its_own_are_left_alone(spool: Spool) -> None:
+    sealed = seal(spool, "run-1")
+    strange = [
+        spool.folder / "lost+found" / "run-2",
+        spool.folder / "models" / "old ones",
+        spool.folder / "Models" / "x",
+    ]
+    for folder in strange:
+        folder.mkdir(parents=True)
+        os.utime(folder, (0, 0))
+    assert spool.all_sealed() == spool.pending("models", "here") == [sealed]
+    assert spool.drop_stored() == spool.collect(now=time.time() + 365 * DAY) == 0
+    assert all(folder.is_dir() for folder in strange)
+    spool.settle(sealed, "here", ["here"])
+    assert spool.collect() == 0
+    assert spool.is_empty()
+
+
+def test_a_folder_that_nobody_may_look_into_is_not_counted(tmp_path: Path) -> None:
+    with tempfile.TemporaryDirectory(prefix="spool-") as name:
+        folder = Path(name) / "spool"
+        spool = Spool(folder)
+        sealed = seal(spool, "run-1")
+        closed = folder / "lost+found"
+        closed.mkdir(mode=0)
+        for path in (Path(name), folder, *sealed.folder.parents[:2], sealed.folder):
+            path.chmod(0o755)
+        code = (
+            "import os, pathlib, sys\n"
+            "from tasks.spool import Spool\n"
+            "if os.geteuid() == 0:\n"
+            "    os.setuid(65534)\n"
+            "try:\n"
+            "    os.listdir(sys.argv[1] + '/lost+found')\n"
+            "except PermissionError:\n"
+            "    spool = Spool(pathlib.Path(sys.argv[1]))\n"
+            "    print(len(spool.all_sealed()), spool.used() > 0)\n"
+        )
+        told = subprocess.run([sys.executable, "-c", code, str(folder)], capture_output=True, text=True, check=True)
+        assert told.stdout == "1 True\n"
+        assert closed.is_dir()
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["", "{", "[]", "null", '"text"', '{"attempt": "a"}', b"\xff\xfe", "[" * 30_000]
+    + [
+        json.dumps({"attempt": name, "snapshot": "s", "reference": "here", "outcome": {}})
+        for name in ("../a", "", "..")
+    ],
+)
+def test_a_capture_that_is_unreadable_is_told_of_left_alone_and_in_nobodys_way(spool: Spool, text: str | bytes) -> None:
+    broken, other = seal(spool, "run-1"), seal(spool, "run-2")
+    file = broken.folder.parent / "sealed.json"
+    file.write_bytes(text if isinstance(text, bytes) else text.encode())
+    with pytest.raises(Damaged, match=re.escape(f"`{file}`")):
+        spool.sealed("models", "run-1")
+    assert spool.all_sealed() == spool.pending("models", "here") == [other]
+    assert len(spool.unreadable("models")) == 1
+    assert str(broken.folder.parent) in spool.unreadable("models")[0]
+    assert spool.unreadable("logs") == []
+    assert spool.drop_stored() == spool.collect(now=time.time() + 365 * DAY, is_over=lambda *_: True) == 0
+    assert (broken.folder / "pack").read_bytes() == b"packed"
+    assert not spool.is_empty()
 
 
 def test_a_spool_in_the_way_of_which_a_file_lies_is_unavailable(spool: Spool) -> None:

@@ -41,7 +41,8 @@ def command(session: Session) -> int:
 
 
 def _place(session: Session, source: str, destination: str, now: datetime) -> dict[str, Any]:
-    waiting = len(session.installation.spool.pending(source, destination))
+    spool = session.installation.spool
+    waiting, unreadable = len(spool.pending(source, destination)), spool.unreadable(source)
     place: dict[str, Any] = {"source": source, "destination": destination, "spooled": waiting, "good": False}
     try:
         listed = rows(source, destination, session.installation.repository(source, destination))
@@ -57,7 +58,9 @@ def _place(session: Session, source: str, destination: str, now: datetime) -> di
     due = [last_expected(session.settings, plan, source, now) for plan in plans]
     since = max((moment for moment in due if moment), default=None)
     problem = _failed(session, source, destination)
-    if waiting:
+    if unreadable:
+        problem = unreadable[0]
+    elif waiting:
         problem = f"{waiting} captures wait in the spool to be uploaded"
     elif problem:
         pass
