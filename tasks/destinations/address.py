@@ -10,7 +10,7 @@ from pydantic import ValidationError
 from tasks.destinations.azure_settings import AzureSettings
 from tasks.destinations.gcs_settings import GcsSettings
 from tasks.destinations.local import LocalSettings
-from tasks.destinations.s3 import S3Settings
+from tasks.destinations.s3_settings import S3Settings
 from tasks.errors import SettingsError
 from tasks.secret import Secret
 from tasks.settings import DestinationSettings

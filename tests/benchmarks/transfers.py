@@ -25,7 +25,7 @@ from typing import Any, NamedTuple
 from tasks.destinations import open_destination
 from tasks.destinations.azure_settings import AzureSettings
 from tasks.destinations.gcs_settings import GcsSettings
-from tasks.destinations.s3 import S3Settings
+from tasks.destinations.s3_settings import S3Settings
 from tasks.memory import keep_freed_memory
 from tasks.settings import DestinationSettings
 from tasks.stopwatch import Stopwatch

@@ -11,7 +11,7 @@ import pytest
 from tasks.destinations import Destination, open_destination
 from tasks.destinations.probe import probe
 from tasks.destinations.remote import RemoteSettings
-from tasks.destinations.s3 import S3Settings
+from tasks.destinations.s3_settings import S3Settings
 from tasks.errors import Exists, Refused
 from tests.contracts.destination_contract import DestinationObjects
 from tests.stores.azure import AzureServer

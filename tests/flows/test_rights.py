@@ -15,7 +15,7 @@ import pytest
 
 from tasks.destinations.rights import Role
 from tasks.destinations.rights.s3 import document
-from tasks.destinations.s3 import S3Settings
+from tasks.destinations.s3_settings import S3Settings
 from tasks.errors import Missing, NotARepository, Refused
 from tasks.restore import Wanted, restore
 from tests.flows import kinds

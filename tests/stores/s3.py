@@ -9,7 +9,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from tasks.destinations.s3 import S3Settings
+from tasks.destinations.s3_settings import S3Settings
 from tasks.secret import Secret
 from tests.stores.child_server import child_server, free_port
 

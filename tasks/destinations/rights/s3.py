@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from tasks.destinations.rights.role import DOES, Rights, Role
-from tasks.destinations.s3 import S3Settings
 from tasks.destinations.s3_lock import set_up
+from tasks.destinations.s3_settings import S3Settings
 
 
 def s3_rights(name: str, settings: S3Settings, role: Role) -> Rights:

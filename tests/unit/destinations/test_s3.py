@@ -7,7 +7,8 @@ from pydantic import ValidationError
 
 from tasks.destinations import open_destination
 from tasks.destinations.probe import probe
-from tasks.destinations.s3 import _LOADER, S3Settings
+from tasks.destinations.s3 import _LOADER
+from tasks.destinations.s3_settings import S3Settings
 from tasks.errors import NoStore, SettingsError
 from tasks.secret import Secret
 from tests.stores.s3 import S3Server
