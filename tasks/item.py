@@ -87,7 +87,8 @@ class Item(NamedTuple):
 
 
 class Flaw(NamedTuple):
-    """Something that a snapshot does not hold as it should: `what` is *partial*, *vanished* or *unreadable*."""
+    """Something that a snapshot does not hold as it should: `what` is *partial*, *vanished* or *unreadable*; or, of a
+    whole source, *emptied*."""
 
     path: bytes
     what: str

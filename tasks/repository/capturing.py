@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from functools import partial
 from importlib.metadata import PackageNotFoundError, version
@@ -23,6 +24,7 @@ from tasks.repository.parts import Joining, Part, Whole, in_pieces, summed
 from tasks.repository.reading import Items
 from tasks.repository.records import Group
 from tasks.repository.references import References
+from tasks.repository.saved import Saved
 from tasks.repository.saving import Progress, Saving
 from tasks.repository.sealing import seal, unseal
 from tasks.repository.snapshot import About, Flawed, Snapshot
@@ -189,7 +191,7 @@ class Capturing(Inventory):
     def finish(self, part: Part, about: About, into: Destination) -> Snapshot:
         """The snapshot of a capture that turned out to be all of its source."""
         name, saved = f"snapshots/{about.id}", part.saved
-        flaws = _allowed(part.flaws, about.allow_incomplete)
+        flaws = _allowed([*part.flaws, *self._emptied(saved, about)], about.allow_incomplete)
         snapshot = Snapshot(
             id=about.id,
             source=about.source,
@@ -222,6 +224,20 @@ class Capturing(Inventory):
             # The same task ran twice at once: the other one was first, and its snapshot is as good.
             return Snapshot.from_bytes(name, unseal(self.keys.metadata, name, into.get(name)))
         return snapshot
+
+    def _emptied(self, saved: Saved, about: About) -> Iterator[Flaw]:
+        """A source that had files and has none: perhaps its disk is not mounted. What was proven of it would else make
+        room for what is proven to be nothing."""
+        if saved.figures.get("files", 1):
+            return
+        complete = (snapshot for snapshot in self.readable_snapshots() if snapshot.complete)
+        last = max(complete, key=lambda snapshot: snapshot.started, default=None)
+        if last and last.figures.get("files", 0):
+            why = f"the source holds no file any more, and `{last.id}` had {last.figures['files']:,.0f}"
+            for root in about.roots or ("",):
+                yield Flaw(
+                    os.fsencode(root), "emptied", f"{why}: mount its disk, or put `{root}` into `allow_incomplete`"
+                )
 
     def _has_all(self, snapshot: Snapshot, known: Known) -> bool:
         """Whether every chunk of a snapshot is sure to be known."""

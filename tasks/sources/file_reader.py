@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import resource
 import stat
 import time
 
@@ -18,6 +19,9 @@ from tasks.sources.open_folders import Descriptor, OpenFolders
 _READ = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 _WITHOUT_ATIME: int = getattr(os, "O_NOATIME", 0)
 _MOST_HELD = 256
+_LEASED_SECONDS = 5.0
+"""How long is waited for a file that somebody holds a lease on, as Samba does for its clients: who asks for it has made
+the kernel ask for it back."""
 
 
 class FileReader:
@@ -88,9 +92,10 @@ class FileReader:
         return self._last[1]
 
     def hold(self, folder: Descriptor, path: bytes, names: list[bytes]) -> None:
-        """Open the last 256 of a folder's files now, for when their turn comes; `path` is the folder's. Those of
-        earlier folders are let go of, and will be opened by name."""
-        for name in names[-_MOST_HELD:]:
+        """Open the last 256 of a folder's files now, fewer where few may be open, for when their turn comes; `path` is
+        the folder's. Those of earlier folders are let go of, and will be opened by name."""
+        most = _most_held()
+        for name in names[-most:]:
             try:
                 status = os.stat(name, dir_fd=folder.number, follow_symlinks=False)
                 if stat.S_ISREG(status.st_mode):
@@ -98,7 +103,7 @@ class FileReader:
                     self._held[path + b"/" + name] = Descriptor(open_for_reading(folder, name, own=own))
             except OSError:
                 continue  # it is opened again when its turn comes, and what is wrong is told then
-        while len(self._held) > _MOST_HELD:
+        while len(self._held) > most:
             del self._held[next(iter(self._held))]
 
     def held(self, path: bytes) -> os.stat_result | None:
@@ -112,8 +117,28 @@ def open_for_reading(folder: Descriptor, name: bytes, *, own: bool) -> int:
     owner and to root only. Raises `OSError`."""
     if own:
         try:
-            return os.open(name, _READ | _WITHOUT_ATIME, dir_fd=folder.number)
+            return _open(name, _READ | _WITHOUT_ATIME, folder)
         except PermissionError as error:
             if error.errno != errno.EPERM:
                 raise
-    return os.open(name, _READ, dir_fd=folder.number)
+    return _open(name, _READ, folder)
+
+
+def _open(name: bytes, flags: int, folder: Descriptor) -> int:
+    try:
+        return os.open(name, flags, dir_fd=folder.number)
+    except BlockingIOError:
+        deadline = time.monotonic() + _LEASED_SECONDS
+    while True:
+        try:
+            return os.open(name, flags, dir_fd=folder.number)
+        except BlockingIOError:
+            if time.monotonic() > deadline:
+                raise
+        time.sleep(0.01)
+
+
+def _most_held() -> int:
+    """At most a quarter of what this process may have open."""
+    allowed, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    return _MOST_HELD if allowed == resource.RLIM_INFINITY else max(1, min(_MOST_HELD, allowed // 4))

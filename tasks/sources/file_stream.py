@@ -13,7 +13,7 @@ from tasks.sources.extents import SMALLEST, data_extents
 from tasks.sources.file_entry import OwnerNames, file_entry
 
 PARTIAL = "partial"
-"""The flaw of a reading that may mix two states of a file, or lacks its end."""
+"""The flaw of a reading that may mix two states of a file, or lacks its end or its attributes."""
 
 _GONE = frozenset({errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.ENXIO, errno.EISDIR})
 _SECOND = 1_000_000_000
@@ -28,7 +28,7 @@ class FileStream:
     read again. Raises `Vanished` for what is no file any more, and `Unreadable`.
     """
 
-    __slots__ = ("_again", "_entry", "_may_grow", "_number", "_offset", "_owners", "_runs", "_short")
+    __slots__ = ("_again", "_entry", "_lacks", "_may_grow", "_number", "_offset", "_owners", "_runs", "_short")
 
     def __init__(self, number: int, entry: Entry, owners: OwnerNames, may_grow: bool = False) -> None:
         self._number = number
@@ -38,10 +38,16 @@ class FileStream:
                 raise Vanished("something that is no file has taken its place")
             if not is_as_listed(entry, status):
                 entry = file_entry(entry.path, status, owners)
+        except OSError as error:
+            raise translated(error) from error
+        self._lacks = False
+        try:
             if attributes := attributes_of_file(number):
                 entry = entry._replace(xattrs=attributes)
         except OSError as error:
-            raise translated(error) from error
+            if error.errno != errno.E2BIG:
+                raise translated(error) from error
+            self._lacks = True  # the kernel lists no more than 64 KiB of their names
         size = entry.size
         self._runs = [(0, size)] if size else []
         self._offset = 0
@@ -94,11 +100,15 @@ class FileStream:
         entry = self._entry
         try:
             status = os.fstat(self._number)
+            # Files of the kernel's own (/proc, /sys) say that they are empty, whatever they hold.
+            lacks = self._lacks or (
+                not (entry.size or self._may_grow or status.st_size) and os.pread(self._number, 1, 0)
+            )
         except OSError as error:
             raise translated(error) from error
         os.close(self._number)
         self._number = -1
-        whole = not self._short
+        whole = not (self._short or lacks)
         if whole and is_as_listed(entry, status):
             return Reading(as_to_be_read_again(entry) if self._again else entry)
         if whole and self._may_grow and status.st_size >= entry.size:

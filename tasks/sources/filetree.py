@@ -57,6 +57,10 @@ class FileTreeSettings(SourceSettings):
     one_file_system: bool = False
     """Leave out what other file systems mounted below the paths hold."""
 
+    mounted: tuple[Path, ...] = ()
+    """Mount points, such as `/srv/data`, that the paths lie on. While nothing is mounted at one of them a backup fails,
+    where it would take the empty folder below the disk for all there is."""
+
     part_size: Annotated[Size, at_least("1MB")] = ByteCount(8_000_000_000)
     """A source with more than this to read is divided by path into parts of about this size, which are captured by
     whichever workers of its pool are free, on any host; they make one snapshot. A file of one and a half parts or more
@@ -97,6 +101,9 @@ class FileTree:
 
     def walk(self, selection: Selection, stretch: Stretch | None = None) -> Walk:
         roots = {os.fsencode(name): os.fsencode(path) for name, path in self.roots().items()}
+        for point in self.settings.mounted:
+            if not os.path.ismount(point):
+                raise SourceError(f"nothing is mounted at `{point}`: mount its disk, or take it out of `mounted`")
         for path in roots.values():
             if not os.path.exists(path):
                 raise SourceError(f"`{os.fsdecode(path)}` is not there; make it, or take it out of `paths`")

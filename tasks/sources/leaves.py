@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import stat
+import struct
 from collections.abc import Callable, Mapping
 from functools import partial
 
@@ -16,7 +17,10 @@ from tasks.sources.hnsw import ROWS, columns_beside
 from tasks.sources.manner import Manner
 from tasks.sources.open_folders import Descriptor
 
-_Number = tuple[int, int]
+_NUMBER = struct.Struct("<QQ")
+_STATE = struct.Struct("<QQQ")
+"""Size, time of change and names yet to come of a file under its first name, which follows."""
+_64_BITS = (1 << 64) - 1
 _ROWS = b"/" + ROWS
 _TYPE, _REGULAR = 0o170000, stat.S_IFREG
 _new = tuple.__new__
@@ -37,7 +41,7 @@ class Leaves:
         self._links, self._status_of = links or {}, status_of
         self._owners = owners
         self._cut, self._want_digest = manner.cut, manner.want_digest
-        self._first_names: dict[_Number, tuple[bytes, int]] = {}
+        self._first_names: dict[bytes, bytes] = {}  # packed: there may be a million of them
 
     def item(self, reader: FileReader, folder: Descriptor, path: bytes, status: os.stat_result) -> Item:
         """The item of what `folder` holds, by the status just taken of it. Raises `OSError` if it is gone."""
@@ -51,8 +55,8 @@ class Leaves:
             # As `Item(...)`: this is done for every file of every night.
             opening = partial(reader.open, entry)
             return _new(Item, (entry, opening, self._cut, self._want_digest, columns, reader.at_once, 0))
-        number = (status.st_dev, status.st_ino)
-        if first := self._first_name(number, path, status.st_nlink):
+        number = _number(status)
+        if first := self._first_name(number, path, status):
             return Item(entry._replace(type=HARDLINK, link=first, version=(0, 0)))
         first_opening = partial(self._open_first, reader, number, entry)
         return Item(entry, first_opening, self._cut, self._want_digest, columns)
@@ -66,26 +70,38 @@ class Leaves:
             entry = entry._replace(xattrs=attributes)
         return entry
 
-    def _first_name(self, number: _Number, path: bytes, names: int) -> bytes | None:
-        """The path under which this file was met before, or is met elsewhere; None, and remembered, the first time."""
+    def _first_name(self, number: bytes, path: bytes, status: os.stat_result) -> bytes | None:
+        """The path under which this file was met before, or is met elsewhere; None, and remembered, the first time.
+        That is now too if it has changed since, or is another one that was given the number of one that is gone: what
+        was stored under the name before is not what this one holds."""
         if (elsewhere := self._links.get(path)) and self._is(number, elsewhere):
             return elsewhere
-        first, left = self._first_names.pop(number, (None, names))
+        size, changed, left = status.st_size, status.st_mtime_ns & _64_BITS, status.st_nlink
+        first = b""
+        if known := self._first_names.pop(number, None):
+            *state, left = _STATE.unpack_from(known)
+            if state == [size, changed]:
+                first = known[_STATE.size :]
         if left > 1:
-            self._first_names[number] = (first or path, left - 1)
-        return first
+            self._first_names[number] = _STATE.pack(size, changed, left - 1) + (first or path)
+        return first or None
 
-    def _is(self, number: _Number, path: bytes) -> bool:
+    def _is(self, number: bytes, path: bytes) -> bool:
         try:
             status = self._status_of(path)
         except (OSError, KeyError):
             return False
-        return stat.S_ISREG(status.st_mode) and (status.st_dev, status.st_ino) == number
+        return stat.S_ISREG(status.st_mode) and _number(status) == number
 
-    def _open_first(self, reader: FileReader, number: _Number, entry: Entry) -> FileStream:
+    def _open_first(self, reader: FileReader, number: bytes, entry: Entry) -> FileStream:
         try:
             return reader.open(entry)
         except (Vanished, Unreadable):
             # Its next name, not this one, has to bring the content then.
             self._first_names.pop(number, None)
             raise
+
+
+def _number(status: os.stat_result) -> bytes:
+    """What no other file has at the same time."""
+    return _NUMBER.pack(status.st_dev & _64_BITS, status.st_ino & _64_BITS)

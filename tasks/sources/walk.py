@@ -198,8 +198,11 @@ class _Tree:
         entry = other_entry(folder.path, status, self._walk.owners)
         try:
             descriptor = self._folders.at(folder.below)
-            if attributes := attributes_of_file(descriptor.number):
-                entry = entry._replace(xattrs=attributes)
+            try:
+                if attributes := attributes_of_file(descriptor.number):
+                    entry = entry._replace(xattrs=attributes)
+            except OSError as error:
+                self._walk.flaw(folder.path, error)
             if self._device is None or status.st_dev == self._device:
                 names = self._names(descriptor, folder.path)
                 folder.names = iter(names if self._all else self._walk.stretch.chosen(folder.path, names))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -105,6 +106,31 @@ def test_without_any_destination_a_capture_waits_and_leaves_nothing(installed: I
     with pytest.raises(Unavailable, match="no destination of `docs` can be reached"):
         capture(installed, "docs", a_run())
     assert waiting(installed) == []
+
+
+def test_a_source_that_was_emptied_is_incomplete_until_that_is_allowed(installed: Installation) -> None:
+    """As one is whose disk is not mounted: what was proven of it must not make room for nothing."""
+    full = night(installed, 4)
+    shutil.rmtree(installed.settings.state.parent / "originals/docs")
+    (installed.settings.state.parent / "originals/docs").mkdir()
+    for days_ago in (3, 2):
+        emptied = night(installed, days_ago)
+        assert emptied.state == "incomplete"
+        assert f"`{full.snapshot}` had" in emptied.flaws[0]
+        assert "docs is emptied" in emptied.flaws[0]
+    docs = installed.settings.sources["docs"].model_copy(update={"allow_incomplete": ("docs",)})
+    allowing = Installation(installed.settings.model_copy(update={"sources": {"docs": docs}}), passphrase=PASSPHRASE)
+    assert night(allowing, 1).state == "done"
+    assert night(installed).state == "done"  # nothing was lost since the last complete one
+
+
+def test_a_source_whose_disk_is_not_mounted_fails(installed: Installation) -> None:
+    docs = installed.settings.sources["docs"].model_copy(update={"mounted": (installed.settings.state.parent,)})
+    without = Installation(installed.settings.model_copy(update={"sources": {"docs": docs}}), passphrase=PASSPHRASE)
+    with pytest.raises(SourceError, match="nothing is mounted at"):
+        capture(without, "docs", a_run())
+    docs = docs.model_copy(update={"mounted": (Path("/"),)})
+    assert night(Installation(installed.settings.model_copy(update={"sources": {"docs": docs}}))).state == "done"
 
 
 def test_a_source_that_is_gone_leaves_nothing_in_the_spool(installed: Installation) -> None:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import os
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
 
-from tasks.sources.extents import _append, data_extents
+from tasks.sources.extents import _MOST, _append, _fewer, data_extents
 
 
 @pytest.mark.parametrize(
@@ -24,7 +25,7 @@ def test_smaller_blocks_than_others_have_are_rounded_out(
 ) -> None:
     found: list[tuple[int, int]] = []
     for start, end in runs:
-        _append(found, start, end, 4096)
+        _append(found, start, end)
     assert found == merged
 
 
@@ -43,3 +44,18 @@ def test_what_knows_no_holes_has_no_map() -> None:
     finally:
         os.close(reading)
         os.close(writing)
+
+
+@pytest.mark.parametrize("over", [0, 1, 5000])
+def test_of_too_many_holes_the_smallest_count_as_data(over: int) -> None:
+    """And no others, however alike they are: an image of six thousand pieces would fill its disk when it comes back."""
+    runs, end = list[tuple[int, int]](), 0
+    for number in range(_MOST + over):
+        start = end + 4096 * (1 + number * 7919 % 20_011)
+        runs.append((start, start + 4096))
+        end = start + 4096
+    holes = sorted(after[0] - before[1] for before, after in pairwise(runs))
+    fewer = _fewer(runs)
+    assert len(fewer) == _MOST
+    assert sorted(after[0] - before[1] for before, after in pairwise(fewer)) == holes[over:]
+    assert sum(end - start for start, end in fewer) == 4096 * len(runs) + sum(holes[:over])

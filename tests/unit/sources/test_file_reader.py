@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import os
 import random
+import resource
+import subprocess
+import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -52,6 +55,55 @@ def test_what_is_read_at_once_is_what_a_stream_reads(file: Path, size: int) -> N
     data = read_all(stream)
     assert read(file, listed(file)) == (stream.close().entry, data)
     assert data == file.read_bytes()
+
+
+def test_a_file_that_another_holds_a_lease_on_is_waited_for(file: Path) -> None:
+    """As Samba does for its clients: it gives the lease back when it is asked to."""
+    code = (
+        "import fcntl, os, signal, sys\n"
+        "number = os.open(sys.argv[1], os.O_RDWR)\n"
+        "def give_back(*_):\n"
+        "    fcntl.fcntl(number, fcntl.F_SETLEASE, fcntl.F_UNLCK)\n"
+        "signal.signal(signal.SIGIO, give_back)\n"
+        "fcntl.fcntl(number, fcntl.F_SETLEASE, fcntl.F_WRLCK)\n"
+        "print('held', flush=True)\n"
+        "sys.stdin.read()\n"
+    )
+    with subprocess.Popen(
+        [sys.executable, "-c", code, str(file)],
+        text=True,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+    ) as holder:
+        assert holder.stdout
+        assert holder.stdin
+        if holder.stdout.readline() != "held\n":
+            pytest.skip("no lease can be had here")
+        with pytest.raises(BlockingIOError):
+            os.open(file, os.O_RDONLY | os.O_NONBLOCK)
+        entry, data = read(file, listed(file))
+        holder.stdin.close()
+    assert entry
+    assert data == file.read_bytes()
+
+
+def test_where_few_files_may_be_open_few_are_held(tmp_path: Path) -> None:
+    for number in range(200):
+        (tmp_path / f"{number:03}.log").touch()
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    reader = reader_at(tmp_path, may_grow=True)
+    names = sorted(os.fsencode(path.name) for path in tmp_path.iterdir())
+    before = len(os.listdir("/proc/self/fd"))
+    resource.setrlimit(resource.RLIMIT_NOFILE, (before + 60, hard))
+    try:
+        reader.hold(Descriptor(os.open(tmp_path, os.O_RDONLY)), b"root", names)
+        held = len(os.listdir("/proc/self/fd")) - before
+        assert 5 < held <= (before + 60) // 4 + 1
+        with open(tmp_path / "000.log", "rb") as opened:  # there is room for others
+            assert opened.read() == b""
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
 
 
 def test_extended_attributes_are_read_too(file: Path) -> None:

@@ -159,6 +159,34 @@ def test_a_folder_moved_away_while_it_is_walked_is_named(tree: Path, tmp_path: P
     assert walking.flaws or b"tree/a/3/x" in seen
 
 
+@pytest.mark.parametrize("change", ["longer", "touched", "another"])
+def test_a_further_name_of_what_has_changed_since_comes_with_its_own_content(tree: Path, change: str) -> None:
+    """Also where it is another file, which was given the number of one that is gone."""
+    first, last = tree / "a", tree / "z"
+    first.write_bytes(b"one")
+    (tree / "m").write_bytes(b"between")
+    last.hardlink_to(first)
+    (tree / "zz").hardlink_to(first)
+    found = dict[bytes, str]()
+    for item in walk(tree):
+        found[item.entry.path] = item.entry.type
+        if item.entry.path == b"tree/a":
+            if change == "touched":
+                os.utime(last, ns=(0, 0))
+            else:
+                last.write_bytes(b"longer than one" if change == "longer" else b"two")
+                os.utime(last, ns=(1, 1))
+        if item.entry.path == b"tree/z":
+            assert item.open
+            opened = item.open()
+            assert read_all(opened) == last.read_bytes()
+            opened.close()
+            assert not item.entry.link
+        if item.entry.path == b"tree/zz":
+            assert item.entry.link == b"tree/z"
+    assert found == {b"tree": FOLDER, b"tree/a": FILE, b"tree/m": FILE, b"tree/z": FILE, b"tree/zz": HARDLINK}
+
+
 def test_hard_links_are_found_whatever_their_order(tree: Path) -> None:
     (tree / "z").write_bytes(b"x")
     for name in ("y", "a", "m"):
