@@ -9,6 +9,7 @@ from __future__ import annotations
 import errno
 import os
 from collections.abc import Callable
+from contextlib import suppress
 from functools import partial
 
 ExtendedAttributes = tuple[tuple[bytes, bytes], ...]
@@ -17,6 +18,7 @@ _OF_THE_MACHINE = frozenset(
     {"security.selinux", "security.ima", "security.evm", "security.apparmor", "security.SMACK64"}
 )
 _NONE_HERE = frozenset({errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENODATA, errno.EPERM, errno.EACCES, errno.ENOENT})
+_ACCESS_ACL, _DEFAULT_ACL = b"system.posix_acl_access", b"system.posix_acl_default"
 _SUPPORTED = hasattr(os, "listxattr")
 
 
@@ -57,6 +59,24 @@ def give_name(folder: int, name: bytes, attributes: ExtendedAttributes) -> int:
     if not _SUPPORTED:
         return len(attributes)
     return _write(attributes, partial(os.setxattr, _path(folder, name), follow_symlinks=False))
+
+
+def has_default_acl(folder: int) -> bool:
+    """Whether what is made in an open folder gets an access control list from it."""
+    if not _SUPPORTED:
+        return False
+    try:
+        return bool(os.getxattr(folder, _DEFAULT_ACL))
+    except OSError:
+        return False
+
+
+def drop_acls(descriptor: int, kept: ExtendedAttributes) -> None:
+    """Take away access control lists that an open file or folder has, but for those that are `kept`."""
+    if _SUPPORTED:
+        for name in {_ACCESS_ACL, _DEFAULT_ACL}.difference(name for name, _ in kept):
+            with suppress(OSError):
+                os.removexattr(descriptor, name)
 
 
 def _read(names: list[str], get: Callable[[str], bytes]) -> ExtendedAttributes:

@@ -13,7 +13,8 @@ from tasks.sources.target_path import InOrder
 
 def restore_files(items: StoredItems, chosen: Iterable[Stored], into: Path, how: Restoring) -> list[str]:
     """Put files back below `into`: folders and contents first, then links, so that no content can go through one; each
-    folder's metadata when all in it is done. Returns what could not be given back, a line each.
+    folder's metadata when all in it is done. Returns what could not be given back, a line each. Raises, beside what
+    `FolderWriter` does, `Refused` in the end where some of it was left out.
 
     `chosen` is gone through again if there is much in it beside files, and held in memory only if it can't be.
     """
@@ -24,6 +25,7 @@ def restore_files(items: StoredItems, chosen: Iterable[Stored], into: Path, how:
         items.extract(contents(others, writer), writer)
         make_links(others.again(), writer)
         finish_folders(others.again(), writer)
+        writer.check_all()
         return writer.missed.lines()
 
 

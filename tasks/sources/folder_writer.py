@@ -3,24 +3,27 @@
 from __future__ import annotations
 
 import os
-import secrets
 import stat
 from collections.abc import Callable
 from contextlib import suppress
+from hashlib import blake2b
 from pathlib import Path
 from threading import Lock
 from types import TracebackType
 from typing import Self
 
-from tasks.errors import Occupied, UnsafePath
+from tasks.errors import Occupied, Refused, UnsafePath
 from tasks.item import Stored
+from tasks.sources.further_name import FurtherName
+from tasks.sources.left_out import LeftOut
 from tasks.sources.metadata import Metadata
 from tasks.sources.not_restored import NotRestored
-from tasks.sources.open_folders import Descriptor, OpenFolders
+from tasks.sources.open_folders import Descriptor
 from tasks.sources.path_text import path_text
 from tasks.sources.source import Restoring
 from tasks.sources.target_file import TargetFile, identity
-from tasks.sources.target_path import CREATE, OPEN_FOLDER, check_path, is_plain, translated
+from tasks.sources.target_folders import TargetFolders
+from tasks.sources.target_path import CREATE, NO_LINKS, translated
 
 _REOPEN = os.O_WRONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 _OPEN_PIPE = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
@@ -34,8 +37,11 @@ class FolderWriter:
     Every name is reached from the folder `into` by descriptors, one component at a time, and no component may be a
     link, so nothing in a snapshot and nobody who changes the tree meanwhile can lead a write elsewhere. Raises
     `UnsafePath`, `Occupied` (with `how.overwrite` only where a folder is in the way), `NoSpace`, `Refused`. What only
-    is not as it was, such as an owner, is in `missed`.
+    is not as it was, such as an owner, is in `missed`. What this file system can't hold, such as a name that is too
+    long for it, is left out, so that all else comes back; `check_all` tells.
     """
+
+    _goes_on = True
 
     def __init__(self, into: Path, how: Restoring) -> None:
         self.missed = NotRestored()
@@ -45,13 +51,10 @@ class FolderWriter:
         self._targets: dict[bytes, TargetFile] = {}
         self._open: dict[bytes, Descriptor] = {}
         self._were_there: set[bytes] = set()
-        self._last: tuple[bytes, Descriptor] | None = None
-        """The folder that was placed in last: mostly the next file goes there too."""
-        try:
-            into.mkdir(parents=True, exist_ok=True)
-            self._folders = OpenFolders(Descriptor(os.open(into, OPEN_FOLDER)), limit=64)
-        except OSError as error:
-            raise translated(error, os.fsencode(into)) from error
+        self._left_out = LeftOut()
+        self._began = 0
+        self._folders = TargetFolders(into, self._metadata.look_at)
+        self._place = self._folders.place
 
     def __enter__(self) -> Self:
         return self
@@ -60,13 +63,8 @@ class FolderWriter:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._open.clear()
-        for path, target in self._targets.items():
-            try:
-                folder = self._folders.at(path.rpartition(b"/")[0])
-                if identity(os.stat(target.name, dir_fd=folder.number, follow_symlinks=False)) == target.made:
-                    os.unlink(target.name, dir_fd=folder.number)
-            except OSError:
-                continue  # the error that ended the restore matters more
+        for target in self._targets.values():
+            self._remove(target)  # or not: the error that ended the restore matters more
         self._targets.clear()
 
     def folder(self, item: Stored) -> None:
@@ -92,10 +90,30 @@ class FolderWriter:
         if path in self._were_there and not self._overwrite:
             return
         try:
-            self._metadata.give(self._folders.at(path).number, item.entry)
+            self._metadata.give(self._folders.at(path).number, item.entry, was_there=path in self._were_there)
             self._folders.forget(path)
         except OSError as error:
             raise translated(error, path) from error
+
+    def check_all(self) -> None:
+        """Raises `Refused` where something was left out."""
+        self._left_out.check()
+
+    def _leave_out(self, path: bytes, error: OSError) -> None:
+        """Raises it, translated, where it is not of this item alone."""
+        if not (self._goes_on and self._left_out.add(path, error)):
+            raise translated(error, path) from error
+        with self._lock:
+            self._open.pop(path, None)
+            target = self._targets.pop(path, None)
+        if target:
+            self._remove(target)
+
+    def _remove(self, target: TargetFile) -> None:
+        with suppress(OSError):
+            folder = self._folders.at(target.path.rpartition(b"/")[0])
+            if identity(os.stat(target.name, dir_fd=folder.number, follow_symlinks=False)) == target.made:
+                os.unlink(target.name, dir_fd=folder.number)
 
     def whole(self, item: Stored, data: memoryview) -> None:
         entry = item.entry
@@ -106,15 +124,17 @@ class FolderWriter:
         try:
             parent, name = self._place(entry.path)
             written_as = self._written_as(entry.path, name)
-            number = os.open(written_as, CREATE, self._metadata.first_mode(entry), dir_fd=parent.number)
+            number = self._create(parent, written_as, name, self._metadata.first_mode(entry))
             try:
                 made = os.fstat(number)
+                if not self._began:
+                    self._begin(made)
                 try:
                     written = os.write(number, data)
                     while written < len(data):
                         written += os.write(number, data[written:])
                     self._metadata.give(number, entry, made)
-                    self._name(parent, written_as, name)
+                    self._name(parent, written_as, name, identity(made))
                 except BaseException:
                     with suppress(OSError):
                         if identity(os.stat(written_as, dir_fd=parent.number, follow_symlinks=False)) == identity(made):
@@ -123,9 +143,11 @@ class FolderWriter:
             finally:
                 os.close(number)
         except OSError as error:
-            raise translated(error, entry.path) from error
+            self._leave_out(entry.path, error)
 
     def write(self, item: Stored, offset: int, data: memoryview) -> None:
+        if item.entry.path in self._left_out:
+            return
         try:
             target, descriptor = self._file(item)
             for place, part in target.places(offset, data):
@@ -133,10 +155,12 @@ class FolderWriter:
                 while written < len(part):
                     written += os.pwrite(descriptor.number, part[written:], place + written)
         except OSError as error:
-            raise translated(error, item.entry.path) from error
+            self._leave_out(item.entry.path, error)
 
     def complete(self, item: Stored) -> None:
         entry = item.entry
+        if entry.path in self._left_out:
+            return
         try:
             target, descriptor = self._file(item)
             if entry.extents is not None:
@@ -145,18 +169,19 @@ class FolderWriter:
             with self._lock:
                 self._open.pop(entry.path, None)
             parent, name = self._place(entry.path)
-            self._name(parent, target.name, name)
+            self._name(parent, target.name, name, target.made)
             with self._lock:
                 del self._targets[entry.path]
         except OSError as error:
-            raise translated(error, entry.path) from error
+            self._leave_out(entry.path, error)
 
     def hard_link(self, item: Stored) -> None:
         """A further name of a file that was restored before."""
         entry = item.entry
         try:
-            folder, partner = self._place(entry.link)
-            status = os.stat(partner, dir_fd=folder.number, follow_symlinks=False)
+            further = FurtherName(*self._place(entry.link), entry)
+            status = further.status()
+            same = further.is_of(status, self._began)
         except FileNotFoundError:
             self.missed.add("it shares its content with a file that is not among what was restored", entry.path)
             return
@@ -164,12 +189,18 @@ class FolderWriter:
             raise translated(error, entry.link) from error
         if not stat.S_ISREG(status.st_mode):
             raise UnsafePath(f"`{path_text(entry.path)}` would share its content with something that is no file")
-        if (status.st_size, status.st_mtime_ns) != (entry.size, entry.mtime_ns):
+        if not same:
             self.missed.add("the file it shares its content with is another one here", entry.path)
             return
 
         def link(parent: int, name: bytes) -> None:
-            os.link(partner, name, src_dir_fd=folder.number, dst_dir_fd=parent, follow_symlinks=False)
+            try:
+                further.link(parent, name)
+            except OSError as error:
+                if error.errno not in NO_LINKS:
+                    raise
+                further.copy(parent, name, self._metadata)
+                self.missed.add("it is a file of its own now, as files can't have so many names here", entry.path)
 
         self._make(entry.path, link)
 
@@ -180,8 +211,8 @@ class FolderWriter:
         def link(parent: int, name: bytes) -> None:
             os.symlink(entry.link, name, dir_fd=parent)
 
-        parent, name = self._make(entry.path, link)
-        self._metadata.give_link(parent.number, name, entry)
+        if made := self._make(entry.path, link):
+            self._metadata.give_link(made[0].number, made[1], entry)
 
     def pipe(self, item: Stored) -> None:
         entry = item.entry
@@ -195,11 +226,13 @@ class FolderWriter:
 
         self._make(entry.path, make)
 
-    def _make(self, path: bytes, make: Callable[[int, bytes], None]) -> tuple[Descriptor, bytes]:
-        """Make something that has no bytes at `path`: at once, or beside what it is to replace."""
+    def _make(self, path: bytes, make: Callable[[int, bytes], None]) -> tuple[Descriptor, bytes] | None:
+        """Make what has no bytes at `path`: at once, or beside what it is to replace. None: it is left out."""
         try:
             parent, name = self._place(path)
             made_as = self._written_as(path, name)
+            if made_as != name:
+                remove(parent, made_as)
             try:
                 make(parent.number, made_as)
                 named = self._name(parent, made_as, name)
@@ -213,16 +246,33 @@ class FolderWriter:
         except ValueError as error:
             raise UnsafePath(f"`{path_text(path)}` holds a byte that no name can hold") from error
         except OSError as error:
-            raise translated(error, path) from error
+            self._leave_out(path, error)
+            return None
         return parent, named
 
     def _written_as(self, path: bytes, name: bytes) -> bytes:
-        """The name that something has in its folder until it is complete."""
-        return b".geometra-restore-" + secrets.token_hex(8).encode() if self._overwrite else name
+        """The name that something has in its folder until it is complete: always the same, so that what a restore that
+        was killed has left goes with the next one."""
+        return b".geometra-restore-" + blake2b(path, digest_size=10).hexdigest().encode() if self._overwrite else name
 
-    def _name(self, parent: Descriptor, written_as: bytes, name: bytes) -> bytes:
-        """Give what is complete the name that it is to have; the one that it has now."""
+    def _create(self, parent: Descriptor, written_as: bytes, name: bytes, mode: int) -> int:
+        try:
+            return os.open(written_as, CREATE, mode, dir_fd=parent.number)
+        except FileExistsError:
+            if written_as == name:
+                raise
+        remove(parent, written_as)
+        return os.open(written_as, CREATE, mode, dir_fd=parent.number)
+
+    def _begin(self, made: os.stat_result) -> None:
+        with self._lock:
+            self._began = self._began or made.st_ctime_ns
+
+    def _name(self, parent: Descriptor, written_as: bytes, name: bytes, made: tuple[int, int] | None = None) -> bytes:
+        """Give what is complete, and `made`, the name that it is to have; the one that it has now."""
         if written_as != name:
+            if made and identity(os.stat(written_as, dir_fd=parent.number, follow_symlinks=False)) != made:
+                raise Refused(f"another restore is writing `{path_text(name)}` too: let one of them end first")
             os.rename(written_as, name, src_dir_fd=parent.number, dst_dir_fd=parent.number)
         return name
 
@@ -235,8 +285,10 @@ class FolderWriter:
             if target is None:
                 parent, name = self._place(path)
                 target = TargetFile(item.entry, self._written_as(path, name))
-                descriptor = Descriptor(os.open(target.name, CREATE, 0o600, dir_fd=parent.number))
-                target.made = identity(os.fstat(descriptor.number))
+                descriptor = Descriptor(self._create(parent, target.name, name, 0o600))
+                made = os.fstat(descriptor.number)
+                target.made = identity(made)
+                self._began = self._began or made.st_ctime_ns
                 self._targets[path] = target
             elif descriptor is None:
                 parent, _ = self._place(path)
@@ -247,30 +299,6 @@ class FolderWriter:
             if len(self._open) > _OPEN_FILES:
                 del self._open[next(iter(self._open))]
             return target, descriptor
-
-    def _place(self, path: bytes) -> tuple[Descriptor, bytes]:
-        """The open folder that `path` is in, made if need be, and its name there."""
-        folder, _, name = path.rpartition(b"/")
-        last = self._last  # once: other threads place files too
-        if last and last[0] == folder and is_plain(name):
-            return last[1], name
-        check_path(path)
-        try:
-            descriptor = self._folders.at(folder)
-        except FileNotFoundError:
-            self._make_folders(folder)
-            descriptor = self._folders.at(folder)
-        self._last = folder, descriptor
-        return descriptor, name
-
-    def _make_folders(self, path: bytes) -> None:
-        """The folders above something chosen on its own."""
-        made = b""
-        for name in path.split(b"/"):
-            parent = self._folders.at(made)
-            with suppress(FileExistsError):
-                os.mkdir(name, dir_fd=parent.number)
-            made = made + b"/" + name if made else name
 
 
 def remove(folder: Descriptor, name: bytes) -> None:

@@ -8,7 +8,7 @@ import pwd
 import time
 
 from tasks.item import Entry
-from tasks.sources.extended_attributes import give_file, give_name
+from tasks.sources.extended_attributes import drop_acls, give_file, give_name, has_default_acl
 from tasks.sources.not_restored import NotRestored
 
 _NEEDS_ROOT = "the owner was not given back, as only root can; it belongs to the restoring user"
@@ -25,33 +25,45 @@ class Metadata:
     """Gives back what an entry says beside content and links. What is refused is noted, never raised.
 
     Owners are found by name and, where there is no such name, by number. Set-user-id bits and capabilities are
-    given only together with the owner. The access time becomes the time of the restore.
+    given only together with the owner. The access time becomes the time of the restore. Access control lists that
+    come from a folder which was there are taken away again: nobody gets at more than before.
     """
 
     def __init__(self, owners: bool, missed: NotRestored) -> None:
         self._owners = owners
         self._missed = missed
         self._now = time.time_ns()
+        self._inherits = False
         self._own = (os.geteuid(), os.getegid())
         self._users: dict[tuple[str, int], int] = {}
         self._groups: dict[tuple[str, int], int] = {}
         self._numbers: dict[tuple[int, int, str, str], tuple[int, int]] = {}
 
+    def look_at(self, folder: int) -> None:
+        """At an open folder before anything is made in it: its default access control list would go on to that."""
+        self._inherits = self._inherits or has_default_acl(folder)
+
     def first_mode(self, entry: Entry) -> int:
         """The permissions to make a file with, before `give`: at once those that it is to have, if until then nobody
         can do more with it than afterwards, whatever group it is made with."""
         mode = entry.mode & 0o7777
-        if entry.xattrs or mode & ~0o777 or mode & _SAFE != _SAFE or mode >> 3 & 7 & ~mode:
+        if self._inherits or entry.xattrs or mode & ~0o777 or mode & _SAFE != _SAFE or mode >> 3 & 7 & ~mode:
             return _SAFE
         stays = not self._owners or self._own[0] != 0 or self._owner(entry)[0] == 0
         return mode if stays else _SAFE
 
-    def give(self, descriptor: int, entry: Entry, status: os.stat_result | None = None) -> None:
-        """To an open file or folder; `status`, if it is known, saves what is right already."""
+    def give(
+        self, descriptor: int, entry: Entry, status: os.stat_result | None = None, *, was_there: bool = False
+    ) -> None:
+        """To an open file or folder; `status`, if it is known, saves what is right already. What `was_there` may have
+        access control lists of its own."""
         mode, attributes = entry.mode & 0o7777, entry.xattrs
         if not self._give_owner(descriptor, entry, status):
             mode &= ~_OWN_BITS
             attributes = tuple(pair for pair in attributes if not pair[0].startswith(_OF_ROOT))
+        if self._inherits or was_there:
+            drop_acls(descriptor, attributes)
+            status = None
         # Before the mode: a file that may not be written takes no attributes.
         if (attributes and give_file(descriptor, attributes)) or len(attributes) < len(entry.xattrs):
             self._missed.add(_ATTRIBUTES, entry.path)
@@ -81,9 +93,12 @@ class Metadata:
         if not self._owners:
             return False
         if self._own[0]:
-            if owner != self._own:
-                self._missed.add(_NEEDS_ROOT, entry.path)
-            return owner == self._own
+            if owner[0] == self._own[0] and _has_group(descriptor, owner[1], status):
+                return True
+            self._missed.add(_NEEDS_ROOT, entry.path)
+            # Nor to the group that a set-group-id folder gave it: it may do what the file's own group may.
+            _has_group(descriptor, self._own[1], status)
+            return False
         if status is not None and owner == (status.st_uid, status.st_gid):
             return True
         try:
@@ -114,3 +129,13 @@ class Metadata:
             except (KeyError, ValueError):
                 self._groups[name, number] = number
         return self._groups[name, number]
+
+
+def _has_group(descriptor: int, group: int, status: os.stat_result | None) -> bool:
+    """Whether it belongs to that group, now that it was asked to."""
+    try:
+        if (status or os.fstat(descriptor)).st_gid != group:
+            os.fchown(descriptor, -1, group)
+    except (OSError, OverflowError):
+        return False
+    return True

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import os
 from collections.abc import Collection
 from contextlib import suppress
@@ -16,10 +15,7 @@ from tasks.sources.open_folders import Descriptor
 from tasks.sources.path_text import path_text
 from tasks.sources.source import Restoring
 from tasks.sources.target_file import identity
-from tasks.sources.target_path import CREATE, translated
-
-_NO_LINKS = frozenset({errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK})
-"""How file systems say that a file can't have two names there, or no more of them."""
+from tasks.sources.target_path import CREATE, NO_LINKS, translated
 
 
 class StagingWriter(FolderWriter):
@@ -29,6 +25,8 @@ class StagingWriter(FolderWriter):
     No other name begins as an attempt's does, so what has one is its own, whoever was killed. `there`: the folders that
     were there before the first attempt.
     """
+
+    _goes_on = False
 
     def __init__(self, into: Path, how: Restoring, attempt: str, there: Collection[bytes] = ()) -> None:
         super().__init__(into, how)
@@ -75,8 +73,8 @@ class StagingWriter(FolderWriter):
         self._used.add(path.rpartition(b"/")[0])
         return staged_name(self._attempt, path)
 
-    def _name(self, parent: Descriptor, written_as: bytes, name: bytes) -> bytes:
-        return super()._name(parent, written_as, name) if self._overwrite else written_as
+    def _name(self, parent: Descriptor, written_as: bytes, name: bytes, made: tuple[int, int] | None = None) -> bytes:
+        return super()._name(parent, written_as, name, made) if self._overwrite else written_as
 
 
 def staged_name(attempt: str, path: bytes) -> bytes:
@@ -94,7 +92,7 @@ def _give_name(folder: Descriptor, staged: bytes, name: bytes) -> None:
     try:
         os.link(staged, name, src_dir_fd=number, dst_dir_fd=number, follow_symlinks=False)
     except OSError as error:
-        if error.errno not in _NO_LINKS:
+        if error.errno not in NO_LINKS:
             raise
         # Where no file can have two names, its name is taken first: a kill between these two leaves an empty file.
         os.close(os.open(name, CREATE, 0o600, dir_fd=number))

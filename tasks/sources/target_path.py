@@ -16,6 +16,8 @@ CREATE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 _NO_NAMES = frozenset({b"", b".", b".."})
 _IN_THE_WAY = frozenset({errno.ELOOP, errno.ENOTDIR})
 _FULL = frozenset({errno.ENOSPC, errno.EDQUOT})
+NO_LINKS = frozenset({errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK})
+"""How file systems say that a file can't have two names there, or no more of them."""
 
 
 def is_plain(name: bytes) -> bool:

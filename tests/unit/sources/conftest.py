@@ -25,3 +25,23 @@ def disk_of(tmp_path: Path) -> Iterator[Callable[[int], Path]]:
     yield mounted
     if disk.is_mount():
         subprocess.run(["umount", str(disk)], check=True)
+
+
+@pytest.fixture
+def old_disk(tmp_path: Path) -> Iterator[Path]:
+    """An ext4 whose inodes are so small that times are whole seconds from 1901 to 2038, and whose blocks are of 1 KiB.
+    Skips, in CI too, where even root may not mount one."""
+    disk, image = tmp_path / "old", tmp_path / "image"
+    disk.mkdir()
+    with image.open("wb") as file:
+        file.truncate(32 << 20)
+    made = ["mkfs.ext4", "-q", "-I", "128", "-b", "1024", str(image)]
+    for command in (made, ["mount", "-o", "loop", str(image), str(disk)]):
+        try:
+            tried = subprocess.run(command, capture_output=True, text=True, check=False)
+        except FileNotFoundError as error:
+            pytest.skip(str(error))
+        if tried.returncode:
+            pytest.skip(f"no file system can be mounted here: {tried.stderr.strip()}")
+    yield disk
+    subprocess.run(["umount", str(disk)], check=True)

@@ -1,0 +1,44 @@
+"""What could not be restored where all else was, for the file system there can't hold it."""
+
+from __future__ import annotations
+
+import errno
+from threading import Lock
+
+from tasks.errors import Refused
+from tasks.sources.path_text import path_text
+
+_OF_ONE = frozenset(
+    {errno.ENAMETOOLONG, errno.EFBIG, errno.EINVAL, errno.EILSEQ, errno.EPERM, errno.EOPNOTSUPP, errno.EOVERFLOW}
+)
+
+
+class LeftOut:
+    """The paths, and why. Safe in threads."""
+
+    def __init__(self) -> None:
+        self._why: dict[bytes, str] = {}
+        self._lock = Lock()
+
+    def add(self, path: bytes, error: OSError) -> bool:
+        """False where the error is not of this item alone: others would come to the same."""
+        if error.errno not in _OF_ONE:
+            return False
+        with self._lock:
+            self._why[path] = error.strerror or str(error)
+        return True
+
+    def __contains__(self, path: bytes) -> bool:
+        return bool(self._why) and path in self._why
+
+    def check(self) -> None:
+        """Raises `Refused` where there is anything."""
+        if not self._why:
+            return
+        path, why = next(iter(self._why.items()))
+        count = len(self._why)
+        what = f"`{path_text(path)}`" if count == 1 else f"{count:,} items, of which `{path_text(path)}` is the first"
+        raise Refused(
+            f"all else was restored, but the file system there can't hold, or lets nobody change, {what}: {why};"
+            " restore that to another one"
+        )
