@@ -32,21 +32,26 @@ def restore_files(items: StoredItems, chosen: Iterable[Stored], into: Path, how:
 class Others:
     """Iterates over all items, and once more over those that are no files: by heart, if they are few."""
 
-    _MOST = 20_000
+    _MOST, _MOST_BYTES = 20_000, 8_000_000
+    """Bytes of their paths: those of deep trees are long."""
 
     def __init__(self, chosen: Iterable[Stored]) -> None:
         self._chosen = chosen
         self._held: list[Stored] = []
+        self._bytes = 0
 
     def __iter__(self) -> Iterator[Stored]:
-        held, most = self._held, self._MOST
         for item in self._chosen:
-            if item.entry.type != FILE and len(held) <= most:
-                held.append(item)
+            if item.entry.type != FILE and not self._are_many():
+                self._held.append(item)
+                self._bytes += len(item.entry.path)
             yield item
 
+    def _are_many(self) -> bool:
+        return len(self._held) > self._MOST or self._bytes > self._MOST_BYTES
+
     def again(self) -> Iterable[Stored]:
-        return self._chosen if len(self._held) > self._MOST else self._held
+        return self._chosen if self._are_many() else self._held
 
 
 def contents(chosen: Iterable[Stored], writer: FolderWriter) -> Iterator[Stored]:
@@ -78,12 +83,19 @@ def make_links(chosen: Iterable[Stored], writer: FolderWriter) -> None:
 
 def finish_folders(chosen: Iterable[Stored], writer: FolderWriter) -> None:
     """Each folder's metadata, after that of all folders in it."""
-    inside: list[Stored] = []
+    # Without their paths, which are the beginnings of the last one's: each with its own is too much in deep trees.
+    inside, last = list[tuple[Stored, int]](), b""
+
+    def finish() -> None:
+        item, end = inside.pop()
+        writer.finish_folder(item._replace(entry=item.entry._replace(path=last[:end])))
+
     for item in chosen:
         if item.entry.type != FOLDER:
             continue
-        while inside and not item.entry.path.startswith(inside[-1].entry.path + b"/"):
-            writer.finish_folder(inside.pop())
-        inside.append(item)
+        while inside and not item.entry.path.startswith(last[: inside[-1][1]] + b"/"):
+            finish()
+        last = item.entry.path
+        inside.append((item._replace(entry=item.entry._replace(path=b"")), len(last)))
     while inside:
-        writer.finish_folder(inside.pop())
+        finish()

@@ -103,17 +103,14 @@ class Walk:
 
 @dataclass(slots=True)
 class _Folder:
-    """A folder that the walk is in: its path, and its path below the root. `item` waits there until something in the
-    folder is taken; `taken` says that `include` asked for all of it."""
+    """A folder that the walk is in. Its path is the first `end` bytes of the path of the innermost one: each with its
+    own would be a gigabyte in a tree of five thousand levels. `item` waits there until something in the folder is
+    taken; `taken` says that `include` asked for all of it."""
 
-    path: bytes
-    below: bytes
+    end: int
     taken: bool
     item: Item | None = None
     names: Iterator[bytes] = field(default_factory=lambda: iter(()))
-
-    def inner(self, name: bytes) -> bytes:
-        return self.below + b"/" + name if self.below else name
 
 
 class _Tree:
@@ -126,6 +123,8 @@ class _Tree:
         self._device: int | None = None
         self._all = walk.stretch.is_all
         self._stack: list[_Folder] = []
+        self._path, self._skip = b"", 0
+        """Of the innermost folder, and what of it leads to the root."""
         self._paths: list[bytes] = []
         self._statuses: list[os.stat_result] = []
 
@@ -136,16 +135,18 @@ class _Tree:
         together, paths, statuses = not (rotating or selection.counts), self._paths, self._statuses
         if self._walk.manner.one_file_system:
             self._device = status.st_dev
-        yield from self._enter(_Folder(label, b"", selection.takes_all), status)
+        self._skip = len(label) + 1
+        yield from self._enter(label, status, taken=selection.takes_all)
         while self._stack:
             folder = self._stack[-1]
+            here = self._path = self._path[: folder.end]
             try:
-                descriptor = self._folders.at(folder.below)
+                descriptor = self._folders.at(here[self._skip :])
             except OSError as error:
-                self._walk.flaw(folder.path, error)
+                self._walk.flaw(here, error)
                 self._stack.pop()
                 continue
-            prefix, number, all_taken = folder.path + b"/", descriptor.number, folder.taken
+            prefix, number, all_taken = here + b"/", descriptor.number, folder.taken
             for name in folder.names:
                 path = prefix + name
                 try:
@@ -155,7 +156,7 @@ class _Tree:
                     is_folder = kind == _FOLDER
                     taken = all_taken
                     if judged:
-                        inner = folder.inner(name)
+                        inner = path[self._skip :]
                         if selection.leaves_out(inner, path, is_folder):
                             continue
                         taken = taken or selection.takes(inner, is_folder)
@@ -171,7 +172,7 @@ class _Tree:
                         continue
                     yield from self._gathered(descriptor)
                     if is_folder:
-                        yield from self._enter(_Folder(path, folder.inner(name), taken), status)
+                        yield from self._enter(path, status, taken=taken)
                         break
                     item = leaf(reader, descriptor, path, status)
                     if not all_taken:
@@ -182,7 +183,7 @@ class _Tree:
                     self._walk.flaw(path, error)
             else:
                 yield from self._gathered(descriptor)
-                self._folders.forget(folder.below)
+                self._folders.forget(here[self._skip :])
                 self._stack.pop()
 
     def _gathered(self, folder: Descriptor) -> Iterator[SmallFiles]:
@@ -193,24 +194,25 @@ class _Tree:
             self._paths.clear()
             self._statuses.clear()
 
-    def _enter(self, folder: _Folder, status: os.stat_result) -> Iterator[Item]:
+    def _enter(self, path: bytes, status: os.stat_result, *, taken: bool) -> Iterator[Item]:
         """Go into a folder: its item, now or when something in it is taken, and the names it holds."""
-        entry = other_entry(folder.path, status, self._walk.owners)
+        entry, folder = other_entry(path, status, self._walk.owners), _Folder(len(path), taken)
         try:
-            descriptor = self._folders.at(folder.below)
+            descriptor = self._folders.at(path[self._skip :])
             try:
                 if attributes := attributes_of_file(descriptor.number):
                     entry = entry._replace(xattrs=attributes)
             except OSError as error:
-                self._walk.flaw(folder.path, error)
+                self._walk.flaw(path, error)
             if self._device is None or status.st_dev == self._device:
-                names = self._names(descriptor, folder.path)
-                folder.names = iter(names if self._all else self._walk.stretch.chosen(folder.path, names))
+                names = self._names(descriptor, path)
+                folder.names = iter(names if self._all else self._walk.stretch.chosen(path, names))
         except OSError as error:
-            self._walk.flaw(folder.path, error)
+            self._walk.flaw(path, error)
         folder.item = Item(entry)
         self._stack.append(folder)
-        if folder.taken:
+        self._path = path
+        if taken:
             yield from self._waiting()
 
     def _waiting(self) -> Iterator[Item]:

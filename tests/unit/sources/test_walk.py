@@ -11,11 +11,13 @@ from pathlib import Path
 import pytest
 
 from tasks.errors import SourceError
-from tasks.item import FILE, FOLDER, HARDLINK, SYMLINK, Item
+from tasks.item import FILE, FOLDER, HARDLINK, SYMLINK, Entry, Item, Stored
+from tasks.sources.file_restore import restore_files
 from tasks.sources.manner import Manner
 from tasks.sources.selection import Selection
+from tasks.sources.source import Restoring
 from tasks.sources.walk import Walk
-from tests.contracts.memory_items import read_all
+from tests.contracts.memory_items import MemoryItems, read_all
 
 
 @pytest.fixture
@@ -157,6 +159,44 @@ def test_a_folder_moved_away_while_it_is_walked_is_named(tree: Path, tmp_path: P
             (tree / "a").rename(tmp_path / "away")
     assert {flaw.what for flaw in walking.flaws} <= {"vanished"}
     assert walking.flaws or b"tree/a/3/x" in seen
+
+
+def test_a_very_deep_tree_is_walked_and_restored_in_bounded_memory(tree: Path, tmp_path: Path) -> None:
+    """Who may write below a path could else take a worker's memory: each level's path is as long as all above it."""
+    levels, name = 1500, b"level-of-some-length"
+    folder = os.open(tree, os.O_RDONLY)
+    for _ in range(levels):
+        os.mkdir(name, dir_fd=folder)
+        inner = os.open(name, os.O_RDONLY, dir_fd=folder)
+        os.close(folder)
+        folder = inner
+    os.close(folder)
+    tracemalloc.start()
+    count = sum(1 for _ in walk(tree))
+    walked = tracemalloc.get_traced_memory()[1]
+    tracemalloc.clear_traces()
+    chosen = Deep(levels, name)
+    assert restore_files(MemoryItems([]), chosen, tmp_path / "into", Restoring()) == []
+    restored = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert count == levels + 1
+    of_each_level = levels * levels // 2 * len(name)
+    assert walked < of_each_level / 5
+    assert restored < of_each_level / 2
+    subprocess.run(["rm", "-rf", tree, tmp_path / "into"], check=True)  # Python's own can't go so deep
+
+
+class Deep:
+    """The items of folders, each in the one before."""
+
+    def __init__(self, levels: int, name: bytes) -> None:
+        self._levels, self._name = levels, name
+
+    def __iter__(self) -> Iterator[Stored]:
+        path = b""
+        for _ in range(self._levels):
+            path = path + b"/" + self._name if path else self._name
+            yield Stored(Entry(path, FOLDER, 0o755))
 
 
 @pytest.mark.parametrize("change", ["longer", "touched", "another"])
