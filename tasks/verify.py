@@ -41,8 +41,9 @@ def verify(
 ) -> Outcome:
     """Check that every snapshot's lists are whole, read back what one snapshot (empty: the newest) added and a
     thirtieth of what is older, another one each day, or `everything`; and store a signed proof of what was found.
-    Raises `Damaged`, after it has stored the bad proof and condemned what is damaged, so that the next capture stores
-    it again. Packs are read here, or where `reading` has them read."""
+    Raises `Damaged`, after it has stored the bad proof, condemned what is damaged, so that the next capture stores it
+    again, and indexed anew the packs that only a damaged or lost index object named. Packs are read here, or where
+    `reading` has them read."""
     installation.source(source)
     repository = installation.repository(source, destination, reader=True)
     chosen = chosen_snapshot(repository, snapshot, destination)
@@ -53,12 +54,15 @@ def verify(
     for each in repository.readable_snapshots() if everything else [chosen]:
         repository.prove(_proof(each, found, now, alone=not everything))
     repository.condemn_damaged(found.damaged_packs, now)
+    indexed = repository.rebuild_index(now) if found.lacks_index else 0
     damage = list(
         dict.fromkeys(each.what if each.name in each.what else f"`{each.name}` {each.what}" for each in found.damage)
     )
     if damage:
         more = f" (and {len(damage) - 1} more)" if len(damage) > 1 else ""
         advice = "the next backup stores again what the source still has"
+        if indexed:
+            advice = f"{indexed} packs are indexed anew, and what is lost even so, {advice}; verify again"
         raise Damaged(f"`{source}` at `{destination}` is damaged: {damage[0]}{more}; {advice}")
     state: State = "done" if chosen.complete else "incomplete"
     return Outcome("verify", source, destination, snapshot=chosen.id, state=state, figures=found.figures)

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import suppress
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import Literal, TypeVar
+from typing import Literal
 
-from tasks.errors import Damaged, Missing, NewerFormat, NotFound, Unavailable
-from tasks.repository import index as indexes
+from tasks.errors import BackupError, Damaged, Missing, NewerFormat, NotFound
 from tasks.repository.blocks import Blocks
 from tasks.repository.condemned import Doubts, doubts, sentence, sentence_names
 from tasks.repository.index import Index
@@ -20,14 +18,12 @@ from tasks.repository.pack import (
 )
 from tasks.repository.pack_check import Described, PacksRead, read_packs
 from tasks.repository.references import References
-from tasks.repository.sealing import unseal_stream
 from tasks.repository.snapshot import Snapshot
+from tasks.repository.stored_index import settled
 
 Depth = Literal["listing", "items", "content"]
 
-T = TypeVar("T")
-
-_TRIES, _MOST_FINDINGS = 5, 10
+_MOST_FINDINGS = 10
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,11 +58,13 @@ Reading = Callable[[list[Described]], PacksRead]
 class CheckReport:
     """`figures`: `snapshots`, `packs`, `orphan_packs`, and at depth *content* `read_packs`, `read_bytes`, `chunks`.
     `damaged_packs` are all that must not be relied on; those that are condemned and that no snapshot needs any more are
-    not among the `damage`: a prune deletes them."""
+    not among the `damage`: a prune deletes them. Nor is a damaged index object of whose packs others say all."""
 
     damage: list[Damage] = field(default_factory=list)
     figures: dict[str, float] = field(default_factory=dict)
     damaged_packs: set[bytes] = field(default_factory=set)
+    lacks_index: bool = False
+    """Whether there may be packs that are needed and that no index object which can be read names."""
 
     @property
     def good(self) -> bool:
@@ -107,6 +105,7 @@ def check(
         return report
     references = References(Blocks(repository.destination, index, repository.keys)).follow(snapshots)
     findings, unreadable = references.findings, references.damaged
+    report.lacks_index |= bool(findings and orphans)
     # Of a million items it takes more memory than all that follows, which does without.
     del index, references
     for name in unreadable - report.damaged_packs:
@@ -150,17 +149,18 @@ def _check_index(
     """The index, what it says of each pack, and the sizes of the packs that are there. Of the packs' lists only the
     index's own are held, but for those of packs that come last."""
 
-    def load() -> tuple[Index, dict[bytes, Described], dict[bytes, int], list[Damage]]:
-        sizes, damage = repository.listed_packs(), list[Damage]()
+    def load() -> tuple[Index, dict[bytes, Described], dict[bytes, int], dict[str, BackupError]]:
+        sizes, broken = repository.listed_packs(), dict[str, BackupError]()
         index, described, named = Index(), dict[bytes, Described](), dict[str, set[bytes]]()
         late: list[tuple[SealedPack, str]] = []
-        for pack, origin in _indexed(repository, damage):
+        for pack, origin in repository.stored_packs(broken):
             described[pack.name] = Described.of(pack)
             named.setdefault(origin, set()).add(pack.name)
             if known.rank(pack.name, there=sizes.get(pack.name) == pack.size):
                 late.append((pack, origin))
             else:
                 index.add(pack, origin)
+        _pass_over(repository, broken, sizes.keys() - known.damaged, named)
         # Once more: whatever the index names was there by then.
         sizes = repository.listed_packs()
         if repository.locks():
@@ -170,31 +170,28 @@ def _check_index(
         late.sort(key=lambda each: known.rank(each[0].name, there=sizes.get(each[0].name) == each[0].size))
         for pack, origin in late:
             index.add(pack, origin)
-        return index, {name: each for name, each in described.items() if name in index}, sizes, damage
+        return index, {name: each for name, each in described.items() if name in index}, sizes, broken
 
-    index, described, sizes, damage = _settled(load, repository.source)
+    index, described, sizes, broken = settled(load, repository.source)
     index.sort()
-    report.damage += damage
+    for name, error in broken.items():
+        report.find(name, str(error))
+    report.lacks_index = bool(broken)
     return index, described, sizes
 
 
-def _indexed(repository: Inventory, damage: list[Damage]) -> Iterator[tuple[SealedPack, str]]:
-    """All packs that the index objects name, as they are stored and not as a cache has them. Raises `Missing`."""
-    for name, data in repository.index_data():
-        try:
-            for pack in indexes.decode(name, unseal_stream(repository.keys.metadata, name, data)):
-                yield pack, name
-        except (Damaged, NewerFormat) as error:
-            damage.append(Damage(name, str(error)))
-
-
-def _settled(look: Callable[[], T], source: str) -> T:
-    """What a look at the index gives that no prune gets in the way of."""
-    for _ in range(_TRIES):
-        # A prune may put an index object's packs into another one meanwhile.
-        with suppress(Missing):
-            return look()
-    raise Unavailable(f"the index of `{source}` changes faster than it can be read: is a prune in a loop?")
+def _pass_over(
+    repository: Inventory, broken: dict[str, BackupError], there: Collection[bytes], named: Mapping[str, set[bytes]]
+) -> None:
+    """Take out of the `broken` index objects those that are damaged where sound ones name all packs that are `there`:
+    nothing is lost with them, and they only wait for a prune, or for their lock to end."""
+    sound = (packs for origin, packs in named.items() if origin not in broken)
+    if not broken or set(there) - set[bytes]().union(*sound):
+        return
+    for name in [name for name, error in broken.items() if isinstance(error, Damaged)]:
+        del broken[name]
+        # Whoever prunes from this host must see it as it is.
+        repository.drop_copy(name)
 
 
 def _check_listing(repository: Inventory, index: Index, sizes: Mapping[bytes, int], report: CheckReport) -> None:
@@ -202,7 +199,7 @@ def _check_listing(repository: Inventory, index: Index, sizes: Mapping[bytes, in
     wrong = {pack.name: sizes.get(pack.name) for pack in index.packs if sizes.get(pack.name) != pack.size}
     if wrong:
         # A prune may have deleted them since the index was read, and dropped them from it before.
-        named = _settled(lambda: {pack.name for pack, _ in _indexed(repository, [])}, repository.source)
+        named = settled(lambda: {pack.name for pack, _ in repository.stored_packs({})}, repository.source)
         wrong = {name: size for name, size in wrong.items() if name in named}
     for name, size in wrong.items():
         if size is None:

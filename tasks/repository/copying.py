@@ -14,7 +14,7 @@ from blake3 import blake3
 
 from tasks.destinations.destination import Data, Destination, OnDisk, whole
 from tasks.destinations.file_errors import explained
-from tasks.errors import Condemned, Damaged, Exists, Missing, Refused, Unavailable
+from tasks.errors import Condemned, Damaged, Exists, Missing, NewerFormat, Refused, Unavailable
 from tasks.numbers import SLICE, Numbers, distinct, numpy
 from tasks.repository import reliance
 from tasks.repository.blocks import Blocks
@@ -25,6 +25,7 @@ from tasks.repository.inventory import Inventory
 from tasks.repository.pack import NAME, footer_of, object_name
 from tasks.repository.packing import put_indexes
 from tasks.repository.references import References
+from tasks.repository.sealing import unseal_stream
 from tasks.repository.snapshot import Snapshot
 
 Progress = Callable[[dict[str, float]], None]
@@ -156,9 +157,7 @@ class Copying:
     def _name_there(self, origin: str, named: list[bytes], wanted: set[bytes]) -> None:
         # Of a pack that two index objects name, only one of them says that it is there now.
         chosen = {name for name in named if name in wanted and self._index.pack(name).origin == origin}
-        if len(chosen) == len(named):
-            _put_same(self._to, origin, self._here.destination.get(origin))
-        else:
+        if len(chosen) < len(named) or not _hand_on(origin, self._here, self._to):
             packs = (pack for pack in self._here.packs_of(origin) if pack.name in chosen)
             put_indexes(self._to.destination, self._to.keys, packs)
         self._packs_there |= chosen
@@ -270,9 +269,16 @@ def _whole_pack(pack: IndexedPack, here: Inventory) -> Data:
     return data
 
 
-def _put_same(to: Inventory, name: str, data: bytes) -> None:
+def _hand_on(origin: str, here: Inventory, to: Inventory) -> bool:
+    """An index object as it is stored. False where it is damaged, and only a copy on this host tells what it said; and
+    where what has its name over there is not the same."""
+    data = here.destination.get(origin)
     try:
-        to.destination.put(name, data)
+        unseal_stream(here.keys.metadata, origin, data)
+    except (Damaged, NewerFormat):
+        return False
+    try:
+        to.destination.put(origin, data)
     except Exists:
-        if to.destination.get(name) != data:
-            raise Damaged(f"`{name}` is there already and is another object") from None
+        return to.destination.get(origin) == data
+    return True

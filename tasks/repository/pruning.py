@@ -50,7 +50,7 @@ class PrunePlan:
     locks: Locks = field(repr=False)
     renew: tuple[str, ...] = ()
     replaced: frozenset[str] = frozenset()
-    """Index objects that others have taken the place of, and that are still there, as they are locked."""
+    """Index objects that others have taken the place of, and that are still there, as they are locked or damaged."""
     figures: dict[str, float] = field(default_factory=dict)
 
     def apply(self, progress: Callable[[dict[str, float]], None] | None = None) -> dict[str, float]:
@@ -83,14 +83,15 @@ def plan_prune(repository: Inventory, forget: Collection[str], now: datetime, gr
     # As long as they are listed, what they need stays as well, but is not locked anew.
     leaving = {name for name in forget if locks.hold(f"snapshots/{name}", now)}
     terms = sentences(repository.destination, repository.keys)
-    index = repository.whole_index(strict=True)
+    damaged = frozenset().union(*(term.damaged for term in terms))
+    dispensable = _dispensable(repository, damaged)
+    index = repository.whole_index(strict=True, without=dispensable)
     listed = repository.listed_packs()
     references = References(Blocks(repository.destination, index, repository.keys)).follow(kept)
     for snapshot, findings in references.findings.items():
         raise Damaged(f"nothing is pruned while snapshot `{snapshot}` is damaged ({findings[0]}): run `verify` first")
     needed = references.used.copy()
     references.follow(snapshot for snapshot in repository.readable_snapshots() if snapshot.id in leaving)
-    damaged = frozenset().union(*(term.damaged for term in terms))
     used, raw = index.used_bytes(references.used), index.raw_bytes()
     lasting = index.used_bytes(needed) if locks else used
     since = _last_day(terms, grace, orphans=False)
@@ -117,7 +118,7 @@ def plan_prune(repository: Inventory, forget: Collection[str], now: datetime, gr
     delete |= {pack for pack in unnamed if pack in since and now >= since[pack]}
     locked = {pack for pack in delete if locks.hold(object_name(pack), now)}
     delete -= locked
-    renew, replaced = _lasting(repository, locks, [snapshot.id for snapshot in kept], listed)
+    renew, replaced = _lasting(repository, locks, [snapshot.id for snapshot in kept], listed, without=dispensable)
     renew += [
         object_name(pack.name)
         for number, pack in enumerate(index.packs)
@@ -150,18 +151,34 @@ def plan_prune(repository: Inventory, forget: Collection[str], now: datetime, gr
         repack=tuple(repack),
         locks=locks,
         renew=due,
-        replaced=frozenset(replaced),
+        replaced=dispensable | replaced,
         figures={name: float(value) for name, value in figures.items()},
     )
 
 
+def _dispensable(repository: Inventory, damaged: Collection[bytes]) -> frozenset[str]:
+    """Index objects that are damaged, where others name all packs that are there: nothing is lost with them. Raises
+    `Damaged` where one may be all that tells what lies in some pack."""
+    there = repository.listed_packs().keys() - damaged
+    broken = frozenset(repository.damaged_indexes())
+    if broken:
+        named = {pack.name for _, packs in repository.index_objects(without=broken) for pack in packs}
+        if left := len(there - named):
+            raise Damaged(
+                f"nothing is pruned while `{min(broken)}` is damaged, which may name {left} packs that nothing else"
+                " does: run `verify` first, which names them anew"
+            )
+    return broken
+
+
 def _lasting(
-    repository: Inventory, locks: Locks, kept: list[str], listed: Collection[bytes]
+    repository: Inventory, locks: Locks, kept: list[str], listed: Collection[bytes], *, without: Collection[str]
 ) -> tuple[list[str], set[str]]:
     """What must stay locked beside the packs, and the index objects that need not."""
     if not locks:
         return [], set()
-    named = {origin: {pack.name for pack in packs} for origin, packs in repository.index_objects()}
+    objects = repository.index_objects(without=without)
+    named = {origin: {pack.name for pack in packs} for origin, packs in objects}
     needed = needed_indexes(named, listed)
     names = ["repository", f"keys/{repository.writer.keyring}", *(f"snapshots/{name}" for name in kept)]
     return [*names, *sorted(needed)], named.keys() - needed

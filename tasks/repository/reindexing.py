@@ -1,44 +1,99 @@
-"""An index made anew from the footers of packs, for those that no readable index object names any more."""
+"""An index made anew for the packs that no sound index object names: from this host's copies, and packs' footers."""
 
 from __future__ import annotations
 
-from contextlib import suppress
+from collections.abc import Iterator
+from typing import NamedTuple
 
-from tasks.errors import Damaged, Locked, Missing, NewerFormat
+from tasks.errors import BackupError, Damaged, Missing, NewerFormat
+from tasks.repository.flights import ahead
 from tasks.repository.inventory import Inventory
-from tasks.repository.pack import PackCipher, SealedPack, footer_of, object_name
-from tasks.repository.packing import put_index
+from tasks.repository.pack import (
+    LONGEST_HEADER,
+    TRAILER,
+    PackCipher,
+    SealedPack,
+    footer_of,
+    footer_reach,
+    header_size,
+    object_name,
+)
+from tasks.repository.packing import put_indexes
+from tasks.repository.stored_index import settled
 
-_PACKS_AN_INDEX = 1024
+_END_BYTES = 1 << 16
+"""Of a pack, in which its footer lies but for that of very many small chunks."""
 
 
-def rebuild_index(repository: Inventory) -> int:
-    """Needs the private key. Returns how many packs are indexed again; what can't be read of a damaged pack is left
-    out. Index objects that can't be read are deleted once their packs are indexed anew."""
+class _Found(NamedTuple):
+    """Packs that sound index objects name, now or in a moment; the index objects that are not sound; and packs of which
+    nothing tells what lies in them."""
+
+    named: set[bytes]
+    broken: list[str]
+    unreadable: set[bytes]
+
+
+def rebuild_index(repository: Inventory) -> tuple[int, set[bytes]]:
+    """Needs the private key. How many packs are indexed again, and those of which nothing tells what lies in them, as
+    their footers are damaged too. Only puts: the damaged index objects, whose packs others name from now on, are left
+    to a prune."""
     repository.writer.as_reader()
-    named, broken = set(), []
-    for origin in repository.index_names():
+    # Before the index: what a copy puts meanwhile gets its own.
+    sizes = repository.listed_packs()
+    found = settled(lambda: _look(repository), repository.source)
+    before = len(found.named)
+    put_indexes(repository.destination, repository.keys, _unnamed(repository, sizes, found))
+    for origin in found.broken:
+        repository.drop_copy(origin)
+    return len(found.named) - before, found.unreadable
+
+
+def _look(repository: Inventory) -> _Found:
+    """As they are stored, whatever a copy says."""
+    named, broken = dict[str, set[bytes]](), dict[str, BackupError]()
+    for pack, origin in repository.stored_packs(broken):
+        named.setdefault(origin, set()).add(pack.name)
+    sound = (packs for origin, packs in named.items() if origin not in broken)
+    return _Found(set[bytes]().union(*sound), list(broken), set[bytes]())
+
+
+def _unnamed(repository: Inventory, sizes: dict[bytes, int], found: _Found) -> Iterator[SealedPack]:
+    """The packs that are there and not named, which they are then, or else they are unreadable."""
+    named = found.named
+    for origin in found.broken:
+        # A copy knows of packs whose footers are damaged as well.
+        for pack in repository.packs_of(origin, strict=False):
+            if pack.name in sizes and pack.name not in named:
+                named.add(pack.name)
+                yield pack
+
+    def read(name: bytes) -> tuple[bytes, SealedPack | None]:
         try:
-            named |= {pack.name for pack in repository.packs_of(origin)}
-        except (Damaged, NewerFormat):
-            broken.append(origin)
-    found: list[SealedPack] = []
-    for pack in repository.listed_packs():
-        if pack not in named:
-            try:
-                found.append(_read(repository, pack))
-            except (Damaged, Missing, NewerFormat):
-                continue
-    for at in range(0, len(found), _PACKS_AN_INDEX):
-        put_index(repository.destination, repository.keys, found[at : at + _PACKS_AN_INDEX])
-    for origin in broken:
-        with suppress(Locked):
-            repository.destination.delete(origin)
-    return len(found)
+            return name, _described(repository, name, sizes[name])
+        except Missing:
+            return b"", None  # deleted by a prune since it was listed
+        except (Damaged, NewerFormat):  # unlike a block's method, what says that it is newer is not sealed
+            return name, None
+
+    for name, described in ahead(read, sorted(sizes.keys() - named)):
+        if described:
+            named.add(name)
+            yield described
+        elif name:
+            found.unreadable.add(name)
 
 
-def _read(repository: Inventory, pack: bytes) -> SealedPack:
-    data = repository.destination.get(object_name(pack))
-    cipher = PackCipher(pack, data[:128], repository.keys)
-    listed = cipher.open_footer(pack, footer_of(pack, memoryview(data)))
-    return SealedPack(pack, cipher.kind, len(data), listed)
+def _described(repository: Inventory, name: bytes, size: int) -> SealedPack:
+    """By its footer, and at the size that it had when it was stored."""
+    destination, stored = repository.destination, object_name(name)
+    cipher = PackCipher(name, destination.get(stored, 0, LONGEST_HEADER), repository.keys)
+    start = max(size - _END_BYTES, 0)
+    end = memoryview(destination.get(stored, start, size - start))
+    reach = min(footer_reach(end[-TRAILER:]), size)
+    if reach > len(end):
+        end = memoryview(destination.get(stored, size - reach, reach))
+    footer = footer_of(name, end)
+    listed = cipher.open_footer(name, footer)
+    blocks = sum(block.stored for block in listed.located(cipher.kind))
+    return SealedPack(name, cipher.kind, header_size(cipher.kind) + blocks + len(footer) + TRAILER, listed)

@@ -48,9 +48,12 @@ class Repository(Capturing):
         if new:
             put_sentence(self.destination, self.keys, now, now, damaged=new)
 
-    def rebuild_index(self) -> int:
-        """See `tasks.repository.reindexing.rebuild_index`."""
-        return rebuild_index(self)
+    def rebuild_index(self, now: datetime) -> int:
+        """Index anew what no sound index object names. Returns how many packs that are. Those that can't be any more
+        are condemned as damaged."""
+        count, unreadable = rebuild_index(self)
+        self.condemn_damaged(unreadable, now)
+        return count
 
     def copy(self, snapshot_id: str, to: Repository, progress: Progress | None = None) -> dict[str, float]:
         return copy(self, snapshot_id, to, progress)

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterator
+from contextlib import suppress
 from datetime import UTC, datetime
 from operator import itemgetter
 from pathlib import Path
 from typing import IO, TypeVar
 
 from tasks.destinations.destination import Destination, Listed, is_near
-from tasks.errors import Damaged, Missing, NewerFormat, Unavailable
+from tasks.errors import BackupError, Damaged, Missing, NewerFormat, Unavailable
 from tasks.repository import index as indexes
 from tasks.repository.condemned import doubts
 from tasks.repository.flights import ahead
@@ -73,12 +74,12 @@ class StoredIndex:
 
         return self._load_index(rank, named=named)
 
-    def whole_index(self, *, strict: bool = False) -> Index:
-        """The index with all that is condemned, damaged or lost too. Of a chunk that is stored twice, the best place is
-        the one found. `strict`: raises `Damaged` where a part of the index, or a list of condemned packs, can't be
-        read."""
+    def whole_index(self, *, strict: bool = False, without: Collection[str] = ()) -> Index:
+        """The index with all that is condemned, damaged or lost too, but for what the objects `without` say. Of a chunk
+        that is stored twice, the best place is the one found. `strict`: raises `Damaged` where a part of the index, or
+        a list of condemned packs, can't be read."""
         found, there = doubts(self.destination, self.keys, strict=strict), self._presence()
-        return self._load_index(lambda pack: found.rank(pack.name, there=there(pack)), strict=strict)
+        return self._load_index(lambda pack: found.rank(pack.name, there=there(pack)), strict=strict, without=without)
 
     def listed_packs(self) -> dict[bytes, int]:
         """Sizes by name of the packs that are there, indexed or not."""
@@ -96,6 +97,7 @@ class StoredIndex:
         strict: bool = False,
         named: Callable[[SealedPack], bool] | None = None,
         known: Known | None = None,
+        without: Collection[str] = (),
     ) -> Index:
         """Packs of a lower rank come first, so that of a chunk stored twice the better place is found; None leaves a
         pack out. Of those that are to be `named`, the chunks are left out; `known` is told of all. Unless `strict`,
@@ -106,7 +108,7 @@ class StoredIndex:
             if known is not None:
                 known.forget()
             try:
-                for origin, packs in self.index_objects(strict=strict):
+                for origin, packs in self.index_objects(strict=strict, without=without):
                     names.add(origin)
                     for pack in packs:
                         place = rank(pack)
@@ -136,10 +138,33 @@ class StoredIndex:
         for name, payload in self._each_index(lambda name: self._payload_of(name, strict), without):
             yield name, _packs_in(name, payload, strict)
 
-    def index_data(self) -> Iterator[tuple[str, bytes]]:
-        """The name of each index object that is listed, and its bytes as they are stored: no copy is asked. Raises
-        `Missing`."""
-        return self._each_index(self.destination.get)
+    def stored_packs(self, broken: dict[str, BackupError]) -> Iterator[tuple[SealedPack, str]]:
+        """All packs that the index objects name as they are stored, whatever a copy says, and which of them does. Of
+        those that can't be read any more, or not to their end, `broken` is told why. Raises `Missing`."""
+        for name, data in self._each_index(self.destination.get):
+            try:
+                for pack in indexes.decode(name, unseal_stream(self.keys.metadata, name, data)):
+                    yield pack, name
+            except (Damaged, NewerFormat) as error:
+                broken[name] = error
+
+    def damaged_indexes(self) -> list[str]:
+        """Index objects that neither a copy nor what is stored lets read. Raises `NewerFormat`."""
+
+        def opens(name: str) -> bool:
+            # Missing: a prune has put this object's packs into another one meanwhile.
+            with suppress(Missing):
+                try:
+                    self._index_payload(name)
+                except Damaged:
+                    return False
+            return True
+
+        return [name for name, sound in self._each_index(opens) if not sound]
+
+    def drop_copy(self, name: str) -> None:
+        """Of an index object that is damaged where it is stored, so that nothing on this host relies on it alone."""
+        self._copies.drop(name)
 
     def _each_index(self, get: Callable[[str], T], without: Collection[str] = ()) -> Iterator[tuple[str, T]]:
         def read(each: Listed) -> tuple[str, T]:
@@ -181,6 +206,15 @@ class StoredIndex:
         payload = unseal_stream(self.keys.metadata, name, data)
         self._copies.keep(name, data)
         return payload
+
+
+def settled(look: Callable[[], T], source: str) -> T:
+    """What a look at the index gives that no prune gets in the way of."""
+    for _ in range(_INDEX_TRIES):
+        # A prune may put an index object's packs into another one meanwhile.
+        with suppress(Missing):
+            return look()
+    raise Unavailable(f"the index of `{source}` changes faster than it can be read: is a prune in a loop?")
 
 
 def _packs_in(origin: str, payload: IO[bytes] | None, strict: bool) -> Iterator[SealedPack]:

@@ -105,12 +105,12 @@ def test_an_index_is_made_anew_from_the_packs(history: History, damage: str, los
         else:
             history.alter(name, _flip(-3) if damage == "flipped" else lambda data: data.clear())
     repository = history.reopened()
-    assert repository.rebuild_index() > 0
+    assert repository.rebuild_index(START) > 0
     report = history.assert_never_wrong()
     assert report.good
     for night, snapshot in enumerate(history.snapshots):
         assert restored(history.reopened(), snapshot) == contents_of(night)
-    assert repository.rebuild_index() == 0
+    assert repository.rebuild_index(START) == 0
     history.repository.plan_prune([], START, START - START).apply()
     assert history.assert_never_wrong().good
 
@@ -120,13 +120,24 @@ def test_a_damaged_pack_is_left_out_when_the_index_is_made_anew(history: History
         history.destination.delete(name)
     broken = history.pack_of(1, "D")
     history.alter(broken, _flip(-30))
-    history.reopened().rebuild_index()
+    history.reopened().rebuild_index(START)
     report = history.assert_never_wrong()
     assert history.snapshots[0].id not in history.hurt(report)
     assert history.snapshots[1].id in history.hurt(report)
 
 
-@pytest.mark.parametrize("prefix", ["index/", "snapshots/", "condemned/"])
+def test_an_index_under_another_name_is_told_from_the_original_and_goes_with_the_next_prune(history: History) -> None:
+    name = history.names("index/")[0]
+    again = name[:-1] + ("0" if name[-1] != "0" else "1")
+    history.destination.put(again, history.destination.get(name))
+    assert history.reopened().damaged_indexes() == [again]
+    assert history.assert_never_wrong().good, "others name all packs"
+    history.repository.plan_prune([], START, START - START).apply()
+    assert again not in history.names("index/")
+    assert name in history.names("index/")
+
+
+@pytest.mark.parametrize("prefix", ["snapshots/", "condemned/"])
 def test_a_copy_under_another_name_is_told_from_the_original(history: History, prefix: str) -> None:
     name = history.names(prefix)[0]
     again = name[:-1] + ("0" if name[-1] != "0" else "1")

@@ -106,6 +106,29 @@ def test_a_damaged_pack_is_not_handed_on(house: House) -> None:
     assert_holds(house.second, snapshot, FIRST)
 
 
+def test_a_damaged_index_is_not_handed_on_but_made_of_what_a_copy_tells(house: House, tmp_path: Path) -> None:
+    snapshot = house.night(FIRST, 0, house.first)
+    with_copies = Repository.open(house.first.destination, keys().writer, tmp_path / "cache")
+    with_copies.sound_index(names=True)
+    damaged = house.first.index_names()
+    for name in damaged:
+        house.first.destination.delete(name)
+        house.first.destination.put(name, b"")
+    with_copies.copy(snapshot.id, house.second)
+    assert not set(damaged) & set(house.second.index_names())
+    assert_holds(house.second, snapshot, FIRST)
+
+
+def test_what_has_an_index_objects_name_over_there_and_is_damaged_stops_no_copy(house: House) -> None:
+    snapshot = house.night(FIRST, 0, house.first)
+    names = house.first.index_names()
+    for name in names:
+        house.second.destination.put(name, b"damaged")
+    house.first.copy(snapshot.id, house.second)
+    assert len(house.second.index_names()) == 2 * len(names)
+    assert restored(house.second, snapshot) == FIRST
+
+
 @pytest.mark.parametrize("how", ["removed", "flipped", "cut short"])
 def test_damage_at_the_second_destination_is_healed_by_the_next_night(house: House, how: str) -> None:
     """The reference still knows the chunks, so no capture stores them again: the copy must bring them."""

@@ -94,7 +94,7 @@ def test_a_writer_verifies_no_content_and_proves_nothing(stolen: Repository) -> 
     with pytest.raises(Refused):
         stolen.prove(Proof(stolen.snapshot_ids()[0], "verify", START, good=True))
     with pytest.raises(Refused):
-        stolen.rebuild_index()
+        stolen.rebuild_index(START)
     assert stolen.proofs() == {}
 
 
