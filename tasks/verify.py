@@ -62,7 +62,7 @@ def verify(
         more = f" (and {len(damage) - 1} more)" if len(damage) > 1 else ""
         advice = "the next backup stores again what the source still has"
         if indexed:
-            advice = f"{indexed} packs are indexed anew, and what is lost even so, {advice}; verify again"
+            advice = f"{indexed} packs are indexed anew: verify again; of what is lost even so, {advice}"
         raise Damaged(f"`{source}` at `{destination}` is damaged: {damage[0]}{more}; {advice}")
     state: State = "done" if chosen.complete else "incomplete"
     return Outcome("verify", source, destination, snapshot=chosen.id, state=state, figures=found.figures)

@@ -130,6 +130,23 @@ def test_a_damaged_snapshot_that_is_let_go_by_name_stops_no_prune_while_it_is_lo
 
 
 @on_one
+def test_a_damaged_index_that_is_locked_does_not_matter_and_goes_once_it_may(
+    reopen: Callable[..., Repository], locking: Destination
+) -> None:
+    repository = reopen()
+    kept = save(repository, FIRST, 0)
+    broken = f"index/{'0' * 32}"
+    locking.put(broken, b"rubbish")
+    assert_whole(reopen(forgetful=True), {kept.id: FIRST})
+    prune(reopen())
+    assert broken in repository.index_names()
+    time.sleep(TERM.total_seconds() + 1.2)
+    prune(reopen())
+    assert broken not in repository.index_names()
+    assert_whole(reopen(forgetful=True), {kept.id: FIRST})
+
+
+@on_one
 def test_many_nights_do_not_pile_up(reopen: Callable[..., Repository]) -> None:
     """Each night replaces the one before, and is pruned: packs and indexes stay few, although each is locked."""
     files: dict[bytes, bytes] = {}
