@@ -126,17 +126,6 @@ def test_a_damaged_pack_is_left_out_when_the_index_is_made_anew(history: History
     assert history.snapshots[1].id in history.hurt(report)
 
 
-def test_an_index_under_another_name_is_told_from_the_original_and_goes_with_the_next_prune(history: History) -> None:
-    name = history.names("index/")[0]
-    again = name[:-1] + ("0" if name[-1] != "0" else "1")
-    history.destination.put(again, history.destination.get(name))
-    assert history.reopened().damaged_indexes() == [again]
-    assert history.assert_never_wrong().good, "others name all packs"
-    history.repository.plan_prune([], START, START - START).apply()
-    assert again not in history.names("index/")
-    assert name in history.names("index/")
-
-
 @pytest.mark.parametrize("prefix", ["snapshots/", "condemned/"])
 def test_a_copy_under_another_name_is_told_from_the_original(history: History, prefix: str) -> None:
     name = history.names(prefix)[0]

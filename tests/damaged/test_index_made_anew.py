@@ -148,3 +148,14 @@ def test_what_may_be_a_newer_versions_index_is_named_and_left_alone(history: His
     with pytest.raises(NewerFormat):
         history.repository.plan_prune([], START, timedelta(0))
     assert restored(history.reopened(), history.snapshots[0]) == contents_of(0)
+
+
+def test_an_index_under_another_name_is_told_from_the_original_and_goes_with_the_next_prune(history: History) -> None:
+    name = history.names("index/")[0]
+    again = name[:-1] + ("0" if name[-1] != "0" else "1")
+    history.destination.put(again, history.destination.get(name))
+    assert history.reopened().damaged_indexes() == [again]
+    assert history.assert_never_wrong().good, "others name all packs"
+    history.repository.plan_prune([], START, timedelta(0)).apply()
+    assert again not in history.names("index/")
+    assert name in history.names("index/")
