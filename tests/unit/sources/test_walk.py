@@ -161,10 +161,19 @@ def test_a_folder_moved_away_while_it_is_walked_is_named(tree: Path, tmp_path: P
     assert walking.flaws or b"tree/a/3/x" in seen
 
 
-def test_a_very_deep_tree_is_walked_and_restored_in_bounded_memory(tree: Path, tmp_path: Path) -> None:
+@pytest.fixture
+def deep(tmp_path: Path) -> Iterator[Path]:
+    """Where trees are made that are too deep for Python's own ways to remove them."""
+    deep = tmp_path / "deep"
+    (deep / "tree").mkdir(parents=True)
+    yield deep
+    subprocess.run(["rm", "-rf", deep], check=True)
+
+
+def test_a_very_deep_tree_is_walked_and_restored_in_bounded_memory(deep: Path) -> None:
     """Who may write below a path could else take a worker's memory: each level's path is as long as all above it."""
     levels, name = 1500, b"level-of-some-length"
-    folder = os.open(tree, os.O_RDONLY)
+    folder = os.open(deep / "tree", os.O_RDONLY)
     for _ in range(levels):
         os.mkdir(name, dir_fd=folder)
         inner = os.open(name, os.O_RDONLY, dir_fd=folder)
@@ -172,18 +181,17 @@ def test_a_very_deep_tree_is_walked_and_restored_in_bounded_memory(tree: Path, t
         folder = inner
     os.close(folder)
     tracemalloc.start()
-    count = sum(1 for _ in walk(tree))
+    count = sum(1 for _ in walk(deep / "tree"))
     walked = tracemalloc.get_traced_memory()[1]
     tracemalloc.clear_traces()
     chosen = Deep(levels, name)
-    assert restore_files(MemoryItems([]), chosen, tmp_path / "into", Restoring()) == []
+    assert restore_files(MemoryItems([]), chosen, deep / "into", Restoring()) == []
     restored = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     assert count == levels + 1
     of_each_level = levels * levels // 2 * len(name)
     assert walked < of_each_level / 5
     assert restored < of_each_level / 2
-    subprocess.run(["rm", "-rf", tree, tmp_path / "into"], check=True)  # Python's own can't go so deep
 
 
 class Deep:
