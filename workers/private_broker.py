@@ -25,6 +25,8 @@ from tasks.settings import Settings
 
 _SERVERS = ("valkey-server", "redis-server")
 _START_SECONDS = 10.0
+_MARK = "server.lock"
+"""In its folder: locked by the server itself, from before it begins until it has ended."""
 _started: dict[int, subprocess.Popen[bytes]] = {}
 _locks: set[IO[str]] = set()
 
@@ -55,7 +57,7 @@ def private_broker(settings: Settings) -> Iterator[str]:
                 except BlockingIOError:
                     pass
                 else:
-                    _stop(settings, socket)
+                    _stop(settings, folder, socket)
 
 
 def find_server() -> Path:
@@ -94,10 +96,10 @@ def keep_running(settings: Settings) -> None:
     folder = broker_folder(settings)
     if not _answers(settings):
         with (folder / "starting.lock").open("a") as starting, _locked(starting):
-            _start(settings, folder, socket_path(settings))
+            _start(settings, folder, socket_path(settings), patience=0)
 
 
-def _start(settings: Settings, folder: Path, socket: Path) -> None:
+def _start(settings: Settings, folder: Path, socket: Path, patience: float = _START_SECONDS) -> None:
     if _answers(settings):
         return
     server = find_server()
@@ -105,12 +107,18 @@ def _start(settings: Settings, folder: Path, socket: Path) -> None:
     command = [str(server), "--port", "0", "--unixsocket", str(socket), "--unixsocketperm", "700"]
     command += ["--dir", str(folder), "--appendonly", "yes", "--appendfsync", "everysec", "--save", ""]
     command += ["--maxmemory-policy", "noeviction", "--logfile", str(folder / "broker.log"), "--daemonize", "no"]
-    with suppress(FileNotFoundError):
-        socket.unlink()  # of one that was killed
-    # In a session of its own: an interrupt from the keyboard is for the run, which still needs its broker to end well.
-    child = subprocess.Popen(
-        command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True
-    )
+    with _opened(folder / _MARK) as mark, _not_inherited(mark):
+        if not _is_alone(settings, mark, patience):
+            return
+        with suppress(FileNotFoundError):
+            socket.unlink()  # of one that was killed
+        # In a session of its own: an interrupt from the keyboard is for the run, which still needs its broker to end
+        # well. The lock goes with it, and lasts as long as it lives.
+        child = subprocess.Popen(
+            command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+            start_new_session=True, pass_fds=(mark.fileno(),),
+        )  # fmt: skip
+        _note(mark, child.pid)
     _started[child.pid] = child
     deadline = time.monotonic() + _START_SECONDS
     while not _answers(settings):
@@ -121,8 +129,43 @@ def _start(settings: Settings, folder: Path, socket: Path) -> None:
         time.sleep(0.01)
 
 
-def _stop(settings: Settings, socket: Path) -> None:
-    """By asking it through its own socket, so that it can't be another server."""
+def _is_alone(settings: Settings, mark: IO[str], patience: float) -> bool:
+    """Whether no server lives in the folder, as two on the same files would spoil them: the lock on `mark` is held now.
+    False where one does, and answers again. Raises `Unavailable` for one that does not within `patience` seconds."""
+    deadline = time.monotonic() + patience
+    while True:
+        with suppress(BlockingIOError):
+            fcntl.flock(mark, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            return True
+        if _answers(settings):
+            return False
+        if time.monotonic() > deadline:
+            process = os.pread(mark.fileno(), 20, 0).decode("ascii", "replace").strip()
+            raise Unavailable(
+                f"the private broker in `{Path(mark.name).parent}` runs and does not answer: wait, or end it with"
+                f" `kill -9 {process or 'PROCESS'}`; what it holds is kept"
+            )
+        time.sleep(0.05)
+
+
+def _note(mark: IO[str], process: int) -> None:
+    with suppress(OSError):  # a full disk: a number less in a message
+        os.ftruncate(mark.fileno(), 0)
+        os.pwrite(mark.fileno(), f"{process}\n".encode(), 0)
+
+
+def _opened(path: Path) -> IO[str]:
+    try:
+        return path.open("a+")
+    except OSError as error:
+        raise Unavailable(
+            f"the folder of the private broker `{path.parent}` can't be used: {error.strerror}"
+        ) from error
+
+
+def _stop(settings: Settings, folder: Path, socket: Path) -> None:
+    """By asking it through its own socket, so that it can't be another server. One that does not answer keeps its
+    socket: whoever comes next finds it by that."""
     with suppress(redis.RedisError):
         client = connect(broker_url(settings), patient=False)
         process = int(client.info("server")["process_id"])
@@ -130,17 +173,20 @@ def _stop(settings: Settings, socket: Path) -> None:
         deadline = time.monotonic() + _START_SECONDS
         while _runs(process) and time.monotonic() < deadline:
             time.sleep(0.01)
-    with suppress(FileNotFoundError):
-        socket.unlink()
-    with suppress(OSError):  # not empty, where it is the folder of the broker's data as well
-        socket.parent.rmdir()
+    with suppress(Unavailable, BlockingIOError), _opened(folder / _MARK) as mark, _not_inherited(mark):
+        fcntl.flock(mark, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        with suppress(FileNotFoundError):
+            socket.unlink()
+        with suppress(OSError):  # not empty, where it is the folder of the broker's data as well
+            socket.parent.rmdir()
 
 
 def _answers(settings: Settings) -> bool:
+    """Whether it is up. So is one that refuses what it is asked, as its disk is full; one that loads is not yet."""
     try:
         return bool(connect(broker_url(settings), patient=False).ping())
-    except redis.BusyLoadingError:
-        return False
+    except redis.ResponseError:
+        return True
     except redis.RedisError:
         return False
 

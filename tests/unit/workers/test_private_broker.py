@@ -6,17 +6,19 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterator
-from contextlib import closing
+from contextlib import closing, suppress
 from pathlib import Path
 
 import pytest
+import redis
 
 from tasks.broker import broker_folder, connect, socket_path
 from tasks.errors import SettingsError, Unavailable
 from tasks.settings import Settings
-from workers.private_broker import find_server, private_broker
+from workers.private_broker import find_server, keep_running, private_broker
 
 
 @pytest.fixture(autouse=True)
@@ -88,6 +90,58 @@ def test_one_whose_user_was_killed_is_taken_over_and_stopped(settings: Settings)
         process = server_of(child.stdout.readline().strip())
         child.kill()
     assert runs(process)
+    with private_broker(settings) as url:
+        assert server_of(url) == process
+    assert not runs(process)
+
+
+def servers_of(settings: Settings) -> list[int]:
+    """All that run on its folder."""
+    found = []
+    for entry in Path("/proc").iterdir():
+        with suppress(OSError):
+            is_server = entry.name.isdigit() and b"-server" in (entry / "cmdline").read_bytes()
+            if is_server and (entry / "cwd").readlink() == broker_folder(settings):
+                found.append(int(entry.name))
+    return found
+
+
+def test_one_that_refuses_to_answer_as_its_disk_is_full_gets_no_rival(settings: Settings) -> None:
+    with private_broker(settings) as url, closing(connect(url)) as client:
+        process = server_of(url)
+        # As a full disk does: PING is answered with an error.
+        client.execute_command("ACL", "SETUSER", "default", "-ping")  # type: ignore[no-untyped-call]
+        with pytest.raises(redis.ResponseError):
+            client.ping()
+        keep_running(settings)
+        with private_broker(settings) as same:
+            assert server_of(same) == process
+        assert servers_of(settings) == [process]
+    assert not runs(process)
+
+
+def test_one_that_stalls_gets_no_rival_and_is_used_again_when_it_goes_on(settings: Settings) -> None:
+    with private_broker(settings) as url:
+        process = server_of(url)
+        os.kill(process, signal.SIGSTOP)
+        try:
+            with pytest.raises(Unavailable, match=f"kill -9 {process}`"):
+                keep_running(settings)
+            assert servers_of(settings) == [process]
+            assert socket_path(settings).exists()
+            threading.Timer(3, os.kill, (process, signal.SIGCONT)).start()
+            with private_broker(settings) as same:
+                assert server_of(same) == process
+        finally:
+            os.kill(process, signal.SIGCONT)
+    assert not runs(process)
+
+
+def test_one_that_stalls_while_its_last_user_leaves_is_found_by_the_next(settings: Settings) -> None:
+    with private_broker(settings) as url:
+        process = server_of(url)
+        os.kill(process, signal.SIGSTOP)
+    os.kill(process, signal.SIGCONT)
     with private_broker(settings) as url:
         assert server_of(url) == process
     assert not runs(process)
