@@ -2,11 +2,7 @@
 
 from __future__ import annotations
 
-import json
-import os
-import secrets
 from collections.abc import Iterator, Mapping
-from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -20,10 +16,9 @@ from tasks.errors import NotFound, Unavailable
 from tasks.installation import Installation, current
 from tasks.outcome import Outcome
 from tasks.record import Run
+from tasks.report_files import KEPT, read_reports, write
 
-KEPT = 400
-"""Report files that stay in the folder: more than a year of nights."""
-
+_UNWRITTEN = "unwritten"
 _log = structlog.get_logger(__name__)
 _SUMMED = ("read_bytes", "new_bytes", "stored_bytes", "copied_bytes")
 
@@ -34,7 +29,7 @@ def compose(run: Run, outcomes: Mapping[str, Outcome], finished: datetime) -> di
     `state`: *done*; *incomplete* (everything is stored, but something in it is partial, vanished or unreadable);
     *failed*. `recovery_point`: of each source its snapshot and where it is; `whole` only if every source is stored,
     complete, at every destination; `skew_seconds` from the first capture's beginning to the last one's end. `parts`: of
-    steps that several workers shared, what each part came to.
+    steps that several workers shared, what each part came to. `unwritten` is added where the host takes no file of it.
     """
     steps = {step: outcomes[step] for step in run.steps if step in outcomes}
     parts = {step: each for step, each in outcomes.items() if each.part and each.state != "skipped"}
@@ -98,7 +93,8 @@ def _sums(steps: Mapping[str, Outcome]) -> dict[str, float]:
 
 
 def report(installation: Installation, run: str) -> dict[str, Any]:
-    """Compose the report of a run, once; a second call returns the first's. Raises `NotFound`."""
+    """Compose the report of a run, once; a second call returns the first's. Where it can't be written as a file it says
+    so itself: whoever waits for it would wait for ever, and what the run stored is stored. Raises `NotFound`."""
     record = installation.record
     composed = record.report(run)
     if composed is None:
@@ -108,52 +104,26 @@ def report(installation: Installation, run: str) -> dict[str, Any]:
         outcomes = {step: Outcome.from_json(data) for step, data in record.outcomes(run).items()}
         composed = compose(about, outcomes, datetime.now(UTC))
     # The file first: who sees the report in the record may end this worker.
-    write(installation.reports, composed)
+    composed = _written(installation.reports, composed)
     kept = record.keep_report(run, composed)
     if kept != composed:
-        write(installation.reports, kept)
+        _written(installation.reports, kept)
     return kept
 
 
-def write(folder: Path, composed: Mapping[str, Any]) -> Path:
-    """Keep a report as `<run>.json`, whole or not at all, so that it can be read without a broker."""
-    path = folder / f"{composed['run']}.json"
-    draft = folder / f".{composed['run']}-{secrets.token_hex(4)}"
+def _written(folder: Path, composed: Mapping[str, Any]) -> dict[str, Any]:
+    told = {name: value for name, value in composed.items() if name != _UNWRITTEN}
     try:
-        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        draft.write_text(json.dumps(composed, indent=1), encoding="utf-8")
-        os.replace(draft, path)
-        for old in _oldest_first(folder)[:-KEPT]:
-            with suppress(FileNotFoundError):
-                old.unlink()
-    except OSError as error:
-        raise Unavailable(f"the report can't be written to `{folder}`: {error.strerror}") from error
-    return path
-
-
-def _oldest_first(folder: Path) -> list[Path]:
-    """By when they were written: a run may have an id of its caller's choice."""
-    found = []
-    for path in folder.glob("*.json"):
-        with suppress(FileNotFoundError):  # removed meanwhile
-            found.append((path.stat().st_mtime_ns, path))
-    return [path for _, path in sorted(found)]
+        write(folder, told)
+    except Unavailable as error:
+        _log.warning("report is in the record alone", run=told["run"], error=str(error))
+        return told | {_UNWRITTEN: str(error)}
+    return told
 
 
 def in_short(composed: Mapping[str, Any]) -> dict[str, Any]:
     """What crosses the broker of a report: all but its steps and their parts."""
     return {name: value for name, value in composed.items() if name not in ("steps", "parts")}
-
-
-def read_reports(folder: Path, limit: int = 20) -> list[dict[str, Any]]:
-    """The last reports that were written on this host, newest first; without a broker."""
-    reports = []
-    for path in reversed(_oldest_first(folder)[-limit:]):
-        try:
-            reports.append(dict(json.loads(path.read_bytes())))
-        except (OSError, ValueError):
-            continue  # removed meanwhile, or not one of ours
-    return reports
 
 
 def recall(installation: Installation, plan: str, slot: str) -> Run | None:

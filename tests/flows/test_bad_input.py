@@ -119,6 +119,27 @@ def test_what_cant_be_read_in_the_spool_is_told_and_in_nobodys_way(copied: Termi
     assert (spool / "lost+found/strange one").is_dir()
 
 
+def test_a_report_that_cant_be_written_is_told_and_the_run_ends(copied: Terminal) -> None:
+    reports = copied.folder / ".geometra-backup/reports"
+    shutil.rmtree(reports)
+    reports.write_text("in the way")
+    report = copied.json("run")
+    assert report["state"] == "done"
+    assert str(reports) in report["unwritten"]
+    assert str(reports) in copied.run("run").stdout
+    assert copied.json("status")["good"] is True
+    reports.unlink()
+    assert "unwritten" not in copied.json("run")
+
+
+@pytest.mark.parametrize("text", ["null", '{"name":"x"}'])
+def test_a_file_of_somebody_among_the_reports_is_no_report(copied: Terminal, text: str) -> None:
+    (copied.folder / ".geometra-backup/reports/summary.json").write_text(text)
+    status = copied.json("status")
+    assert status["good"] is True
+    assert len(status["runs"]) == 1
+
+
 def test_a_failed_run_is_not_good_whatever_was_proven_before(copied: Terminal) -> None:
     (copied.folder / "docs").rename(copied.folder / "away")
     copied.run("run", "--source", "docs", code=1)

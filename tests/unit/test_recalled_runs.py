@@ -15,6 +15,7 @@ from tasks.outcome import Outcome
 from tasks.plan import begin_due
 from tasks.record import Record
 from tasks.report import last_started, recall, report
+from tasks.report_files import read_reports
 from tasks.runs import state
 from tasks.settings import DestinationSettings, PlanSettings, Settings, SourceSettings
 from tests.redis_process import redis_process
@@ -97,3 +98,20 @@ def test_when_a_plan_last_began_is_told_by_the_reports(installed: Installation) 
     ended(installed, "weekly", now=NOW + timedelta(hours=1))
     assert last_started(installed.reports, "nightly") == NOW
     assert last_started(installed.reports, "by-hand") is None
+
+
+def test_a_report_that_cant_be_written_says_so_in_the_record_and_is_written_when_it_can(
+    installed: Installation,
+) -> None:
+    installed.reports.parent.mkdir(parents=True, exist_ok=True)
+    installed.reports.write_text("in the way")
+    name = ended(installed)
+    told = installed.record.report(name)
+    assert told
+    assert told["state"] == "done"
+    assert str(installed.reports) in told["unwritten"]
+    assert read_reports(installed.reports) == []
+    installed.reports.unlink()
+    report(installed, name)
+    (written,) = read_reports(installed.reports)
+    assert written | {"unwritten": told["unwritten"]} == told

@@ -1,15 +1,13 @@
-"""The report of a run: its state, its recovery point, its sums; and its file."""
+"""The report of a run: its state, its recovery point, its sums."""
 
 from __future__ import annotations
 
-import json
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 from typing import Any
 
 from tasks.outcome import Failure, Outcome, State
 from tasks.record import Run
-from tasks.report import compose, read_reports, write
+from tasks.report import compose
 
 START = datetime(2026, 11, 23, 2, 30, tzinfo=UTC)
 STEPS = ("backup/docs", "upload/docs/here", "verify/docs/here", "prune/docs/here")
@@ -79,17 +77,3 @@ def test_the_skew_goes_from_the_first_capture_to_the_end_of_the_last() -> None:
         "backup/b": Outcome("backup", "b", figures={"began_epoch_seconds": 12.0, "ended_epoch_seconds": 40.0}),
     }
     assert report(outcomes, run)["recovery_point"]["skew_seconds"] == 30
-
-
-def test_reports_are_read_back_newest_first_and_old_ones_go(tmp_path: Path) -> None:
-    written = [write(tmp_path, {"run": f"20261123T{number:06}Z-a", "state": "done"}) for number in range(405)]
-    assert json.loads(written[-1].read_text())["run"] == "20261123T000404Z-a"
-    assert [each["run"] for each in read_reports(tmp_path, limit=2)] == ["20261123T000404Z-a", "20261123T000403Z-a"]
-    assert len(list(tmp_path.iterdir())) == 400
-
-
-def test_a_file_that_is_no_report_hides_none(tmp_path: Path) -> None:
-    write(tmp_path, {"run": "20261123T000001Z-a"})
-    (tmp_path / "broken.json").write_text("{")
-    assert [each["run"] for each in read_reports(tmp_path)] == ["20261123T000001Z-a"]
-    assert read_reports(tmp_path / "nothing here") == []

@@ -75,6 +75,8 @@ def show(report: dict[str, Any], as_json: bool) -> None:
             screen.console.print(f"  {source[7:]}: {flaw}", style="yellow", markup=False, soft_wrap=True)
     for failure in report["failures"]:
         screen.console.print(f"  {failure['step']}: {failure['message']}", style="red", markup=False, soft_wrap=True)
+    if "unwritten" in report:
+        screen.console.print(f"  {report['unwritten']}", style="yellow", markup=False, soft_wrap=True)
     point = report["recovery_point"]
     whole = "one recovery point, whole" if point["whole"] else "not a whole recovery point"
     screen.console.print(

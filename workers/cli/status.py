@@ -9,7 +9,7 @@ from rich.text import Text
 
 from tasks.errors import BackupError, NotARepository
 from tasks.plan import last_expected
-from tasks.report import read_reports
+from tasks.report_files import read_reports
 from workers.cli import screen
 from workers.cli.list import rows
 from workers.cli.main import subcommand

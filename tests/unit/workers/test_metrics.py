@@ -24,7 +24,8 @@ from tasks.installation import PASSPHRASE, Installation
 from tasks.item import Unreadable
 from tasks.outcome import Failure, Outcome
 from tasks.record import Run
-from tasks.report import compose, write
+from tasks.report import compose
+from tasks.report_files import write
 from tasks.repository import Repository
 from tasks.upload import upload
 from tasks.verify import verify
