@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import secrets
+import time
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
 from datetime import datetime
@@ -17,6 +18,9 @@ from tasks.run_keys import is_run
 
 KEPT = 400
 """Report files that stay in the folder: more than a year of nights."""
+_AHEAD_SECONDS = 3600.0
+"""So far may the clock of the folder's disk be ahead of this host's. What is further ahead comes from a clock that was
+wrong, and counts as the oldest: it would hide for as long what runs come to."""
 
 
 def write(folder: Path, composed: Mapping[str, Any]) -> Path:
@@ -28,8 +32,9 @@ def write(folder: Path, composed: Mapping[str, Any]) -> Path:
         draft.write_text(json.dumps(composed, indent=1), encoding="utf-8")
         os.replace(draft, path)
         for old in _oldest_first(folder)[:-KEPT]:
-            with suppress(OSError):  # removed meanwhile, or none of ours
-                old.unlink()
+            if old != path:
+                with suppress(OSError):  # removed meanwhile, or none of ours
+                    old.unlink()
     except OSError as error:
         raise Unavailable(
             f"the report can't be written to `{folder}`: {error.strerror}; `status` knows nothing of this run"
@@ -54,10 +59,11 @@ def _read(paths: Iterable[Path]) -> Iterator[dict[str, Any]]:
 
 def _oldest_first(folder: Path) -> list[Path]:
     """By when they were written: a run may have an id of its caller's choice."""
-    found = []
+    found, latest = [], time.time() + _AHEAD_SECONDS
     for path in folder.glob("*.json"):
         with suppress(OSError):  # removed meanwhile, or none of ours
-            found.append((path.stat().st_mtime_ns, path))
+            written = path.stat().st_mtime
+            found.append((written if written <= latest else 0.0, path))
     return [path for _, path in sorted(found)]
 
 

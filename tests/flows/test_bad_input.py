@@ -6,6 +6,7 @@ import os
 import shutil
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -145,6 +146,16 @@ def test_a_failed_run_is_not_good_whatever_was_proven_before(copied: Terminal) -
     copied.run("run", "--source", "docs", code=1)
     (docs,) = [place for place in copied.json("status", code=1)["sources"] if place["source"] == "docs"]
     assert "the last run failed" in docs["problem"]
+
+
+def test_a_failed_run_that_a_wrong_clock_dated_ahead_is_over_after_a_good_one(copied: Terminal) -> None:
+    (copied.folder / "docs").rename(copied.folder / "away")
+    failed = copied.json("run", "--source", "docs", code=1)["run"]
+    ahead = time.time() + 30 * 24 * 3600
+    os.utime(copied.folder / f".geometra-backup/reports/{failed}.json", (ahead, ahead))
+    (copied.folder / "away").rename(copied.folder / "docs")
+    assert copied.json("run", "--source", "docs")["state"] == "done"
+    assert copied.json("status")["good"] is True
 
 
 def test_a_run_that_waits_says_why(copied: Terminal) -> None:

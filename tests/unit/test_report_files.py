@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import time
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -30,6 +32,14 @@ def test_reports_are_read_back_newest_first_and_old_ones_go(tmp_path: Path) -> N
     assert json.loads(written[-1].read_text())["run"] == "20261123T000404Z-a"
     assert [each["run"] for each in read_reports(tmp_path, limit=2)] == ["20261123T000404Z-a", "20261123T000403Z-a"]
     assert len(list(tmp_path.iterdir())) == 400
+
+
+def test_one_that_a_wrong_clock_dated_ahead_hides_none_that_follow(tmp_path: Path) -> None:
+    ahead, skewed = write(tmp_path, report("ahead")), write(tmp_path, report("skewed"))
+    write(tmp_path, report("next"))
+    os.utime(ahead, (0, time.time() + 30 * 24 * 3600))
+    os.utime(skewed, (0, time.time() + 300))
+    assert [each["run"] for each in read_reports(tmp_path)] == ["skewed", "next", "ahead"]
 
 
 def test_a_whole_report_comes_back_as_it_was(tmp_path: Path) -> None:
