@@ -11,9 +11,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from tasks.errors import BackupError, Damaged, NoSpace, Unavailable
+from tasks.errors import BackupError, Damaged, NoSpace, Refused, Unavailable
 
 _FILE = "sealed.json"
+_SPOILT = (errno.EISDIR, errno.ENOTDIR, errno.ELOOP, errno.EIO)
+"""What reading it again will not mend."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,14 +47,23 @@ def write_sealed(attempt: Path, snapshot: str, reference: str, outcome: dict[str
 
 
 def read_sealed(folder: Path) -> Sealed | None:
-    """Of a run's folder. Raises `Unavailable`; `Damaged` where it is not what `write_sealed` left there."""
+    """Of a run's folder. Raises `Damaged` where it is not what `write_sealed` left there, `Refused` where this user may
+    not read it, `Unavailable`."""
     path = folder / _FILE
     try:
         content: object = json.loads(path.read_bytes())
     except FileNotFoundError:
         return None
+    except PermissionError as error:
+        raise Refused(
+            f"`{path}` can't be read ({error.strerror}), so that what lies beside it reaches no destination: give"
+            f" `{folder.parent}` to the user who backs up, or back up `{folder.parent.name}` again, then remove"
+            f" `{folder}`"
+        ) from error
     except OSError as error:
-        raise translated(error, folder) from error
+        if error.errno not in _SPOILT:
+            raise translated(error, folder) from error
+        content = None
     except (ValueError, RecursionError):
         content = None
     match content:

@@ -21,7 +21,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO, Any
 
-from tasks.errors import Damaged, Unavailable
+from tasks.errors import BackupError, Damaged, Refused, Unavailable
 from tasks.run_keys import check_run, is_run
 from tasks.sealed import Sealed, read_sealed, translated, write_sealed
 from tasks.values import is_name
@@ -36,7 +36,8 @@ _ABANDONED_SECONDS = 2 * 24 * 3600
 
 class Spool:
     """Raises `NoSpace` and `Unavailable` for what the disk refuses. Safe in threads and processes of one host. Folders
-    that are none of its own, such as a disk's `lost+found`, are left alone."""
+    that are none of its own, such as a disk's `lost+found`, are left alone; one that can't be looked into is in the way
+    of its own source alone."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -105,7 +106,7 @@ class Spool:
         return sealed
 
     def sealed(self, source: str, run: str) -> Sealed | None:
-        """Raises `Damaged` where it can't be told what counts."""
+        """Raises `Damaged` and `Refused` where it can't be told what counts."""
         return read_sealed(self._run(source, run))
 
     def all_sealed(self) -> list[Sealed]:
@@ -117,7 +118,7 @@ class Spool:
         for folder in self._runs_of(source):
             try:
                 read_sealed(folder)
-            except Damaged as error:
+            except (Damaged, Refused) as error:
                 lines.append(str(error))
         return lines
 
@@ -126,7 +127,7 @@ class Spool:
 
     def pending(self, source: str, destination: str) -> list[Sealed]:
         """What is not settled with that destination, oldest first."""
-        sealed = (sealed for _, sealed in _read(self._runs_of(source)) if sealed)
+        sealed = (sealed for _, sealed in _read(self._runs_of(source), Damaged, Refused) if sealed)
         waiting = [each for each in sealed if not self.is_settled(each, destination)]
         return sorted(waiting, key=lambda each: each.snapshot)
 
@@ -168,6 +169,8 @@ class Spool:
             folder.rename(trash)
         except FileNotFoundError:
             return
+        except OSError as error:
+            raise translated(error, folder) from error
         if trash.is_dir():
             shutil.rmtree(trash, ignore_errors=True)
         else:
@@ -183,32 +186,44 @@ class Spool:
         self, now: float | None = None, *, is_over: Callable[[str, str], bool] = lambda source, run: False
     ) -> int:
         """Remove what killed processes left: half-removed folders; attempts and drafts that nobody works on, and that
-        do not count, whose capture `is_over` (asked by source and run), or were left long ago. Returns how many."""
+        do not count, whose capture `is_over` (asked by source and run), or were left long ago. Returns how many. What
+        may not be removed, as it is another user's, stays."""
         oldest = (time.time() if now is None else now) - _ABANDONED_SECONDS
         leftovers = _found(self.folder, f"{_TRASH}*")
         for folder, sealed in self._runs():
             parts = {*_found(folder, "attempt-*"), *_found(folder, "draft-*")} - {sealed.folder if sealed else folder}
             useless = bool(parts) and (bool(sealed) or is_over(folder.parent.name, folder.name))
             dead = [part for part in parts if _is_dead(part, useless=useless, oldest=oldest)]
-            # Asked again: it may have been sealed, and let go of, since.
-            if dead and (sealed := read_sealed(folder)):
-                dead = [part for part in dead if part != sealed.folder]
-            leftovers += dead
-            if sealed and not sealed.folder.exists():  # by another's hand: nobody can bring it any more
+            counts = sealed
+            if dead:
+                # Asked again: it may have been sealed, and let go of, since.
+                try:
+                    counts = read_sealed(folder)
+                except BackupError:
+                    continue
+                leftovers += [part for part in dead if not counts or part != counts.folder]
+            if counts and not counts.folder.exists():  # by another's hand: nobody can bring it any more
                 leftovers.append(folder)
+        removed = 0
         for path in leftovers:
-            self.discard(path)
+            with suppress(Unavailable):
+                self.discard(path)
+                removed += 1
         for folder in self._all_runs():
             with suppress(OSError):  # not empty, or gone
                 folder.rmdir()
-        return len(leftovers)
+        return removed
 
     def _runs(self) -> Iterator[tuple[Path, Sealed | None]]:
         """The folder of each run, and what is sealed in it; without those of which it can't be told."""
-        return _read(self._all_runs())
+        return _read(self._all_runs(), BackupError)
 
     def _all_runs(self) -> list[Path]:
-        return [run for source in _names(self.folder) if is_name(source) for run in self._runs_of(source)]
+        runs = list[Path]()
+        for source in filter(is_name, _names(self.folder)):
+            with suppress(Unavailable):  # who asks for that source is told
+                runs += self._runs_of(source)
+        return runs
 
     def _runs_of(self, source: str) -> list[Path]:
         return [self.folder / source / run for run in _names(self.folder / source) if is_run(run)]
@@ -217,11 +232,11 @@ class Spool:
         return self.folder / source / check_run(run)
 
 
-def _read(runs: Iterable[Path]) -> Iterator[tuple[Path, Sealed | None]]:
+def _read(runs: Iterable[Path], *without: type[BackupError]) -> Iterator[tuple[Path, Sealed | None]]:
     for folder in runs:
         try:
             sealed = read_sealed(folder)
-        except Damaged:
+        except without:
             continue
         yield folder, sealed
 
@@ -248,10 +263,10 @@ def _make(folder: Path) -> None:
 
 
 def _found(folder: Path, pattern: str) -> list[Path]:
-    """Sorted; nothing where another process takes the folder away meanwhile."""
+    """Sorted; nothing where another process takes the folder away meanwhile, or it may not be looked into."""
     try:
         return sorted(folder.glob(pattern))
-    except FileNotFoundError:
+    except (FileNotFoundError, PermissionError):
         return []
 
 

@@ -120,6 +120,34 @@ def test_what_cant_be_read_in_the_spool_is_told_and_in_nobodys_way(copied: Termi
     assert (spool / "lost+found/strange one").is_dir()
 
 
+@pytest.mark.needs("setpriv")
+def test_what_another_user_left_in_the_spool_fails_its_source_alone(copied: Terminal) -> None:
+    if os.geteuid() != 0:
+        pytest.skip("only root can give a file to another user")
+    humble = ["setpriv", "--bounding-set=-dac_override,-dac_read_search,-fowner"]
+    spool = copied.folder / ".geometra-backup/spool"
+    spool.chmod(0o1700)
+    closed = spool / "docs/run-1/sealed.json"
+    closed.parent.mkdir(parents=True)
+    closed.touch(mode=0o600)
+    (spool / "aaa").mkdir(mode=0o700)
+    (spool / ".trash-0a1b").mkdir(mode=0o700)
+    for path in (spool, closed, spool / "aaa", spool / ".trash-0a1b"):
+        os.chown(path, 65534, 65534)
+    spool.chmod(0o1777)
+    report = copied.json("run", code=3, prefix=humble)
+    states = {step: outcome["state"] for step, outcome in report["steps"].items()}
+    assert {step for step, state in states.items() if state != "done"} == {"upload/docs/local"}
+    assert str(closed) in report["steps"]["upload/docs/local"]["flaws"][0]
+    (spool / "config").mkdir(exist_ok=True)
+    (spool / "config").chmod(0o700)
+    os.chown(spool / "config", 65534, 65534)
+    assert copied.json("run", "--source", "docs", code=3, prefix=humble)["state"] == "incomplete"
+    problems = {place["source"]: place["problem"] for place in copied.json("status", code=1, prefix=humble)["sources"]}
+    assert str(spool / "config") in problems["config"]
+    assert str(closed) in problems["docs"]
+
+
 def test_a_report_that_cant_be_written_is_told_and_the_run_ends(copied: Terminal) -> None:
     reports = copied.folder / ".geometra-backup/reports"
     shutil.rmtree(reports)

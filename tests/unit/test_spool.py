@@ -267,6 +267,64 @@ def test_a_capture_that_is_unreadable_is_told_of_left_alone_and_in_nobodys_way(s
     assert not spool.is_empty()
 
 
+def as_nobody(spool: Spool, code: str) -> str:
+    """What a process says that may not read what others closed."""
+    start = "import os, pathlib, sys\nfrom tasks.errors import Refused, Unavailable\nfrom tasks.spool import Spool\n"
+    start += "os.geteuid() or os.setuid(65534)\nspool = Spool(pathlib.Path(sys.argv[1]))\n"
+    command = [sys.executable, "-c", start + code, str(spool.folder)]
+    return subprocess.run(command, capture_output=True, text=True, check=True).stdout
+
+
+def test_what_another_user_left_is_in_the_way_of_its_own_source_alone(tmp_path: Path) -> None:
+    with tempfile.TemporaryDirectory(prefix="spool-") as name:
+        spool = Spool(Path(name) / "spool")
+        closed, other = seal(spool, "run-1"), seal(spool, "run-2")
+        for path in (spool.folder / "aaa", spool.folder / "config"):
+            path.mkdir()
+        for path in (Path(name), *spool.folder.rglob("*"), spool.folder):
+            path.chmod(0o777)
+        (closed.folder.parent / "sealed.json").chmod(0)
+        for path in (spool.folder / "aaa", spool.folder / "config"):
+            path.chmod(0)
+        told = as_nobody(
+            spool,
+            "print([each.run for each in spool.all_sealed()], [each.run for each in spool.pending('models', 'here')])\n"
+            "print(spool.unreadable('models'), spool.drop_stored(), spool.collect(), spool.is_empty())\n"
+            "try:\n    spool.pending('config', 'here')\nexcept Unavailable as error:\n    print(error)\n"
+            "try:\n    spool.sealed('models', 'run-1')\nexcept Refused:\n    print('refused')\n",
+        ).splitlines()
+        assert told[0] == f"['{other.run}'] ['{other.run}']"
+        assert str(closed.folder.parent / "sealed.json") in told[1]
+        assert told[1].endswith("0 0 False")
+        assert f"`{spool.folder / 'config'}` can't be used: Permission denied" in told[2]
+        assert told[3] == "refused"
+        for path in (spool.folder / "aaa", spool.folder / "config"):
+            path.chmod(0o700)
+
+
+def test_what_may_not_be_removed_stays_and_stops_nothing(tmp_path: Path) -> None:
+    if os.geteuid() != 0:
+        pytest.skip("only root can give a file to another user")
+    with tempfile.TemporaryDirectory(prefix="spool-") as name:
+        spool = Spool(Path(name) / "spool")
+        left = spool.folder / ".trash-0a1b"
+        left.mkdir(parents=True)
+        Path(name).chmod(0o755)
+        spool.folder.chmod(0o1777)
+        assert as_nobody(spool, "print(spool.collect())\n") == "0\n"
+        assert left.is_dir()
+
+
+def test_a_note_that_is_a_folder_is_told_of_and_in_nobodys_way(spool: Spool) -> None:
+    file = seal(spool, "run-1").folder.parent / "sealed.json"
+    other = seal(spool, "run-2")
+    file.unlink()
+    file.mkdir()
+    assert spool.all_sealed() == spool.pending("models", "here") == [other]
+    assert str(file) in spool.unreadable("models")[0]
+    assert spool.collect(now=time.time() + 365 * DAY) == 0
+
+
 def test_a_spool_in_the_way_of_which_a_file_lies_is_unavailable(spool: Spool) -> None:
     spool.folder.write_text("")
     with pytest.raises(Unavailable, match="spool"), spool.attempt("models", "run-1"):

@@ -42,9 +42,10 @@ def command(session: Session) -> int:
 
 def _place(session: Session, source: str, destination: str, now: datetime) -> dict[str, Any]:
     spool = session.installation.spool
-    waiting, unreadable = len(spool.pending(source, destination)), spool.unreadable(source)
-    place: dict[str, Any] = {"source": source, "destination": destination, "spooled": waiting, "good": False}
+    place: dict[str, Any] = {"source": source, "destination": destination, "spooled": 0, "good": False}
     try:
+        place["spooled"] = waiting = len(spool.pending(source, destination))
+        unreadable = spool.unreadable(source)
         listed = rows(source, destination, session.installation.repository(source, destination))
     except NotARepository:
         return place | {"problem": "never backed up"}
