@@ -67,7 +67,7 @@ class Installation:
         if not create:
             return Repository.open(at, keys, cache=cache)
         # One that had a repository and has none is another disk, or an emptied one: not to go on with.
-        new = not cache.exists()
+        new = not _is_there(cache)
         try:
             return Repository.create_or_open(at, source, keys, self.document(), cache=cache, begin=new)
         except NotARepository:
@@ -82,7 +82,7 @@ class Installation:
         spooled = Overlay(self.spool_destination(sealed.source, sealed.folder), below)
         # One that was made: that it is there says that the destination has a repository.
         cache = self.settings.state / "cache" / sealed.reference / sealed.source
-        return Repository.open(spooled, self.writer_key(), cache if cache.exists() else None)
+        return Repository.open(spooled, self.writer_key(), cache if _is_there(cache) else None)
 
     def spool_destination(self, source: str, attempt: Path) -> Destination:
         """The part of an attempt's folder that mirrors the source's repository."""
@@ -162,6 +162,17 @@ class Installation:
                 self._made[key] = make()
             made: T = self._made[key]
             return made
+
+
+def _is_there(folder: Path) -> bool:
+    """Also where it can't be told: what may have been here is not begun anew."""
+    try:
+        folder.stat()
+    except FileNotFoundError:
+        return False
+    except OSError:
+        return True
+    return True
 
 
 _current: dict[str, Installation] = {}

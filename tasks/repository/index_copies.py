@@ -1,4 +1,5 @@
-"""Copies of index objects on this host: what never changes is not fetched again. Losing them loses nothing."""
+"""Copies of index objects on this host: what never changes is not fetched again. Losing them loses nothing, and so
+does a disk that refuses them."""
 
 from __future__ import annotations
 
@@ -19,7 +20,7 @@ class IndexCopies:
 
     def read(self, name: str) -> bytes | None:
         """Perhaps damaged: whoever opens it finds out."""
-        with suppress(FileNotFoundError):
+        with suppress(OSError):
             return (self._within / name).read_bytes() if self._within else None
         return None
 
@@ -27,14 +28,20 @@ class IndexCopies:
         if self._within is None:
             return
         path = self._within / name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.NamedTemporaryFile(dir=path.parent, delete=False) as file:
-            file.write(data)
-        Path(file.name).replace(path)
+        with suppress(OSError):  # then it is fetched again
+            path.parent.mkdir(parents=True, exist_ok=True)
+            with tempfile.NamedTemporaryFile(dir=path.parent, delete=False) as file:
+                try:
+                    file.write(data)
+                    file.flush()
+                    Path(file.name).replace(path)
+                finally:
+                    Path(file.name).unlink(missing_ok=True)
 
     def drop(self, name: str) -> None:
-        if self._within:
-            (self._within / name).unlink(missing_ok=True)
+        with suppress(OSError):  # whoever reads it finds out again
+            if self._within:
+                (self._within / name).unlink()
 
     def keep_only(self, names: Collection[str]) -> None:
         """Those of index objects that a prune has put into others go: or there would be more of them every year."""

@@ -29,7 +29,8 @@ class Locks:
         self._known: dict[str, datetime] = {}
         with suppress(OSError, ValueError, TypeError, AttributeError):
             held = json.loads(self._file.read_bytes()) if self._file else {}
-            self._known = {name: datetime.fromisoformat(until) for name, until in held.items()}
+            known = {name: datetime.fromisoformat(until) for name, until in held.items()}
+            self._known = {name: until for name, until in known.items() if until.tzinfo}
 
     def __bool__(self) -> bool:
         """Whether anything is locked here at all."""
@@ -73,11 +74,16 @@ class Locks:
     def _remember(self, now: datetime) -> None:
         if self._file is None:
             return
-        self._file.parent.mkdir(parents=True, exist_ok=True)
         held = {name: until.isoformat() for name, until in self._known.items() if until > now}
-        with tempfile.NamedTemporaryFile("w", dir=self._file.parent, delete=False) as file:
-            json.dump(held, file)
-        os.replace(file.name, self._file)
+        with suppress(OSError):  # then it is asked again
+            self._file.parent.mkdir(parents=True, exist_ok=True)
+            with tempfile.NamedTemporaryFile("w", dir=self._file.parent, delete=False) as file:
+                try:
+                    json.dump(held, file)
+                    file.flush()
+                    os.replace(file.name, self._file)
+                finally:
+                    Path(file.name).unlink(missing_ok=True)
 
 
 def needed_indexes(named: Mapping[str, set[bytes]], there: Collection[bytes]) -> set[str]:

@@ -200,7 +200,7 @@ class StoredIndex:
         if (data := self._copies.read(name)) is not None:
             try:
                 return unseal_stream(self.keys.metadata, name, data)
-            except Damaged:
+            except (Damaged, NewerFormat):
                 self._copies.drop(name)
         data = self.destination.get(name)
         payload = unseal_stream(self.keys.metadata, name, data)

@@ -148,6 +148,24 @@ def test_what_another_user_left_in_the_spool_fails_its_source_alone(copied: Term
     assert str(closed) in problems["docs"]
 
 
+@pytest.mark.parametrize("place", ["cache", "cache/local", "cache/local/docs"])
+def test_a_cache_that_is_none_costs_nothing(copied: Terminal, place: str) -> None:
+    path = copied.folder / ".geometra-backup" / place
+    shutil.rmtree(path)
+    path.write_text("in the way")
+    assert copied.json("run")["state"] == "done"
+    copied.run("restore", "docs", "--to", "back")
+    assert state_of(copied.folder / "back/docs") == state_of(copied.folder / "docs")
+    copied.run("prune", "docs")
+
+
+def test_a_state_folder_that_is_none_stops_no_restore(lived: Terminal, copied: Terminal) -> None:
+    shutil.rmtree(copied.folder / ".geometra-backup")
+    (copied.folder / ".geometra-backup").write_text("in the way")
+    copied.run("restore", "docs", "--to", "back")
+    assert state_of(copied.folder / "back/docs") == state_of(lived.folder / "docs")
+
+
 def test_a_report_that_cant_be_written_is_told_and_the_run_ends(copied: Terminal) -> None:
     reports = copied.folder / ".geometra-backup/reports"
     shutil.rmtree(reports)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import pytest
@@ -49,6 +50,35 @@ def test_what_was_read_once_is_read_here_and_what_is_damaged_here_there(house: H
     first.write_bytes(b"damaged")
     assert len(repository.sound_index()) == len(whole)
     assert [name for name in asked.names if name.startswith("index/")] == [f"index/{first.name}"]
+
+
+@pytest.mark.parametrize("way", ["copy", "folder", "cache", "link"])
+def test_copies_that_the_disk_refuses_are_done_without(house: House, tmp_path: Path, way: str) -> None:
+    cache = tmp_path / "cache"
+    whole = Repository.open(house.first.destination, keys().writer, cache).sound_index()
+    (first, *_) = cache.glob("*/index/*")
+    if way == "copy":
+        first.unlink()
+        (first / "in the way").mkdir(parents=True)
+    elif way == "folder":
+        shutil.rmtree(first.parent)
+        first.parent.touch()
+    else:
+        shutil.rmtree(cache)
+        cache.touch() if way == "cache" else cache.symlink_to("nowhere/at all")
+    repository = Repository.open(house.first.destination, keys().writer, cache)
+    assert len(repository.sound_index()) == len(whole)
+    assert not list(cache.glob("*/index/tmp*"))
+
+
+def test_a_copy_that_seems_to_be_of_a_newer_version_is_read_where_it_is_from(house: House, tmp_path: Path) -> None:
+    cache = tmp_path / "cache"
+    whole = Repository.open(house.first.destination, keys().writer, cache).sound_index()
+    for copy in cache.glob("*/index/*"):
+        data = bytearray(copy.read_bytes())
+        data[3] = ord("7")
+        copy.write_bytes(data)
+    assert len(Repository.open(house.first.destination, keys().writer, cache).sound_index()) == len(whole)
 
 
 def test_copies_of_what_a_prune_has_merged_go(house: House, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
