@@ -16,7 +16,7 @@ import redis
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
-from workers.private_broker import find_server
+from workers.broker_program import find_server
 
 KEEPING = ("--appendonly", "yes", "--appendfsync", "everysec")
 

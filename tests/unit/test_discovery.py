@@ -16,7 +16,7 @@ import pytest
 
 from tasks.discovery import Recognised, Service, discover
 from tests.unit.configuration.sample_folder import geometra, make
-from workers.private_broker import find_server
+from workers.broker_program import find_server
 
 
 def look(folder: Path) -> dict[str, list[str]]:

@@ -18,7 +18,8 @@ import redis
 from tasks.broker import broker_folder, connect, socket_path
 from tasks.errors import SettingsError, Unavailable
 from tasks.settings import Settings
-from workers.private_broker import find_server, keep_running, private_broker
+from workers.broker_program import find_server
+from workers.private_broker import keep_running, private_broker
 
 
 @pytest.fixture(autouse=True)
@@ -145,6 +146,57 @@ def test_one_that_stalls_while_its_last_user_leaves_is_found_by_the_next(setting
     with private_broker(settings) as url:
         assert server_of(url) == process
     assert not runs(process)
+
+
+def kept_data(settings: Settings) -> Path:
+    """Of a broker that ran and has ended."""
+    with private_broker(settings) as url, closing(connect(url)) as client:
+        client.set("kept", "yes")
+    return broker_folder(settings) / "appendonlydir"
+
+
+@pytest.mark.parametrize("damage", ["zeros behind", "zeros instead", "no manifest", "no base"])
+def test_data_that_it_cant_read_is_set_aside_whole_and_told_of(
+    settings: Settings, capsys: pytest.CaptureFixture[str], damage: str
+) -> None:
+    data = kept_data(settings)
+    (rows,) = data.glob("*.incr.aof")
+    (manifest,) = data.glob("*.manifest")
+    (base,) = data.glob("*.base.*")
+    if damage == "zeros behind":
+        rows.write_bytes(rows.read_bytes() + bytes(4096))
+    elif damage == "zeros instead":
+        rows.write_bytes(bytes(rows.stat().st_size))
+    elif damage == "no manifest":
+        manifest.write_bytes(b"")
+    else:
+        base.unlink()
+    before = {path.name: path.read_bytes() for path in data.iterdir()}
+    with private_broker(settings) as url, closing(connect(url)) as client:
+        assert client.get("kept") is None
+        client.set("new", "yes")
+    (aside,) = broker_folder(settings).glob("appendonlydir.damaged-*")
+    assert {path.name: path.read_bytes() for path in aside.iterdir()} == before
+    assert str(aside) in capsys.readouterr().err
+    with private_broker(settings) as url, closing(connect(url)) as client:
+        assert client.get("new") == "yes"
+    assert capsys.readouterr().err == ""
+
+
+def test_data_stays_where_it_is_if_something_else_keeps_it_from_starting(
+    settings: Settings, capsys: pytest.CaptureFixture[str]
+) -> None:
+    data = kept_data(settings)
+    socket_path(settings).mkdir()
+    (socket_path(settings) / "in the way").touch()
+    with pytest.raises(Unavailable, match=r"broker\.log"), private_broker(settings):
+        pass
+    assert [path.name for path in broker_folder(settings).glob("append*")] == [data.name]
+    assert capsys.readouterr().err == ""
+    (socket_path(settings) / "in the way").unlink()
+    socket_path(settings).rmdir()
+    with private_broker(settings) as url, closing(connect(url)) as client:
+        assert client.get("kept") == "yes"
 
 
 def test_only_this_user_can_reach_it(settings: Settings) -> None:
