@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from dataclasses import replace
 from typing import Any
 
 from celery import Task, shared_task
 
-from tasks.errors import BackupError, Condemned, NotFound, Unavailable
+from tasks.errors import BackupError, Condemned, Damaged, NotFound, Unavailable
 from tasks.installation import Installation
 from tasks.outcome import Outcome
 from tasks.progress import Progress, unheard
 from tasks.repository import Repository
+from tasks.sealed import Sealed
 from tasks.step import run_step
+
+_OBJECT = re.compile(r"`((?:index|packs|snapshots)/[0-9A-Za-z/-]+)`")
+"""As errors name one."""
 
 
 def upload(
@@ -41,10 +46,11 @@ def upload(
         except BackupError as error:
             if isinstance(error, Condemned):
                 spool.settle(sealed, destination, names)
+            told = _with_advice(error, sealed)
             if sealed.snapshot == snapshot:
-                failure = error
+                failure = told
             else:
-                missed.append(f"{sealed.snapshot} of an earlier run is not here: {error}")
+                missed.append(f"{sealed.snapshot} of an earlier run is not here: {told}")
             continue
         spool.settle(sealed, destination, names)
         figures.update({name: value for name, value in copied.items() if name != "seconds"})
@@ -55,6 +61,15 @@ def upload(
     if snapshot:
         _check_arrived(to, snapshot, destination, installation.settings.host)
     return replace(blank, state="incomplete" if missed else "done", figures=dict(figures), flaws=tuple(missed))
+
+
+def _with_advice(error: BackupError, sealed: Sealed) -> BackupError:
+    """Of an object that is damaged in the spool itself nobody has another: it is named with its folder."""
+    names = _OBJECT.findall(str(error)) if isinstance(error, Damaged) else ()
+    if any((sealed.folder / sealed.source / name).is_file() for name in names):
+        run = sealed.folder.parent
+        return Damaged(f"{error}. It lies in the spool: back up `{sealed.source}` again, then remove `{run}`")
+    return error
 
 
 def _check_arrived(to: Repository, snapshot: str, destination: str, host: str) -> None:

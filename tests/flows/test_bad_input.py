@@ -176,6 +176,35 @@ def test_a_broker_whose_data_is_damaged_costs_no_night(copied: Terminal) -> None
     assert copied.run("run").stderr == ""
 
 
+def test_a_capture_that_is_damaged_in_the_spool_is_named_with_what_to_do(copied: Terminal) -> None:
+    (copied.folder / "far").mkdir()
+    with (copied.folder / "backup.toml").open("a") as file:
+        file.write('\n[destinations.far]\nkind = "local"\npath = "far"\n')
+    (copied.folder / "far").rename(copied.folder / "away")
+    copied.folder.joinpath("docs/added.md").write_text("new")
+    night = subprocess.Popen(
+        [sys.executable, "-m", "workers.cli.main", "run", "--source", "docs"],
+        cwd=copied.folder,
+        env=os.environ | {"PYTHONPATH": str(ROOT)},
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+    )
+    assert night.stderr
+    with night, night.stderr:
+        night.stderr.readline()  # the upload to `far` waits
+        night.terminate()
+    (copy,) = (copied.folder / ".geometra-backup/spool/docs").glob("*/attempt-*/docs/snapshots/*")
+    copy.chmod(0o600)
+    copy.write_bytes(bytes(copy.stat().st_size))
+    (copied.folder / "away").rename(copied.folder / "far")
+    for _ in range(2):
+        report = copied.json("run", "--source", "docs", code=3)
+        (flaw,) = report["steps"]["upload/docs/far"]["flaws"]
+        assert f"remove `{copy.parents[3]}`" in flaw
+    shutil.rmtree(copy.parents[3])
+    assert copied.json("run", "--source", "docs")["state"] == "done"
+
+
 def test_a_report_that_cant_be_written_is_told_and_the_run_ends(copied: Terminal) -> None:
     reports = copied.folder / ".geometra-backup/reports"
     shutil.rmtree(reports)
