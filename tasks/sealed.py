@@ -80,6 +80,8 @@ def translated(error: OSError, folder: Path) -> BackupError:
     """What the spool's disk refused."""
     if error.errno in (errno.ENOSPC, errno.EDQUOT):
         return NoSpace(f"the disk of the spool `{folder}` is full: free some space, or point `state` to a larger disk")
+    if error.errno in (errno.EEXIST, errno.ENOTDIR):
+        return Unavailable(f"the spool `{folder}` can't be used: it is no folder, nor a link to one that is there")
     return Unavailable(f"the spool `{folder}` can't be used: {error.strerror}")
 
 

@@ -77,7 +77,7 @@ class Spool:
                 lock.close()
                 raise Unavailable(f"the spool `{folder}` was taken by another capture of the same run")
         except OSError as error:
-            raise translated(error, folder) from error
+            raise translated(error, Path(error.filename or folder)) from error
         return folder, lock
 
     def scratch(self, attempt: Path) -> Path:

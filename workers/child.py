@@ -14,6 +14,7 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
+from tasks.destinations.file_errors import explained
 from workers.parent import WITH_PARENT
 
 _LONGEST_PAUSE = 30.0
@@ -22,7 +23,8 @@ _LONGEST_PAUSE = 30.0
 
 class Child:
     """`work`, in a process and a session of its own, so that an interrupt from the keyboard does not reach it. Its
-    console goes to a file. `revive` is called before it is started again.
+    console goes to a file. `revive` is called before it is started again. Raises what `explained` does where that file
+    can't be written: nobody would learn why it does not start.
 
     The first is forked off while this process has no threads: all that it needs is imported already, which saves the
     start of another Python. One that is started again, when there are threads, is a new Python; so `work` can be
@@ -34,6 +36,7 @@ class Child:
     ) -> None:
         self._work, self._environment = work, dict(environment)
         self._console, self._revive = console, revive
+        _try_console(console)
         self._ending = threading.Event()
         self._turn = threading.Lock()
         self._process, self._lifeline = self._started()
@@ -70,7 +73,6 @@ class Child:
             self._watch.join()
 
     def _started(self) -> tuple[Any, Connection]:
-        self._console.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         context: Any = multiprocessing.get_context("fork" if threading.active_count() == 1 else "spawn")
         forked = context.get_start_method() == "fork"
         theirs, ours = context.Pipe()
@@ -105,6 +107,17 @@ class Child:
         self._lifeline.close()
 
 
+def _try_console(console: Path) -> None:
+    with explained("log to", console):
+        with suppress(FileExistsError):  # no folder: opening the file says what is in its place
+            console.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        os.close(_opened(console))
+
+
+def _opened(console: Path) -> int:
+    return os.open(console, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+
+
 def _enter(
     work: Callable[[], None], environment: dict[str, str], console: Path, ends: tuple[Connection, Connection | None]
 ) -> None:
@@ -115,7 +128,8 @@ def _enter(
     lifeline, inherited = ends
     if inherited is not None:
         inherited.close()  # or the command's end would never be seen
-    output = os.open(console, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+    console.parent.mkdir(mode=0o700, parents=True, exist_ok=True)  # it may be gone since the first
+    output = _opened(console)
     for stream in (sys.stdout, sys.stderr):
         os.dup2(output, stream.fileno())
     os.close(output)

@@ -14,8 +14,9 @@ _NOT_ALLOWED = {errno.EACCES, errno.EPERM, errno.EROFS}
 _IN_THE_WAY = {
     errno.ELOOP: "a symbolic link is in its place or on the way, and is not followed",
     errno.ENOTDIR: "a file is where one of its folders belongs",
+    errno.EISDIR: "a folder is in its place",
 }
-_NOT_POSSIBLE = {errno.ENAMETOOLONG, errno.EISDIR, errno.EXDEV, errno.EMLINK, errno.ENOTSUP, errno.EOPNOTSUPP}
+_NOT_POSSIBLE = {errno.ENAMETOOLONG, errno.EXDEV, errno.EMLINK, errno.ENOTSUP, errno.EOPNOTSUPP}
 
 
 @contextmanager

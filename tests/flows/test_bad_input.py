@@ -205,6 +205,19 @@ def test_a_capture_that_is_damaged_in_the_spool_is_named_with_what_to_do(copied:
     assert copied.json("run", "--source", "docs")["state"] == "done"
 
 
+@pytest.mark.parametrize(("place", "said"), [("logs", "a file is where"), ("logs/console.log", "a folder is in")])
+def test_a_log_that_cant_be_written_is_one_clear_line(copied: Terminal, place: str, said: str) -> None:
+    path = copied.folder / ".geometra-backup" / place
+    if place == "logs":
+        shutil.rmtree(path)
+        path.write_text("in the way")
+    else:
+        path.unlink()
+        path.mkdir()
+    complaint = copied.complaint("run", code=77)
+    assert f"log to `{copied.folder}/.geometra-backup/logs/console.log` ({said}" in complaint
+
+
 def test_a_report_that_cant_be_written_is_told_and_the_run_ends(copied: Terminal) -> None:
     reports = copied.folder / ".geometra-backup/reports"
     shutil.rmtree(reports)

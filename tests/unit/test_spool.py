@@ -325,6 +325,12 @@ def test_a_note_that_is_a_folder_is_told_of_and_in_nobodys_way(spool: Spool) -> 
     assert spool.collect(now=time.time() + 365 * DAY) == 0
 
 
+def test_a_spool_that_is_a_link_to_nowhere_is_named_itself(spool: Spool) -> None:
+    spool.folder.symlink_to("nowhere")
+    with pytest.raises(Unavailable, match=f"`{spool.folder}` can't be used: it is no folder"):
+        seal(spool, "run-1")
+
+
 def test_a_spool_in_the_way_of_which_a_file_lies_is_unavailable(spool: Spool) -> None:
     spool.folder.write_text("")
     with pytest.raises(Unavailable, match="spool"), spool.attempt("models", "run-1"):
