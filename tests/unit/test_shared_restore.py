@@ -89,8 +89,8 @@ def test_what_could_not_be_given_back_is_counted_over_all_portions(
 ) -> None:
     given = Metadata.give
 
-    def give(self: Metadata, descriptor: int, entry: Entry, status: Any = None) -> None:
-        given(self, descriptor, entry, status)
+    def give(self: Metadata, descriptor: int, entry: Entry, status: Any = None, **how: bool) -> None:
+        given(self, descriptor, entry, status, **how)
         self._missed.add("its owner was refused", entry.path)
 
     monkeypatch.setattr(Metadata, "give", give)
