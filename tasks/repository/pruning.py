@@ -84,8 +84,12 @@ def plan_prune(repository: Inventory, forget: Collection[str], now: datetime, gr
     leaving = {name for name in forget if locks.hold(f"snapshots/{name}", now)}
     terms = sentences(repository.destination, repository.keys)
     damaged = frozenset().union(*(term.damaged for term in terms))
-    dispensable = _dispensable(repository, damaged)
-    index = repository.whole_index(strict=True, without=dispensable)
+    dispensable = frozenset[str]()
+    try:
+        index = repository.whole_index(strict=True)
+    except Damaged:
+        dispensable = _dispensable(repository, damaged)
+        index = repository.whole_index(strict=True, without=dispensable)
     listed = repository.listed_packs()
     references = References(Blocks(repository.destination, index, repository.keys)).follow(kept)
     for snapshot, findings in references.findings.items():

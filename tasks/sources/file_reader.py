@@ -19,9 +19,10 @@ from tasks.sources.open_folders import Descriptor, OpenFolders
 _READ = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 _WITHOUT_ATIME: int = getattr(os, "O_NOATIME", 0)
 _MOST_HELD = 256
-_LEASED_SECONDS = 5.0
-"""How long is waited for a file that somebody holds a lease on, as Samba does for its clients: who asks for it has made
-the kernel ask for it back."""
+_LEASED_SECONDS, _LOOK_SECONDS = 60.0, 0.01
+"""How long is waited in all for files that somebody holds a lease on, as Samba does for its clients, who mostly give it
+back at once: whoever opens such a file has the kernel ask for it. A thousand that are not given back must not take a
+night."""
 
 
 class FileReader:
@@ -39,6 +40,7 @@ class FileReader:
         self._may_grow = may_grow
         self._held: dict[bytes, Descriptor] = {}
         self._last: tuple[bytes, Descriptor] | None = None
+        self._patience = _LEASED_SECONDS
         self.small = 0
         self.ahead: dict[bytes, memoryview] = {}
 
@@ -51,10 +53,20 @@ class FileReader:
             else:
                 folder, _, name = path[self._skip :].rpartition(b"/")
                 own = self._owners.reader in (0, entry.uid)
-                number = open_for_reading(self._at(folder), name or self._alone, own=own)
+                number = self._opened(self._at(folder), name or self._alone, own=own)
         except OSError as error:
             raise translated(error) from error
         return FileStream(number, entry, self._owners, self._may_grow)
+
+    def _opened(self, folder: Descriptor, name: bytes, *, own: bool) -> int:
+        while True:
+            try:
+                return open_for_reading(folder, name, own=own)
+            except BlockingIOError:
+                if self._patience <= 0:
+                    raise
+            self._patience -= _LOOK_SECONDS
+            time.sleep(_LOOK_SECONDS)
 
     def at_once(self, entry: Entry, buffer: memoryview) -> Entry | None:
         """See `Item`. What it gives was the same file, unchanged, from its listing until after it was read."""
@@ -117,25 +129,11 @@ def open_for_reading(folder: Descriptor, name: bytes, *, own: bool) -> int:
     owner and to root only. Raises `OSError`."""
     if own:
         try:
-            return _open(name, _READ | _WITHOUT_ATIME, folder)
+            return os.open(name, _READ | _WITHOUT_ATIME, dir_fd=folder.number)
         except PermissionError as error:
             if error.errno != errno.EPERM:
                 raise
-    return _open(name, _READ, folder)
-
-
-def _open(name: bytes, flags: int, folder: Descriptor) -> int:
-    try:
-        return os.open(name, flags, dir_fd=folder.number)
-    except BlockingIOError:
-        deadline = time.monotonic() + _LEASED_SECONDS
-    while True:
-        try:
-            return os.open(name, flags, dir_fd=folder.number)
-        except BlockingIOError:
-            if time.monotonic() > deadline:
-                raise
-        time.sleep(0.01)
+    return os.open(name, _READ, dir_fd=folder.number)
 
 
 def _most_held() -> int:

@@ -55,12 +55,13 @@ class FurtherName(NamedTuple):
         target = Descriptor(os.open(name, CREATE, 0o600, dir_fd=parent))
         try:
             size = os.fstat(source.number).st_size
-            for start, length in data_extents(source.number, size) or ((0, size),):
+            extents = data_extents(source.number, size)
+            for start, length in ((0, size),) if extents is None else extents:
                 at, end = start, start + length
                 while at < end and (data := os.pread(source.number, min(_BUFFER, end - at), at)):
                     at += os.pwrite(target.number, data, at)
             os.ftruncate(target.number, size)
             metadata.give(target.number, self.entry)
-        except BaseException:
+        except BaseException:  # whatever ended it: what is half done has a name that it must not keep
             os.unlink(name, dir_fd=parent)
             raise

@@ -13,7 +13,8 @@ from pathlib import Path
 
 import pytest
 
-from tasks.item import Entry
+from tasks.item import Entry, Unreadable
+from tasks.sources import file_reader
 from tasks.sources.file_entry import OwnerNames, file_entry
 from tasks.sources.file_reader import FileReader
 from tasks.sources.open_folders import Descriptor, OpenFolders
@@ -60,9 +61,10 @@ def test_what_is_read_at_once_is_what_a_stream_reads(file: Path, size: int) -> N
 def test_a_file_that_another_holds_a_lease_on_is_waited_for(file: Path) -> None:
     """As Samba does for its clients: it gives the lease back when it is asked to."""
     code = (
-        "import fcntl, os, signal, sys\n"
+        "import fcntl, os, signal, sys, time\n"
         "number = os.open(sys.argv[1], os.O_RDWR)\n"
         "def give_back(*_):\n"
+        "    time.sleep(0.2)\n"
         "    fcntl.fcntl(number, fcntl.F_SETLEASE, fcntl.F_UNLCK)\n"
         "signal.signal(signal.SIGIO, give_back)\n"
         "fcntl.fcntl(number, fcntl.F_SETLEASE, fcntl.F_WRLCK)\n"
@@ -80,12 +82,45 @@ def test_a_file_that_another_holds_a_lease_on_is_waited_for(file: Path) -> None:
         assert holder.stdin
         if holder.stdout.readline() != "held\n":
             pytest.skip("no lease can be had here")
-        with pytest.raises(BlockingIOError):
-            os.open(file, os.O_RDONLY | os.O_NONBLOCK)
-        entry, data = read(file, listed(file))
+        assert read(file, listed(file))[0] is None  # it is left to a stream, which waits
+        stream = reader_at(file.parents[1]).open(listed(file))
         holder.stdin.close()
-    assert entry
-    assert data == file.read_bytes()
+    assert read_all(stream) == file.read_bytes()
+    assert stream.close().flaw == ""
+
+
+def test_files_whose_leases_are_never_given_back_are_waited_for_once(
+    file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """And not each as long again, however many there are."""
+    monkeypatch.setattr(file_reader, "_LEASED_SECONDS", 0.3)
+    code = (
+        "import fcntl, os, signal, sys\n"
+        "signal.signal(signal.SIGIO, signal.SIG_IGN)\n"
+        "number = os.open(sys.argv[1], os.O_RDWR)\n"
+        "fcntl.fcntl(number, fcntl.F_SETLEASE, fcntl.F_WRLCK)\n"
+        "print('held', flush=True)\n"
+        "sys.stdin.read()\n"
+    )
+    with subprocess.Popen(
+        [sys.executable, "-c", code, str(file)],
+        text=True,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+    ) as holder:
+        assert holder.stdout
+        assert holder.stdin
+        if holder.stdout.readline() != "held\n":
+            pytest.skip("no lease can be had here")
+        reader = reader_at(file.parents[1])
+        waits = list[float]()
+        monkeypatch.setattr(time, "sleep", waits.append)
+        for _ in range(3):
+            with pytest.raises(Unreadable):
+                reader.open(listed(file))
+        holder.stdin.close()
+    assert 0.25 < sum(waits) < 0.35
 
 
 def test_where_few_files_may_be_open_few_are_held(tmp_path: Path) -> None:

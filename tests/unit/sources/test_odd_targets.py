@@ -107,6 +107,18 @@ def test_where_a_file_can_have_no_more_names_it_comes_again(old_disk: Path) -> N
     assert (into / "b").stat().st_mtime_ns == (into / "a").stat().st_mtime_ns
 
 
+def test_a_file_of_holes_alone_comes_again_as_one(old_disk: Path) -> None:
+    into = old_disk / "into"
+    holes = Stored(file(b"a").entry._replace(size=64 << 20, extents=()))  # more than the disk has room for
+    restore(into, holes)
+    (old_disk / "names").mkdir()
+    for number in range(64_999):
+        os.link(into / "a", old_disk / "names" / f"{number:x}")
+    assert "a file of its own now" in restore(into, hard(b"b", b"a", size=64 << 20))[0]
+    assert (into / "b").stat().st_size == 64 << 20
+    assert (into / "b").stat().st_blocks == 0
+
+
 def acl(*entries: tuple[int, int, int]) -> bytes:
     """As the kernel has it: version 2, then tag, permissions and number of each."""
     return struct.pack("<I", 2) + b"".join(struct.pack("<HHI", *entry) for entry in entries)
