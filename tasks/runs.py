@@ -49,6 +49,12 @@ def close(record: Record, run: str, steps: Sequence[str], message: str) -> None:
     join(record, run)
 
 
+def close_lost(record: Record, run: str, steps: Sequence[str]) -> None:
+    """Close steps a message of whose first one failed, unless another message of that has come further."""
+    if record.outcome(run, steps[0]) is None and not record.is_leased(run, steps[0]):
+        close(record, run, steps, "its task was lost; the worker's log says more")
+
+
 def _failure(message: str, note: str) -> Failure:
     return Failure("Lost", f"{message}; {note}" if note else message)
 
@@ -104,6 +110,6 @@ def join_task(self: Task[Any, Any], *, run: str) -> bool:
 def close_task(self: Task[Any, Any], *, run: str, steps: Sequence[str]) -> None:
     """For steps that Celery itself could not bring to an end."""
     try:
-        close(current().record, run, steps, "its task was lost; the worker's log says more")
+        close_lost(current().record, run, steps)
     except Unavailable as error:
         raise self.retry(countdown=5, exc=error) from error

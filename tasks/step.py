@@ -73,6 +73,14 @@ def run_step(task: Task[Any, Any], blank: Outcome, previous: dict[str, Any] | No
     except Unavailable as error:
         _log.warning("broker unavailable", run=run, step=step, error=str(error))
         _again(task, FIRST_WAIT)
+    except Retry:
+        raise
+    except Exception:
+        # Around the work, not of it. Raised, it would end the step for all other messages of it too.
+        _log.exception("unexpected error around a step", run=run, step=step)
+        if record.count_wait(run, step) > WAITS:
+            raise
+        _again(task, FIRST_WAIT)
 
 
 def take_step(task: Task[Any, Any], blank: Outcome, work: Work) -> dict[str, Any] | None:

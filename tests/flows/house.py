@@ -21,6 +21,7 @@ from tasks.broker import connect
 from tasks.configuration import load
 from tasks.installation import Installation
 from tasks.record import Record
+from tests.benchmarks.profile import profiler
 from tests.flows import kinds
 from tests.flows.nursery import Born, Nursery
 from tests.redis_process import RedisProcess
@@ -86,8 +87,17 @@ class Worker:
         self.child.terminate()
         try:
             self.child.wait(30)
+        except subprocess.TimeoutExpired:
+            raise AssertionError(f"the worker did not end\n{self._stacks()}\n{self.log.read_text()[-5000:]}") from None
         finally:
             self.kill()
+
+    def _stacks(self) -> str:
+        """Where it and its pool's processes are, as far as this machine lets anybody look."""
+        command = [profiler(), "dump", "--pid", str(self.child.pid), "--subprocesses"]
+        with suppress(OSError, subprocess.TimeoutExpired):
+            return subprocess.run(command, capture_output=True, text=True, check=False, timeout=30).stdout
+        return ""
 
 
 class House:
@@ -203,10 +213,13 @@ class House:
         deadline = time.monotonic() + seconds
         while not (found := look()):
             if time.monotonic() > deadline:
-                tails = "\n".join(worker.log.read_text(errors="replace")[-5000:] for worker in self._workers)
-                raise AssertionError(f"{what} did not come within {seconds} s\n{tails}")
+                raise AssertionError(f"{what} did not come within {seconds} s\n{self.consoles()}")
             time.sleep(0.05)
         return found
+
+    def consoles(self) -> str:
+        """The end of what each of its processes said: what a failure in the middle of thousands of tests leaves."""
+        return "\n".join(worker.log.read_text(errors="replace")[-5000:] for worker in self._workers)
 
     def forget_messages(self) -> None:
         """As a broker does that was killed too soon, but keeps the record: what waits and what is held is gone."""

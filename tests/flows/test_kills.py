@@ -47,7 +47,7 @@ def reached(house: House, gate: Path) -> None:
 
 def assert_once(house: House, report: dict[str, Any], *sources: str) -> None:
     """Each source is sealed once, all of it can be restored, the report came once, and nothing is left over."""
-    assert report["state"] == "done", report["failures"]
+    assert report["state"] == "done", f"{report['failures']}\n{house.consoles()}"
     for source in sources:
         assert len(list((house.folder / "store" / source / "snapshots").iterdir())) == 1
     assert len(list((house.folder / "state/reports").glob("[!.]*"))) == 1
