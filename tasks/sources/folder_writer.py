@@ -12,7 +12,7 @@ from threading import Lock
 from types import TracebackType
 from typing import Self
 
-from tasks.errors import Occupied, Refused, UnsafePath
+from tasks.errors import Refused, UnsafePath
 from tasks.item import Stored
 from tasks.sources.further_name import FurtherName
 from tasks.sources.left_out import LeftOut
@@ -71,14 +71,7 @@ class FolderWriter:
         """Make the folder, or take the one that is there. `finish_folder` gives it its metadata."""
         path = item.entry.path
         try:
-            parent, name = self._place(path)
-            try:
-                os.mkdir(name, 0o700, dir_fd=parent.number)
-            except FileExistsError:
-                if not stat.S_ISDIR(os.stat(name, dir_fd=parent.number, follow_symlinks=False).st_mode):
-                    raise Occupied(
-                        f"`{path_text(path)}` is to be a folder, but something else has that name; move it away"
-                    ) from None
+            if not self._folders.make(path, let_in=self._overwrite):
                 self._were_there.add(path)
         except OSError as error:
             raise translated(error, path) from error

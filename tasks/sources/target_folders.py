@@ -3,12 +3,18 @@
 from __future__ import annotations
 
 import os
+import stat
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 
+from tasks.errors import Occupied
 from tasks.sources.open_folders import Descriptor, OpenFolders
+from tasks.sources.path_text import path_text
 from tasks.sources.target_path import OPEN_FOLDER, check_path, is_plain, translated
+
+_OWN = 0o700
+_LOOK = getattr(os, "O_PATH", os.O_RDONLY) | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 
 
 class TargetFolders(OpenFolders):
@@ -36,13 +42,29 @@ class TargetFolders(OpenFolders):
         try:
             descriptor = self.at(folder)
         except FileNotFoundError:
-            self._make(folder)
+            self._make_all(folder)
             descriptor = self.at(folder)
         self._opened(descriptor.number)
         self._last = folder, descriptor
         return descriptor, name
 
-    def _make(self, path: bytes) -> None:
+    def make(self, path: bytes, *, let_in: bool) -> bool:
+        """False where it was there: then `let_in` has its owner get into it. Raises `Occupied`, `UnsafePath`,
+        `OSError`."""
+        parent, name = self.place(path)
+        try:
+            os.mkdir(name, 0o700, dir_fd=parent.number)
+        except FileExistsError:
+            if not stat.S_ISDIR(os.stat(name, dir_fd=parent.number, follow_symlinks=False).st_mode):
+                raise Occupied(
+                    f"`{path_text(path)}` is to be a folder, but something else has that name; move it away"
+                ) from None
+            if let_in:
+                _let_in(parent, name)
+            return False
+        return True
+
+    def _make_all(self, path: bytes) -> None:
         """The folders above something chosen on its own; for nobody else, as they may have been before."""
         made = b""
         for name in path.split(b"/"):
@@ -50,3 +72,17 @@ class TargetFolders(OpenFolders):
             with suppress(FileExistsError):
                 os.mkdir(name, 0o700, dir_fd=parent.number)
             made = made + b"/" + name if made else name
+
+
+def _let_in(parent: Descriptor, name: bytes) -> None:
+    """Whoever owns a folder and may not read or change it may from now on. Where that is not allowed, whatever is done
+    in it says so."""
+    if os.access(name, os.R_OK | os.W_OK | os.X_OK, dir_fd=parent.number, effective_ids=True):
+        return
+    with suppress(OSError):
+        folder = Descriptor(os.open(name, _LOOK, dir_fd=parent.number))
+        mode = stat.S_IMODE(os.fstat(folder.number).st_mode) | _OWN
+        if hasattr(os, "O_PATH"):
+            os.chmod(f"/proc/self/fd/{folder.number}", mode)  # one without the right to be opened has no other way
+        else:
+            os.fchmod(folder.number, mode)

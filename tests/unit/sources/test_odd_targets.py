@@ -220,3 +220,23 @@ def test_a_folder_in_the_way_is_told_before_anything_else(into: Path) -> None:
     (into / "a").mkdir(parents=True)
     with pytest.raises(Occupied):
         restore_files(MemoryItems([file(b"a")]), [file(b"a")], into, Restoring(overwrite=True))
+
+
+@pytest.mark.parametrize("mode", [0o000, 0o100, 0o200, 0o300, 0o400, 0o500, 0o555])
+def test_who_owns_a_folder_that_is_closed_overwrites_what_is_in_it(into: Path, tmp_path: Path, mode: int) -> None:
+    passable(tmp_path)
+    tmp_path.chmod(0o777)
+    items = folder(b"d", mode), folder(b"d/e", mode), file(b"d/e/a", b"as it was")
+
+    def twice() -> None:
+        restore(into, *items)
+        os.chmod(into / "d", 0o700)
+        os.chmod(into / "d/e", 0o700)
+        (into / "d/e/a").write_bytes(b"something else")
+        os.chmod(into / "d/e", mode)
+        os.chmod(into / "d", mode)
+        restore(into, *items, overwrite=True)
+
+    Child(as_nobody(twice)).result()
+    assert (into / "d/e/a").read_bytes() == b"as it was"
+    assert stat.S_IMODE((into / "d").stat().st_mode) == stat.S_IMODE((into / "d/e").stat().st_mode) == mode
