@@ -5,7 +5,6 @@ Content-defined: FastCDC (Xia et al., USENIX ATC 2016, and the 2020 revision) by
 
 from __future__ import annotations
 
-import warnings
 from bisect import bisect_right
 from itertools import accumulate
 from typing import Protocol
@@ -74,15 +73,13 @@ class Content:
     """Chunks that end where the content says so: for what grows, shifts and moves."""
 
     def __init__(self, cut: str, seed: int) -> None:
-        with warnings.catch_warnings():
-            warnings.simplefilter("error")
-            try:
-                from pyfastcdc.cy import FastCDC
-            except (ImportError, Warning) as error:
-                raise BackupError(
-                    "pyfastcdc's compiled module is missing, and its pure Python stand-in is hundreds of times slower: "
-                    "install a wheel of pyfastcdc for this Python"
-                ) from error
+        try:
+            from pyfastcdc.cy import FastCDC
+        except ImportError as error:
+            raise BackupError(
+                "pyfastcdc's compiled module is missing, and its pure Python stand-in is hundreds of times slower: "
+                "install a wheel of pyfastcdc for this Python"
+            ) from error
         least, average, greatest, likelier = _CONTENT[cut]
         self._cutter = FastCDC(average, min_size=least, max_size=greatest, normalized_chunking=likelier, seed=seed)
 

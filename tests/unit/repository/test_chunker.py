@@ -3,10 +3,16 @@
 from __future__ import annotations
 
 import random
+import sys
+import warnings
+from concurrent.futures import ThreadPoolExecutor
+from types import ModuleType
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from pyfastcdc.cy import FastCDC
 
 from tasks.errors import BackupError
 from tasks.repository.buffers import SIZE
@@ -198,6 +204,22 @@ def test_no_stream_is_cut_into_many_more_chunks_than_a_workers_memory_is_meant_f
 
 
 def test_the_slow_stand_in_of_pyfastcdc_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(__import__("sys").modules, "pyfastcdc.cy", None)
+    monkeypatch.setitem(sys.modules, "pyfastcdc.cy", None)
     with pytest.raises(BackupError, match="compiled module is missing"):
         Cutting(SEED).chunker("c64")
+
+
+def test_what_other_threads_are_warned_of_is_no_error_while_a_chunker_is_made(monkeypatch: pytest.MonkeyPatch) -> None:
+    seen = []
+
+    class Looking(ModuleType):
+        @property
+        def FastCDC(self) -> Any:  # noqa: N802 - its name there
+            with ThreadPoolExecutor() as threads:
+                seen.append(threads.submit(lambda: list(warnings.filters)).result())
+            return FastCDC
+
+    monkeypatch.setitem(sys.modules, "pyfastcdc.cy", Looking("pyfastcdc.cy"))
+    before = list(warnings.filters)
+    Cutting(SEED).chunker("c64")
+    assert seen == [before]
