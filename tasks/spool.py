@@ -132,11 +132,13 @@ class Spool:
         return sorted(waiting, key=lambda each: each.snapshot)
 
     def settle(self, sealed: Sealed, destination: str, destinations: Collection[str]) -> None:
-        """That destination has it, or never will. Cleared once that is so of all of the source's `destinations`."""
-        folder = sealed.folder.parent
+        """That destination has it, or never will. Cleared once that is so of all of the source's `destinations`; the
+        last one leaves no mark, as after a kill behind it nobody would come back to clear."""
+        folder, others = sealed.folder.parent, set(destinations) - {destination}
         try:
-            (folder / f"settled-{destination}").touch()
-            if all((folder / f"settled-{name}").exists() for name in destinations):
+            if not all(self.is_settled(sealed, name) for name in others):
+                (folder / f"settled-{destination}").touch()
+            if all(self.is_settled(sealed, name) for name in others):
                 self.discard(folder)
         except FileNotFoundError:
             return  # cleared meanwhile, by the upload to another destination

@@ -64,6 +64,19 @@ def test_what_waits_comes_oldest_first_until_every_destination_has_it(spool: Spo
     spool.settle(older, "offsite", ["here", "offsite"])
 
 
+def test_what_the_last_destination_has_is_not_left_where_its_upload_was_killed_before_clearing(
+    spool: Spool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sealed = seal(spool, "run-1")
+    spool.settle(sealed, "here", ["here", "offsite"])
+    with monkeypatch.context() as killed, suppress(KeyboardInterrupt):
+        killed.setattr(Path, "rename", lambda *_: os.kill(os.getpid(), signal.SIGINT))
+        spool.settle(sealed, "offsite", ["here", "offsite"])
+    assert spool.pending("models", "offsite") == [sealed]
+    spool.settle(sealed, "offsite", ["here", "offsite"])
+    assert spool.is_empty()
+
+
 def test_an_unsealed_attempt_does_not_wait_for_upload(spool: Spool) -> None:
     with spool.attempt("models", "run-1") as attempt:
         (attempt / "pack").write_bytes(b"packed")
