@@ -68,8 +68,9 @@ class PrunePlan:
             put_sentence(
                 repository.destination, repository.keys, self.now, self.until, packs=condemn, orphans=self.orphans
             )
-        _rewrite_indexes(self)
-        for pack in sorted(self.delete):
+        delete = self.delete - _named_since(self)
+        _rewrite_indexes(self, delete)
+        for pack in sorted(delete):
             _delete(repository, object_name(pack))
         lift(repository.destination, repository.keys, self.delete | self.pardon | self.gone)
         return dict(self.figures)
@@ -198,6 +199,19 @@ def _last_day(terms: list[Sentence], grace: timedelta, *, orphans: bool) -> dict
     return days
 
 
+def _named_since(plan: PrunePlan) -> set[bytes]:
+    """Of the orphans that were to go, those that an index names by now: a copy went on while packs were rewritten, and
+    what is listed may rely on them. First all are condemned: whoever names one from now on finds out before it lists
+    anything."""
+    repository, orphans = plan.repository, {pack for pack in plan.delete if pack not in plan.index}
+    if not orphans:
+        return orphans
+    at = plan.now - (plan.until - plan.now)
+    put_sentence(repository.destination, repository.keys, at, plan.now, packs=orphans)
+    objects = repository.index_objects(without=plan.replaced)
+    return orphans & {pack.name for _, packs in objects for pack in packs}
+
+
 def _repack(plan: PrunePlan, progress: Callable[[dict[str, float]], None] | None) -> None:
     """Store the used chunks of sparsely used packs again, in new packs."""
     repository, index, references = plan.repository, plan.index, plan.references
@@ -228,10 +242,10 @@ def _repack(plan: PrunePlan, progress: Callable[[dict[str, float]], None] | None
             packing.finish()
 
 
-def _rewrite_indexes(plan: PrunePlan) -> None:
-    """Drop packs from the index, and merge many small index objects. New ones first, then the old ones go, unless they
-    are locked: then a later prune finds that they are needed no more."""
-    repository, gone = plan.repository, plan.delete
+def _rewrite_indexes(plan: PrunePlan, gone: Collection[bytes]) -> None:
+    """Drop packs that are to be `gone` from the index, and merge many small index objects. New ones first, then the old
+    ones go, unless they are locked: then a later prune finds that they are needed no more."""
+    repository = plan.repository
     small, old = list[str](), list[str]()
     for origin, packs in repository.index_objects(without=plan.replaced):
         chunks, named_gone = 0, False

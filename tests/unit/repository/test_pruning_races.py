@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from tasks.destinations import Data
-from tasks.errors import BackupError
+from tasks.errors import BackupError, Condemned, Unavailable
 from tasks.repository import Proof, Repository
 from tests.memory_source import MemoryCapture
 from tests.repositories import START, about, create, keys, local, restored, save
@@ -189,6 +189,52 @@ def test_a_copy_relies_on_no_orphan_that_a_prune_is_about_to_delete(fast_path: P
         assert_whole(to, {snapshot.id: FIRST})
     prune(to, now=START + 2 * GRACE)
     prune(to, now=START + 3 * GRACE)
+    here.copy(snapshot.id, to)
+    assert_whole(to, {snapshot.id: FIRST})
+
+
+def test_an_orphan_that_got_an_index_while_packs_were_rewritten_is_not_deleted(fast_path: Path) -> None:
+    """The copy that finds what a prune is about to delete gives up; tried again, it finds an index that names it."""
+    here, to = create(local(fast_path / "here")), create(local(fast_path / "to"))
+    snapshot = save(here, FIRST, 0)
+    with pytest.raises(Cut):
+        here.copy(snapshot.id, Repository.open(Failing(to.destination, "index/"), keys().writer))
+    prune(to)
+    plan = to.plan_prune([], START + GRACE, GRACE)
+    assert plan.delete
+    to.clock = lambda: START + GRACE
+    with pytest.raises(Unavailable):
+        here.copy(snapshot.id, to)
+    here.copy(snapshot.id, to)
+    plan.apply()
+    for later in (1, 2, 3):
+        assert_whole(to, {snapshot.id: FIRST})
+        prune(to, now=START + later * GRACE)
+    assert condemned(to) == []
+
+
+def test_an_orphan_that_is_about_to_be_deleted_is_relied_on_by_nothing(fast_path: Path) -> None:
+    here, to = create(local(fast_path / "here")), create(local(fast_path / "to"))
+    snapshot = save(here, FIRST, 0)
+    with pytest.raises(Cut):
+        here.copy(snapshot.id, Repository.open(Failing(to.destination, "index/"), keys().writer))
+    prune(to)
+
+    class Beside(Cutting):
+        """Right before a pack is deleted, a copy goes on, and is tried again."""
+
+        def delete(self, name: str) -> None:
+            if name.startswith("packs/"):
+                to.clock = lambda: START + GRACE
+                for _ in range(2):
+                    with pytest.raises((Condemned, Unavailable)):
+                        here.copy(snapshot.id, to)
+            super().delete(name)
+
+    prune(Repository.open(Beside(to.destination, -1), keys().reader), now=START + GRACE)
+    assert to.snapshot_ids() == []
+    for later in (2, 3):
+        prune(to, now=START + later * GRACE)
     here.copy(snapshot.id, to)
     assert_whole(to, {snapshot.id: FIRST})
 
