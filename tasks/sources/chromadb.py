@@ -11,6 +11,7 @@ from typing import Any, ClassVar
 from tasks.errors import SourceError
 from tasks.item import Facts, Stored, StoredItems
 from tasks.settings import SourceSettings, TargetSettings
+from tasks.sources.chroma import left_beside
 from tasks.sources.chroma.completed_items import CompletedItems
 from tasks.sources.chroma.export_capture import ExportCapture, databases_of
 from tasks.sources.chroma.exported import exported_facts
@@ -25,6 +26,7 @@ from tasks.sources.chroma.server import Access, Server
 from tasks.sources.chroma.server_check import server_problems
 from tasks.sources.chroma.server_facts import server_facts
 from tasks.sources.chroma.settings import ChromaSettings, ChromaTarget
+from tasks.sources.chroma.stored_folder import DATABASE
 from tasks.sources.file_restore import restore_files
 from tasks.sources.source import Capture, Problem, Restoring
 
@@ -75,7 +77,13 @@ class Chroma:
 
     def restore(self, items: StoredItems, chosen: Iterable[Stored], into: Path, how: Restoring) -> list[str]:
         """A folder as it was, for a Chroma of the same or a newer version to open; an export as its files."""
-        return restore_files(CompletedItems(items, self._scratch), chosen, into, how)
+        chosen = list(chosen)
+        paths = [item.entry.path for item in chosen]
+        databases = [into / os.fsdecode(path) for path in paths if path.rpartition(b"/")[2] == os.fsencode(DATABASE)]
+        left_beside.look(databases, overwrite=how.overwrite)
+        lines = restore_files(CompletedItems(items, self._scratch), chosen, into, how)
+        left_beside.remove(databases)
+        return lines
 
     def examine(self, scratch: Path) -> Facts:
         if self.settings.path is None:

@@ -30,7 +30,7 @@ def served(path: Path) -> Iterator[Access]:
             f"restoring into the folder `{path}` needs the program `chroma` here: `pip install chromadb`, or start a"
             " server on that folder and restore into its URL"
         )
-    if user := _user_of(path):
+    if user := user_of(path / DATABASE):
         raise Occupied(f"process {user} has `{path / DATABASE}` open: stop it, or restore into its server's URL")
     path.mkdir(parents=True, exist_ok=True)
     with socket.socket() as free:
@@ -67,9 +67,11 @@ def _wait(child: subprocess.Popen[bytes], access: Access, path: Path) -> None:
         time.sleep(0.1)
 
 
-def _user_of(path: Path) -> int:
+def user_of(database: Path) -> int:
     """A process that has the folder's database open, as far as this user may see; else 0."""
-    wanted = str((path / DATABASE).resolve())
+    if not database.exists():
+        return 0
+    wanted = str(database.resolve())
     for folder in Path("/proc").glob("[0-9]*/fd"):
         with suppress(OSError):
             for each in folder.iterdir():
