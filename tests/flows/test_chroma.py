@@ -296,6 +296,35 @@ def test_what_changes_during_an_export_is_noticed_told_and_fetched_again(
     assert rows["id-000010"][1] == [2.5] * 8
 
 
+def test_a_collection_that_is_put_in_the_place_of_another_during_an_export_is_kept_by_the_name_it_had(
+    repository: Any, tmp_path: Path
+) -> None:
+    """As an index is that was built anew: the old one is deleted, and the new one gets its name."""
+    with chroma_server(tmp_path / "store") as server:
+        place = f"{server.url}/api/v2/tenants/default_tenant/databases/default_database/collections"
+        numbers = {name: httpx.post(place, json={"name": name}).json()["id"] for name in ("first", "live", "live-new")}
+        for name, number in numbers.items():
+            body = {"ids": [name], "embeddings": [[1.0, 2.0]], "documents": [name]}
+            httpx.post(f"{place}/{number}/add", json=body).raise_for_status()
+
+        def change(call: int, _: ServerCollection) -> None:
+            if call == 1:
+                httpx.delete(f"{place}/live").raise_for_status()
+                httpx.put(f"{place}/{numbers['live-new']}", json={"new_name": "live"}).raise_for_status()
+
+        source = source_of(tmp_path / "scratch", url=server.url)
+        with meddled(change):
+            snapshot = saved(source, repository)
+    label = "default_tenant/default_database"
+    assert snapshot.facts["collections"] == [f"{label}/first", f"{label}/live-new"]
+    assert snapshot.facts["appeared_while_read"] == [f"{label}/live"]
+    assert snapshot.facts["gone_while_read"] == [f"{label}/live-new"]
+    items = repository.read(snapshot)
+    source.restore(items, items, tmp_path / "files", Restoring())
+    [(record, _)] = rows_of(tmp_path / "files", "live-new")
+    assert record.document == "live-new"
+
+
 def test_records_that_never_come_the_same_twice_make_a_snapshot_incomplete(
     original: Path, repository: Any, tmp_path: Path
 ) -> None:

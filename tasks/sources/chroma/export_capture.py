@@ -6,6 +6,7 @@ import json
 import os
 import shutil
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from urllib.parse import quote
@@ -95,13 +96,14 @@ class ExportCapture:
             latest = collection.again()
             if latest is None:
                 raise Missing(f"the collection `{collection.about.label}` was deleted meanwhile")
-            export.about = latest.about
+            # One that was renamed meanwhile keeps the name it was listed under, as another may have its new one here.
+            export.about = replace(latest.about, name=collection.about.name)
             counting, digests = columns.write(export, folder)
         database.unlink()
         self._facts |= counting.facts()
+        label = export.about.label
         if not reading.changed:
-            self._facts[f"answers {latest.about.label}"] = answered(latest, counting)
-        label = latest.about.label
+            self._facts[f"answers {label}"] = answered(latest, counting)
         for names, what in (
             (reading.unsettled, f"records of the collection `{label}` were never the same twice in a row"),
             (reading.bare, f"records of the collection `{label}` have no vector at the server"),

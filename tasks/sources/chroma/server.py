@@ -200,9 +200,13 @@ class ServerCollection:
         return self.server.ask(method, *place, *([verb] if verb else []), body=body)
 
     def again(self) -> ServerCollection | None:
-        """The same collection as it is now; None if it was deleted, or another has its name."""
+        """The same collection as it is now, also where it has another name now; None if it was deleted. Raises
+        `Missing` if its database was."""
         found = self.server.find(self.about.tenant, self.about.database, self.about.name)
-        return found if found and found.number == self.number else None
+        if found and found.number == self.number:
+            return found
+        known = self.server.collections(self.about.tenant, self.about.database)
+        return next((each for each in known if each.number == self.number), None)
 
     def count(self) -> int:
         return int(self._ask("count", method="GET"))
