@@ -1,10 +1,12 @@
 """A large key read in parts, so that no single command keeps the server from others; written as RDB has it.
 
-The parts are spooled in a file without a name, as RDB wants the number of elements before them.
+The parts are spooled in a file without a name, as RDB wants the number of elements before them. A string or a list is
+watched meanwhile, as what is written to it would shift its parts; SCAN and its like give what was there all the time.
 """
 
 from __future__ import annotations
 
+import sys
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
@@ -12,14 +14,20 @@ from typing import Any
 
 from tasks.errors import BackupError, SourceError
 from tasks.sources.redis_store import rdb
-from tasks.sources.redis_store.connection import Connection
+from tasks.sources.redis_store.connection import Argument, Connection, ErrorReply
 from tasks.sources.redis_store.seen import Seen
 
 PART = 256 << 10
 """About so many bytes are asked for at once."""
+_AT_ONCE = 16 << 20
+"""Bytes of memory up to which a key that never keeps still is read by one command, which takes some 20 ms."""
 _TRIES = 3
 _PIECE = 1 << 20
 Encode = Callable[[bytes, bytes], bytes]
+
+
+class _OtherType(Exception):
+    """The key has got another type since it was asked for."""
 
 
 class Parts:
@@ -40,31 +48,39 @@ class Parts:
 
     def read(self) -> bool:
         """False if the key is gone, or only DUMP can give it: then `kind` is `rdb.MODULE`."""
-        kind = self._connection.ask("TYPE", self._name)
-        if kind == b"none":
-            return False
         try:
-            if kind == b"string":
-                return self._read_string()
-            if kind == b"list":
-                self.kind = rdb.LIST
-                return self._read_list()
-            if kind == b"set":
-                self.kind = rdb.SET
-                return self._scan("SSCAN", "SCARD", 1, lambda member, _: rdb.string(member))
-            if kind == b"zset":
-                self.kind = rdb.SORTED_SET
-                return self._scan("ZSCAN", "ZCARD", 2, lambda member, score: rdb.string(member) + rdb.double(score))
-            if kind == b"hash":
-                self.kind = rdb.HASH
-                whole = self._scan("HSCAN", "HLEN", 2, lambda name, value: rdb.string(name) + rdb.string(value))
-                self._look_for_field_expiries()
-                return whole
+            for _ in range(_TRIES):
+                with suppress(_OtherType):
+                    return self._read()
         except OSError as error:
             raise SourceError(
                 f"no room in `{tempfile.gettempdir()}` for a large key of {self._size / 1e6:.0f} MB: {error.strerror};"
                 " free some, or set TMPDIR"
             ) from error
+        self.kind = rdb.MODULE
+        return False
+
+    def _read(self) -> bool:
+        kind, self.flaw = self._ask("TYPE"), ""
+        if kind == b"none":
+            return False
+        if kind == b"string":
+            self.kind = rdb.STRING
+            return self._read_still(self._read_string, PART)
+        if kind == b"list":
+            self.kind = rdb.LIST
+            return self._read_still(self._read_list, self._step(self._ask("LLEN")))
+        if kind == b"set":
+            self.kind = rdb.SET
+            return self._scan("SSCAN", "SCARD", 1, lambda member, _: rdb.string(member))
+        if kind == b"zset":
+            self.kind = rdb.SORTED_SET
+            return self._scan("ZSCAN", "ZCARD", 2, lambda member, score: rdb.string(member) + rdb.double(score))
+        if kind == b"hash":
+            self.kind = rdb.HASH
+            whole = self._scan("HSCAN", "HLEN", 2, lambda name, value: rdb.string(name) + rdb.string(value))
+            self._look_for_field_expiries()
+            return whole
         self.kind = rdb.MODULE
         return False
 
@@ -75,40 +91,40 @@ class Parts:
         while piece := self._file.read(_PIECE):
             yield piece
 
-    def _read_string(self) -> bool:
+    def _read_still(self, read: Callable[[int], None], step: int) -> bool:
+        """In parts, until nobody wrote to it meanwhile. One that is written to all the time, or may not be watched,
+        comes by one command; what is too large for that may be as it never was, which is a flaw."""
         for _ in range(_TRIES):
             self._begin()
-            length = self._connection.ask("STRLEN", self._name)
-            for start in range(0, length, PART):
-                self._file.write(self._connection.ask("GETRANGE", self._name, start, start + PART - 1))
-            self._count = self._file.tell()
-            if self._count == length == self._connection.ask("STRLEN", self._name):
+            if isinstance(self._connection.ask_all([("WATCH", self._name)])[0], ErrorReply):
                 break
+            read(step)
+            if self._connection.ask_all([("MULTI",), ("EXEC",)])[1] == []:
+                return self._count > 0
+        if self._size > _AT_ONCE:
+            self.flaw = "it was written to while it was read in parts, and is too large for one command"
+        self._begin()
+        read(step if self.flaw else sys.maxsize)
         return self._count > 0
 
-    def _read_list(self) -> bool:
-        """A list that is pushed to or popped from meanwhile shifts: then it is read again, and once more."""
-        step = self._step(self._connection.ask("LLEN", self._name))
-        for _ in range(_TRIES):
-            self._begin()
-            before = self._connection.ask("LLEN", self._name)
-            ends = self._ends()
-            while elements := self._connection.ask("LRANGE", self._name, self._count, self._count + step - 1):
-                self._file.write(b"".join(map(rdb.string, elements)))
-                self._count += len(elements)
-            if self._count == before == self._connection.ask("LLEN", self._name) and ends == self._ends():
-                break
-        return self._count > 0
+    def _read_string(self, step: int) -> None:
+        for start in range(0, self._ask("STRLEN"), step):
+            self._file.write(self._ask("GETRANGE", start, start + step - 1))
+        self._count = self._file.tell()
 
-    def _ends(self) -> list[Any]:
-        return self._connection.ask_all([("LINDEX", self._name, 0), ("LINDEX", self._name, -1)])
+    def _read_list(self, step: int) -> None:
+        while elements := self._ask("LRANGE", self._count, self._count + step - 1):
+            self._file.write(b"".join(map(rdb.string, elements)))
+            self._count += len(elements)
+            if len(elements) < step:
+                break
 
     def _scan(self, scan: str, count: str, width: int, encode: Encode) -> bool:
-        step = self._step(self._connection.ask(count, self._name))
+        step = self._step(self._ask(count))
         self._begin()
         seen, cursor = Seen(), b"0"
         while True:
-            cursor, flat = self._connection.ask(scan, self._name, cursor, "COUNT", step)
+            cursor, flat = self._ask(scan, cursor, "COUNT", step)
             found = dict(zip(flat[::width], flat[width - 1 :: width], strict=True))
             fresh = seen.new(list(found))
             self._file.write(b"".join(encode(name, found[name]) for name in fresh))
@@ -131,6 +147,14 @@ class Parts:
                     return
                 if cursor == b"0":
                     return
+
+    def _ask(self, command: str, *arguments: Argument) -> Any:
+        try:
+            return self._connection.call(command, self._name, *arguments)
+        except ErrorReply as error:
+            if error.code == "WRONGTYPE":
+                raise _OtherType from error
+            raise self._connection.translated(error, command) from error
 
     def _begin(self) -> None:
         self._file.seek(0)

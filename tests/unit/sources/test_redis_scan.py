@@ -1,0 +1,114 @@
+"""A scan of a server that is written to: what it may miss, and what it never does."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+
+from tasks.sources.redis_store import parts
+from tasks.sources.redis_store.connection import Argument, Connection
+from tasks.sources.source import Restoring
+from tests.contracts.memory_items import Saved
+from tests.redis_process import RedisProcess
+from tests.unit.sources.test_redis_restore import held, into, of, start
+
+pytestmark = pytest.mark.needs("redis-server")
+
+
+@pytest.fixture
+def server() -> Iterator[RedisProcess]:
+    with start() as process:
+        yield process
+
+
+@pytest.fixture
+def after(monkeypatch: pytest.MonkeyPatch) -> Callable[[str, Callable[[], object]], None]:
+    """Has somebody else do something after each such command of the scan."""
+
+    def meddle(command: str, do: Callable[[], object]) -> None:
+        call = Connection.call
+
+        def called(self: Connection, *given: Argument) -> Any:
+            reply = call(self, *given)
+            if given[0] == command:
+                do()
+            return reply
+
+        monkeypatch.setattr(Connection, "call", called)
+
+    return meddle
+
+
+def restored(saved: Saved) -> dict[tuple[int, bytes], tuple[Any, ...]]:
+    with start() as other:
+        of(other).restore_into(saved, saved, into(other), Restoring())
+        return held(other)
+
+
+@pytest.mark.parametrize("times", [1, 1000], ids=["once", "all the time"])
+def test_a_queue_that_moves_while_it_is_read_lacks_nothing_that_was_in_it(
+    times: int, server: RedisProcess, after: Any
+) -> None:
+    with server.client() as client:
+        client.rpush("queue", *range(20_000))
+        left = iter(range(20_000, 20_000 + 30 * times))
+
+        def move() -> None:
+            for number in [next(left, None) for _ in range(30)]:
+                if number is not None:
+                    client.rpush("queue", number)
+                    client.lpop("queue")
+
+        after("LRANGE", move)
+        saved = Saved(of(server, method="scan").capture())
+    assert saved.flaws == []
+    kind, numbers, *_ = restored(saved)[0, b"queue"]
+    assert kind == "list"
+    found = [int(number) for number in numbers]
+    assert found == list(range(found[0], found[0] + 20_000))
+
+
+@pytest.mark.parametrize("times", [1, 1000], ids=["once", "all the time"])
+def test_a_text_that_is_replaced_while_it_is_read_is_one_or_the_other(
+    times: int, server: RedisProcess, after: Any
+) -> None:
+    with server.client() as client:
+        texts = [letter * 1_000_000 for letter in "ab" * 50]
+        client.set("text", texts.pop())
+        left = iter(range(times))
+        after("GETRANGE", lambda: next(left, None) is not None and client.set("text", texts.pop()))
+        saved = Saved(of(server, method="scan").capture())
+    assert saved.flaws == []
+    assert len(set(restored(saved)[0, b"text"][1])) == 1
+
+
+def test_what_never_keeps_still_and_is_too_large_for_one_command_is_a_flaw(
+    server: RedisProcess, after: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(parts, "_AT_ONCE", 1000)
+    with server.client() as client:
+        client.rpush("queue", *range(20_000))
+        after("LRANGE", lambda: client.rpush("queue", 1))
+        saved = Saved(of(server, method="scan").capture())
+    [flaw] = saved.flaws
+    assert "`queue`: it was written to while it was read in parts" in flaw.why
+
+
+def test_a_key_that_gets_another_type_while_it_is_read_stops_nothing(server: RedisProcess, after: Any) -> None:
+    with server.client() as client:
+        client.set("other", "value")
+        client.hset("key", mapping={str(number): "x" * 100 for number in range(5000)})
+
+        def change() -> None:
+            is_hash = client.type("key") == "hash"
+            client.delete("key")
+            client.sadd("key", *range(5000)) if is_hash else client.hset("key", mapping={"a": "b"})
+
+        after("HSCAN", change)
+        saved = Saved(of(server, method="scan").capture())
+    assert saved.flaws == []
+    found = restored(saved)
+    assert found[0, b"other"][1] == b"value"
+    assert found[0, b"key"][0] == "set"
