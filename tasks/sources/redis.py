@@ -18,9 +18,9 @@ from tasks.sources.redis_store import rdb
 from tasks.sources.redis_store.capture import RedisCapture
 from tasks.sources.redis_store.checking import problems
 from tasks.sources.redis_store.connection import Connection
+from tasks.sources.redis_store.info import info
 from tasks.sources.redis_store.place import Place, place_of
 from tasks.sources.redis_store.restoring import Wanted, restore_into
-from tasks.sources.redis_store.scan import info
 from tasks.sources.redis_store.servers import resolved, shards
 from tasks.sources.redis_store.tally import Tally
 from tasks.sources.redis_store.walk import Walk

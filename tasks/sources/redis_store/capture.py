@@ -7,8 +7,9 @@ from functools import partial
 
 from tasks.item import FILE, Entry, Facts, Flaw, Item, Reading, Stored, Stream
 from tasks.sources.redis_store.connection import Connection, ErrorReply
+from tasks.sources.redis_store.info import info
 from tasks.sources.redis_store.place import Place
-from tasks.sources.redis_store.scan import Scan, info
+from tasks.sources.redis_store.scan import Scan
 from tasks.sources.redis_store.servers import Shard, resolved, shards
 from tasks.sources.redis_store.snapshot import Forbidden, Snapshot
 from tasks.sources.redis_store.stream import RdbStream

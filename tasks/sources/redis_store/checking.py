@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from tasks.errors import BackupError, Refused, SettingsError
 from tasks.sources.redis_store.connection import Connection, ErrorReply
+from tasks.sources.redis_store.info import has_lost_its_primary, info
 from tasks.sources.redis_store.place import Place
-from tasks.sources.redis_store.scan import info, missing_rights
+from tasks.sources.redis_store.scan import missing_rights
 from tasks.sources.redis_store.servers import resolved, shards
 from tasks.sources.redis_store.snapshot import forbids_snapshots
 from tasks.sources.source import Problem
@@ -48,11 +49,10 @@ def _of_server(connection: Connection, method: str) -> list[Problem]:
             *said,
             Problem(f"{place} does not let this user scan: {', '.join(missing)}", f"ACL SETUSER ... {rights}"),
         ]
-    replication, persistence = info(connection, "replication"), info(connection, "persistence")
-    if replication.get("role") == "slave" and replication.get("master_link_status") == "down":
+    if has_lost_its_primary(connection):
         advice = "mend the replication, or name the primary"
-        said.append(Problem(f"{place} is a replica that has lost its primary: what it holds may be old", advice, False))
-    if not scans and persistence.get("rdb_last_bgsave_status") == "err":
+        said.append(Problem(f"{place} is a replica that is not in touch with its primary: it is not captured", advice))
+    if not scans and info(connection, "persistence").get("rdb_last_bgsave_status") == "err":
         advice = "its log says why: often no room in its `dir`, or no memory to fork (vm.overcommit_memory)"
         said.append(Problem(f"{place} failed at its last snapshot", advice, fatal=False))
     return said

@@ -11,8 +11,8 @@ from tasks.item import Stored, StoredItems
 from tasks.sources.redis_store import rdb
 from tasks.sources.redis_store.capture import USERS
 from tasks.sources.redis_store.connection import Connection
+from tasks.sources.redis_store.info import databases
 from tasks.sources.redis_store.place import Place
-from tasks.sources.redis_store.scan import databases
 from tasks.sources.redis_store.selection import Conflicts, Selected
 from tasks.sources.redis_store.servers import Shard, resolved, shards, slot, target_warnings
 from tasks.sources.redis_store.users import restore_users

@@ -10,8 +10,10 @@ from __future__ import annotations
 from collections.abc import Generator, Iterator
 from typing import Any
 
+from tasks.errors import Unavailable
 from tasks.sources.redis_store import rdb
 from tasks.sources.redis_store.connection import Connection, ErrorReply
+from tasks.sources.redis_store.info import databases, has_lost_its_primary, info
 from tasks.sources.redis_store.parts import Parts
 from tasks.sources.redis_store.place import Place
 from tasks.sources.redis_store.seen import Seen
@@ -84,6 +86,12 @@ class Scan:
         yield checksum.to_bytes(rdb.TRAILER, "little")
 
     def _pieces(self) -> Iterator[bytes]:
+        if has_lost_its_primary(self._connection):
+            # One that waits for its first copy holds nothing yet. A snapshot is refused by the server itself then.
+            raise Unavailable(
+                f"{self._connection.place.shown} is a replica that is not in touch with its primary: mend the"
+                " replication, or name the primary"
+            )
         server = info(self._connection, "server")
         known = self._connection.ask_all([("COMMAND", "INFO", "PEXPIRETIME")])[0]
         if isinstance(known, list) and known and known[0]:
@@ -239,36 +247,6 @@ class Scan:
                 if dumped is not None:
                     yield head + dumped[:1] + rdb.string(name)
                     yield dumped[1 : -rdb.FOOTER]
-
-
-def info(connection: Connection, section: str) -> dict[str, str]:
-    """What INFO says. Empty where it may not be asked."""
-    try:
-        said: bytes = connection.call("INFO", section)
-    except ErrorReply as error:
-        if error.is_forbidden:
-            return {}
-        raise connection.translated(error, "INFO") from error
-    lines = said.decode("utf-8", "replace").splitlines()
-    return dict(line.split(":", 1) for line in lines if ":" in line)
-
-
-def databases(connection: Connection) -> list[int]:
-    """Those that hold keys. Where INFO may not be asked, each is tried."""
-    found = info(connection, "keyspace")
-    if found or info(connection, "server"):
-        return sorted(int(name[2:]) for name in found if name.startswith("db"))
-    held: list[int] = []
-    number = 0
-    try:
-        while connection.call("SELECT", number) == b"OK":
-            if connection.ask("DBSIZE"):
-                held.append(number)
-            number += 1
-    except ErrorReply as error:
-        if error.is_forbidden and error.code == "NOPERM":
-            raise connection.translated(error, "SELECT") from error
-    return held
 
 
 def _version(server: dict[str, str]) -> int:

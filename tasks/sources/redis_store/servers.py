@@ -5,10 +5,10 @@ from __future__ import annotations
 from binascii import crc_hqx
 from typing import NamedTuple
 
-from tasks.errors import BackupError, Refused, Unavailable
+from tasks.errors import BackupError, Refused, SourceError, Unavailable
 from tasks.sources.redis_store.connection import Connection
+from tasks.sources.redis_store.info import info
 from tasks.sources.redis_store.place import Place
-from tasks.sources.redis_store.scan import info
 
 _SLOTS = 16384
 
@@ -60,11 +60,27 @@ def _watches(connection: Connection, master: str) -> bool:
     return bool(connection.ask("SENTINEL", "GET-MASTER-ADDR-BY-NAME", master))
 
 
+def mode(connection: Connection) -> str:
+    """`standalone`, `cluster` or `sentinel`. Where INFO may not be asked, HELLO tells: no right is needed for that."""
+    if enabled := info(connection, "cluster").get("cluster_enabled"):
+        return "cluster" if enabled == "1" else "standalone"
+    if said := info(connection, "server").get("redis_mode"):
+        return said
+    reply = connection.ask_all([("HELLO", "2")])[0]
+    known = dict(zip(reply[::2], reply[1::2], strict=True)) if isinstance(reply, list) else {}
+    return str(known.get(b"mode", b"standalone"), "ascii")
+
+
 def shards(connection: Connection) -> list[Shard]:
     """The primaries of the cluster that this server belongs to, by their first slot; or this server alone. Raises
-    `Unavailable` where slots are served by nobody."""
-    place = connection.place
-    if info(connection, "cluster").get("cluster_enabled") != "1":
+    `Unavailable` where slots are served by nobody, `SourceError` for a Sentinel, `Refused`."""
+    place, kind = connection.place, mode(connection)
+    if kind == "sentinel":
+        raise SourceError(
+            f"{place.shown} is a Sentinel, which holds no keys: write `redis+sentinel://host:port/name`, with the name"
+            " of the master"
+        )
+    if kind != "cluster":
         return [Shard(place)]
     by_address: dict[tuple[str, int], list[tuple[int, int]]] = {}
     for first, last, primary, *_ in connection.ask("CLUSTER", "SLOTS"):

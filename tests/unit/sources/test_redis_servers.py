@@ -1,0 +1,95 @@
+"""Servers that hold less than they seem to: one of a cluster, a Sentinel, a replica that has no primary."""
+
+from __future__ import annotations
+
+import subprocess
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from typing import Any
+
+import pytest
+
+from tasks.errors import Refused, SourceError, Unavailable
+from tests.contracts.memory_items import Saved
+from tests.redis_process import RedisProcess, free_port
+from tests.unit.sources.test_redis_restore import held, of, source, start
+
+pytestmark = pytest.mark.needs("redis-server")
+
+KEYS = 300
+HALVES = ((0, 8000), (8001, 16383))
+
+
+@contextmanager
+def cluster() -> Iterator[list[RedisProcess]]:
+    """Two primaries that share `KEYS` keys."""
+    with ExitStack() as stack:
+        ports = [free_port() for _ in HALVES]
+        nodes = [stack.enter_context(start("--cluster-enabled", "yes", port=port)) for port in ports]
+        for node, slots in zip(nodes, HALVES, strict=True):
+            with node.client() as client:
+                client.execute_command("CLUSTER", "ADDSLOTSRANGE", *slots)
+                client.execute_command("CLUSTER", "MEET", "127.0.0.1", ports[0])
+        for node in nodes:
+            with node.client() as client:
+                while "cluster_state:ok" not in client.execute_command("CLUSTER", "INFO"):
+                    time.sleep(0.05)
+        for number in range(KEYS):
+            with nodes[number % 2].client() as client:
+                low, high = HALVES[number % 2]
+                names = (f"key:{number}:{letter}" for letter in range(1000))
+                client.set(next(n for n in names if low <= client.execute_command("CLUSTER", "KEYSLOT", n) <= high), 1)
+        yield nodes
+
+
+def url_of(node: RedisProcess) -> str:
+    return f"redis://127.0.0.1:{node.port}"
+
+
+def test_one_server_of_a_cluster_is_never_taken_for_all_of_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    """INFO says what is a cluster, and not everybody may ask for it."""
+    client: Any
+    monkeypatch.setenv("TESTED_PASSWORD", "secret-of-the-test")
+    login = {"password": "env:TESTED_PASSWORD"}
+    rights = ("on", ">secret-of-the-test", "+ping", "+sync", "+replconf")
+    with cluster() as nodes:
+        for node in nodes:
+            with node.client() as client:
+                client.execute_command("ACL", "SETUSER", "asking", *rights, "+cluster|slots")
+                client.execute_command("ACL", "SETUSER", "blind", *rights)
+        saved = Saved(source(url_of(nodes[1]), username="asking", **login).capture())
+        assert saved.facts["lasting"] == {"0": {"string": KEYS}}
+        blind = source(url_of(nodes[1]), username="blind", **login)
+        with pytest.raises(Refused, match="does not allow CLUSTER"):
+            Saved(blind.capture())
+        assert any(problem.fatal and "CLUSTER" in problem.what for problem in blind.check())
+
+
+@pytest.mark.parametrize("method", ["auto", "scan"])
+def test_a_sentinel_is_no_server_without_keys(method: str, tmp_path: Any) -> None:
+    port = free_port()
+    settings = tmp_path / "sentinel.conf"
+    settings.write_text(f"port {port}\nsentinel monitor main 127.0.0.1 1 1\n")
+    command = ["redis-server", str(settings), "--sentinel"]
+    with subprocess.Popen(command, stdout=subprocess.DEVNULL, cwd=tmp_path) as sentinel:
+        try:
+            named = source(f"redis://127.0.0.1:{port}", method=method)
+            deadline = time.monotonic() + 10
+            while "can't be reached" in str(named.check()) and time.monotonic() < deadline:
+                time.sleep(0.05)
+            with pytest.raises(SourceError, match=r"a Sentinel.*redis\+sentinel://host:port/name"):
+                Saved(named.capture())
+            [problem] = named.check()
+            assert problem.fatal
+        finally:
+            sentinel.terminate()
+
+
+@pytest.mark.parametrize("method", ["auto", "scan"])
+def test_a_replica_that_has_no_primary_is_not_captured(method: str) -> None:
+    with start("--replicaof", "127.0.0.1", "1") as replica:
+        assert held(replica) == {}
+        with pytest.raises(Unavailable, match=r"NOMASTERLINK|not in touch with its primary"):
+            Saved(of(replica, method=method).capture())
+        assert any(problem.fatal and "not in touch" in problem.what for problem in of(replica, method=method).check())
