@@ -10,7 +10,7 @@ from tasks.sources.redis_store.connection import Connection, ErrorReply
 from tasks.sources.redis_store.info import info
 from tasks.sources.redis_store.place import Place
 from tasks.sources.redis_store.scan import Scan
-from tasks.sources.redis_store.servers import Shard, resolved, shards
+from tasks.sources.redis_store.servers import Shard, moving, resolved, shards
 from tasks.sources.redis_store.snapshot import Forbidden, Snapshot
 from tasks.sources.redis_store.stream import RdbStream
 from tasks.sources.redis_store.tally import Tally
@@ -42,11 +42,23 @@ class RedisCapture:
             found = shards(connection)
             expected = int(info(connection, "memory").get("used_memory", 0)) // 2  # a dump of it is smaller
             users = self._read_users(connection)
-        for path, shard in zip(paths(found), found, strict=True):
+        names = paths(found)
+        before = moving(found) if names != [DUMP] else set()
+        for path, shard in zip(names, found, strict=True):
             yield Item(Entry(path, FILE, size=-1), partial(self._open, shard.place, path), _CUT, expected=expected)
         if users is not None:
             self._facts["users"] = len(users.splitlines())
             yield Item(Entry(USERS, FILE, size=len(users)), partial(_Memory, users))
+        if names != [DUMP]:
+            self._look_for_moves(found, before)
+
+    def _look_for_moves(self, found: list[Shard], before: set[bytes]) -> None:
+        """A key that went from a server whose turn had not come to one whose turn was over is in neither's RDB."""
+        with Connection(resolved(self._place)) as connection:
+            now = shards(connection)
+        if before or moving(now) or [shard.slots for shard in now] != [shard.slots for shard in found]:
+            why = "slots went from server to server meanwhile: keys of theirs may be missing, or be there twice"
+            self._flaws += [Flaw(path, "partial", why) for path in paths(found)]
 
     def stored(self, item: Stored) -> None: ...
 

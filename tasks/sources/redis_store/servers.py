@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from binascii import crc_hqx
+from collections.abc import Sequence
 from typing import NamedTuple
 
 from tasks.errors import BackupError, Refused, SourceError, Unavailable
@@ -69,6 +70,17 @@ def mode(connection: Connection) -> str:
     reply = connection.ask_all([("HELLO", "2")])[0]
     known = dict(zip(reply[::2], reply[1::2], strict=True)) if isinstance(reply, list) else {}
     return str(known.get(b"mode", b"standalone"), "ascii")
+
+
+def moving(found: Sequence[Shard]) -> set[bytes]:
+    """The slots that are on their way from one of these servers to another, as far as they may be asked."""
+    slots: set[bytes] = set()
+    for shard in found:
+        with Connection(shard.place) as connection:
+            said = connection.ask_all([("CLUSTER", "NODES")])[0]
+        lines = [line.split() for line in said.splitlines()] if isinstance(said, bytes) else []
+        slots |= {word for line in lines if b"myself" in line[2] for word in line[8:] if word.startswith(b"[")}
+    return slots
 
 
 def shards(connection: Connection) -> list[Shard]:

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from tasks.errors import Refused, SourceError, Unavailable
-from tests.contracts.memory_items import Saved
+from tests.contracts.memory_items import Saved, read_all
 from tests.redis_process import RedisProcess, free_port
 from tests.unit.sources.test_redis_restore import held, of, source, start
 
@@ -64,6 +64,31 @@ def test_one_server_of_a_cluster_is_never_taken_for_all_of_it(monkeypatch: pytes
         with pytest.raises(Refused, match="does not allow CLUSTER"):
             Saved(blind.capture())
         assert any(problem.fatal and "CLUSTER" in problem.what for problem in blind.check())
+
+
+@pytest.mark.parametrize("is_finished", [True, False], ids=["moved", "on its way"])
+def test_a_slot_that_moves_between_servers_meanwhile_is_a_flaw(is_finished: bool) -> None:
+    client: Any
+    other: Any
+    with cluster() as (first, second), first.client() as client, second.client() as other:
+        capture = source(url_of(first)).capture()
+        key = other.randomkey()
+        slot = other.execute_command("CLUSTER", "KEYSLOT", key)
+        here, there = (each.execute_command("CLUSTER", "MYID") for each in (client, other))
+        for item in capture:
+            if item.open:
+                stream = item.open()
+                read_all(stream)
+                stream.close()
+            if item.entry.path == b"shard-00000.rdb":
+                client.execute_command("CLUSTER", "SETSLOT", slot, "IMPORTING", there)
+                other.execute_command("CLUSTER", "SETSLOT", slot, "MIGRATING", here)
+                other.execute_command("MIGRATE", "127.0.0.1", first.port, key, 0, 5000)
+                for each in (client, other) if is_finished else ():
+                    each.execute_command("CLUSTER", "SETSLOT", slot, "NODE", here)
+        assert capture.facts()["lasting"] == {"0": {"string": KEYS - 1}}
+        assert {flaw.path for flaw in capture.flaws()} == {b"shard-00000.rdb", b"shard-08001.rdb"}
+        assert Saved(source(url_of(first)).capture()).facts["lasting"] == {"0": {"string": KEYS}}
 
 
 @pytest.mark.parametrize("method", ["auto", "scan"])
