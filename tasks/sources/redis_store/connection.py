@@ -15,7 +15,10 @@ PATIENCE = 60.0
 """Seconds without a byte after which a server counts as gone. A server that prepares a snapshot sends one every ten."""
 _CONNECT_SECONDS = 10.0
 _PIECE = 1 << 20
-_LATER = ("LOADING", "BUSY", "TRYAGAIN", "CLUSTERDOWN", "MASTERDOWN", "NOMASTERLINK", "NOREPLICAS", "BGSAVE", "IOERR")
+_LATER = (
+    *("LOADING", "BUSY", "TRYAGAIN", "CLUSTERDOWN", "MASTERDOWN", "NOMASTERLINK", "NOREPLICAS", "BGSAVE", "IOERR"),
+    *("MOVED", "ASK"),  # a slot has gone to another server of the cluster
+)
 _FORBIDDEN = ("NOAUTH", "WRONGPASS", "NOPERM", "DENIED")
 
 Argument = bytes | bytearray | memoryview | str | int

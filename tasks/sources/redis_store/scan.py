@@ -1,6 +1,7 @@
 """SCAN with pipelined DUMP, for servers that give no snapshot: every key as it was when it was read, as one RDB.
 
-Keys of a batch are read in one MULTI, so that a value and its expiry belong together. A key that is too large for one
+Keys of a batch are read in one MULTI, so that a value and its expiry belong together; in a cluster each key has one of
+its own, as a transaction there is about one slot. A key that is too large for one
 command is read in parts. Nothing blocks the server for longer than a few milliseconds, but for a module's value or a
 stream, which only DUMP gives.
 """
@@ -17,6 +18,7 @@ from tasks.sources.redis_store.info import databases, has_lost_its_primary, info
 from tasks.sources.redis_store.parts import Parts
 from tasks.sources.redis_store.place import Place
 from tasks.sources.redis_store.seen import Seen
+from tasks.sources.redis_store.servers import mode
 from tasks.sources.redis_store.text import shown
 
 _DOUBTFUL, _HEAVY = 16 << 10, 2 << 20
@@ -31,8 +33,8 @@ _COUNTING = {
 }
 _COUNT = 1000
 _BATCH = 512 << 10
-_AT_ONCE = 8
-"""Batches that are on their way at once; with what is read, so much memory a scan takes."""
+_AT_ONCE, _SINGLE_AT_ONCE = 8, 32
+"""Batches, or single keys, that are on their way at once; with what is read, so much memory a scan takes."""
 _BEGIN = b"*1\r\n$5\r\nMULTI\r\n*1\r\n$4\r\nTIME\r\n"
 _SIZE = b"*3\r\n$6\r\nMEMORY\r\n$5\r\nUSAGE\r\n$%d\r\n%b\r\n"
 _END = b"*1\r\n$4\r\nEXEC\r\n"
@@ -56,6 +58,7 @@ class Scan:
         self.in_parts = 0
         self._connection = Connection(place)
         self._database = 0
+        self._single = False
         self._ttl, self._read = "PTTL", _read("PTTL")
         self._made = self._stream()
         self._rest = memoryview(b"")
@@ -92,6 +95,7 @@ class Scan:
                 f"{self._connection.place.shown} is a replica that is not in touch with its primary: mend the"
                 " replication, or name the primary"
             )
+        self._single = mode(self._connection) == "cluster"
         server = info(self._connection, "server")
         known = self._connection.ask_all([("COMMAND", "INFO", "PEXPIRETIME")])[0]
         if isinstance(known, list) and known and known[0]:
@@ -123,6 +127,7 @@ class Scan:
 
     def _keys(self) -> Iterator[bytes]:
         connection, seen = self._connection, Seen()
+        at_once = _SINGLE_AT_ONCE if self._single else _AT_ONCE
         connection.send([("SCAN", 0, "COUNT", _COUNT)])
         while True:
             cursor, names = self._reply("SCAN")
@@ -130,13 +135,13 @@ class Scan:
             connection.send_raw(b"".join([_SIZE % (len(name), name) for name in fresh]))
             batches, large = self._sized(fresh)
             made: list[bytes] = []
-            for start in range(0, len(batches), _AT_ONCE):
+            for start in range(0, len(batches), at_once):
                 if start:
                     yield from made
-                group = batches[start : start + _AT_ONCE]
+                group = batches[start : start + at_once]
                 for batch in group:
                     self._send_batch(batch)
-                if cursor != b"0" and start + _AT_ONCE >= len(batches):
+                if cursor != b"0" and start + at_once >= len(batches):
                     # The server looks for the next keys while these are read here.
                     connection.send([("SCAN", cursor, "COUNT", _COUNT)])
                 made = [self._read_batch(batch) for batch in group]
@@ -158,6 +163,7 @@ class Scan:
     def _sized(self, names: list[bytes]) -> tuple[list[list[bytes]], list[tuple[bytes, int]]]:
         """Batches of small keys, and the large ones with their sizes. Keys that are gone are left out."""
         batches: list[list[bytes]] = []
+        most = 0 if self._single else _BATCH
         doubtful: list[tuple[bytes, int]] = []
         weight = _BATCH
         for name, line in zip(names, self._connection.lines(len(names)), strict=True):
@@ -170,7 +176,7 @@ class Scan:
                 doubtful.append((name, size))
                 continue
             weight += size
-            if weight > _BATCH:
+            if weight > most:
                 batches.append([])
                 weight = size
             batches[-1].append(name)

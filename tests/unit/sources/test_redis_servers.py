@@ -11,9 +11,10 @@ from typing import Any
 import pytest
 
 from tasks.errors import Refused, SourceError, Unavailable
+from tasks.sources.source import Restoring
 from tests.contracts.memory_items import Saved, read_all
 from tests.redis_process import RedisProcess, free_port
-from tests.unit.sources.test_redis_restore import held, of, source, start
+from tests.unit.sources.test_redis_restore import held, into, of, source, start
 
 pytestmark = pytest.mark.needs("redis-server")
 
@@ -64,6 +65,16 @@ def test_one_server_of_a_cluster_is_never_taken_for_all_of_it(monkeypatch: pytes
         with pytest.raises(Refused, match="does not allow CLUSTER"):
             Saved(blind.capture())
         assert any(problem.fatal and "CLUSTER" in problem.what for problem in blind.check())
+
+
+def test_a_cluster_can_be_scanned() -> None:
+    with cluster() as nodes:
+        saved = Saved(source(url_of(nodes[1]), method="scan").capture())
+        assert saved.facts["method"] == "scan"
+        assert saved.flaws == []
+        with start() as other:
+            of(other).restore_into(saved, saved, into(other), Restoring())
+            assert held(other) == held(nodes[0]) | held(nodes[1])
 
 
 @pytest.mark.parametrize("is_finished", [True, False], ids=["moved", "on its way"])
