@@ -59,8 +59,8 @@ class RedisSettings(SourceSettings):
     method: Literal["auto", "snapshot", "scan"] = "auto"
     """`snapshot`: one point in time, over the replication protocol (rights: +sync +replconf +info). `scan`: each key as
     it is when it is read, for managed services that give no snapshot (rights: +scan +dump +pttl +pexpiretime
-    +memory|usage +type +multi +exec +watch +time +select and reading). A cluster needs +cluster|slots and
-    +cluster|nodes too. `auto`: a snapshot if the server gives one; the snapshot's facts say which it was."""
+    +memory|usage +type +multi +exec +watch +time +select +function|dump and reading). A cluster needs +cluster|slots
+    and +cluster|nodes too. `auto`: a snapshot if the server gives one; the snapshot's facts say which it was."""
 
     users: bool = True
     """Keep the ACL users too, with digests of their passwords, if this user may see them (+acl|list)."""

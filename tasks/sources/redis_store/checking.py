@@ -49,6 +49,10 @@ def _of_server(connection: Connection, method: str) -> list[Problem]:
             *said,
             Problem(f"{place} does not let this user scan: {', '.join(missing)}", f"ACL SETUSER ... {rights}"),
         ]
+    functions = connection.ask_all([("FUNCTION", "DUMP")])[0] if scans else None
+    if isinstance(functions, ErrorReply) and functions.code == "NOPERM":
+        what = f"{place} does not let this user read its functions, so that every snapshot is incomplete"
+        said.append(Problem(what, "ACL SETUSER ... +function|dump"))
     if has_lost_its_primary(connection):
         advice = "mend the replication, or name the primary"
         said.append(Problem(f"{place} is a replica that is not in touch with its primary: it is not captured", advice))

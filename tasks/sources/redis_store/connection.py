@@ -128,7 +128,8 @@ class Connection:
         try:
             self.call("PING")
         except ErrorReply as error:
-            raise self.translated(error, "PING") from error
+            if error.code != "NOPERM":  # which is said to one who is known, and may do other things
+                raise self.translated(error, "PING") from error
         try:
             self.call("CLIENT", "SETNAME", self._name)
         except ErrorReply as error:

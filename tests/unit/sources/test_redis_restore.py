@@ -188,27 +188,6 @@ def test_users_come_back_but_the_one_that_restores(fresh: RedisProcess) -> None:
     assert "`default` was left" in lines[0]
 
 
-def test_rights_that_are_missing_are_told_before_the_night(filled: RedisProcess, monkeypatch: Any) -> None:
-    client: Any
-    monkeypatch.setenv("TESTED_PASSWORD", "secret-of-the-test")
-    with filled.client() as client:
-        client.execute_command("ACL", "SETUSER", "weak", "on", ">secret-of-the-test", "~*", "+@all", "-sync", "-acl")
-        client.execute_command("ACL", "SETUSER", "blind", "on", ">secret-of-the-test", "~*", "+ping", "+info", "+acl")
-    weak = {"username": "weak", "password": "env:TESTED_PASSWORD"}
-    blind = weak | {"username": "blind"}
-    try:
-        assert not any(problem.fatal for problem in of(filled, **weak).check())
-        assert Saved(of(filled, **weak).capture()).facts["method"] == "scan"
-        with pytest.raises(Refused, match=r"\+sync"):
-            Saved(of(filled, method="snapshot", **weak).capture())
-        assert any(problem.fatal and "DUMP" in problem.what for problem in of(filled, **blind).check())
-        with pytest.raises(Refused):
-            Saved(of(filled, **blind).capture())
-    finally:
-        with filled.client() as client:
-            client.execute_command("ACL", "DELUSER", "weak", "blind")
-
-
 def test_a_replica_takes_nothing_and_an_append_only_file_is_told(
     filled: RedisProcess, saved: Saved, tmp_path: Path
 ) -> None:
