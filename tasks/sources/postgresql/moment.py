@@ -263,4 +263,7 @@ class _Explained:
         import psycopg
 
         if isinstance(error, psycopg.Error):
-            raise (self._moment.fate or self._moment.server.translated(error, self._doing)) from error
+            why = self._moment.server.translated(error, self._doing)
+            if isinstance(error, psycopg.errors.UndefinedTable):  # no lock keeps a sequence
+                why = Unavailable(f"{why}: it was dropped meanwhile; this is tried again later")
+            raise (self._moment.fate or why) from error

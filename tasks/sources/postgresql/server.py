@@ -206,6 +206,7 @@ _MEANINGS: tuple[tuple[str, str, type[BackupError], str], ...] = (
             "|connection timed out|no route to host|network is unreachable|connection reset|eof detected|is the server"
             "|consuming input failed|the connection is (closed|lost)|the connection was lost|broken pipe"
             "|sending query and params failed|invalid snapshot identifier|canceling statement"
+            "|could not open relation with oid|cache lookup failed"  # what pg_dump was looking at was dropped
         ),
         Unavailable,
         "",

@@ -224,6 +224,7 @@ def test_a_document_comes_back_as_it_was_and_damage_is_named() -> None:
         ("the database system is starting up", Unavailable),
         ("canceling statement due to lock timeout", Unavailable),
         ("sorry, too many clients already", Unavailable),
+        ("could not open relation with OID 20411", Unavailable),
         ('password authentication failed for user "x"', Refused),
         ("permission denied for table orders", Refused),
         ('query would be affected by row-level security policy for table "t"', Refused),
