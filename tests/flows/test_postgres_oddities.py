@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
+import psycopg
 import pytest
 
-from tasks.errors import Unavailable
+from tasks.errors import Refused, Unavailable
 from tasks.sources.postgresql import catalogue
 from tests.contracts.memory_items import Saved
 from tests.postgres_fixtures import (  # noqa: F401 - fixtures
@@ -43,3 +44,55 @@ def test_what_is_dropped_while_it_is_looked_at_is_tried_again(
     monkeypatch.setattr(catalogue, "sequences", late)
     with pytest.raises(Unavailable, match=r"dropped meanwhile|could not open relation"):
         Saved(source_of(postgres, "changing").capture())
+
+
+def test_a_database_that_lets_nobody_in_costs_the_others_nothing(postgres: PostgresProcess) -> None:  # noqa: F811
+    """Such as one that was made after the backup's user was given its rights; and one that has names in no encoding."""
+    for name in ("good", "closed"):
+        postgres.create(name)
+    postgres.run("CREATE TABLE kept (id integer PRIMARY KEY)", database="good")
+    postgres.run("CREATE DATABASE bytes ENCODING SQL_ASCII TEMPLATE template0 LC_COLLATE 'C' LC_CTYPE 'C'")
+    with psycopg.connect(postgres.url("bytes"), autocommit=True, client_encoding="SQL_ASCII") as connection:
+        connection.execute(b'CREATE TABLE "caf\xe9" (id integer)')
+    postgres.run("REVOKE CONNECT ON DATABASE closed FROM PUBLIC", "CREATE ROLE guest LOGIN IN ROLE pg_read_all_data")
+    try:
+        source = source_of(postgres, "bytes", "closed", "good", url=postgres.url(user="guest"))
+        saved = Saved(source.capture())
+        assert [(flaw.path, flaw.what) for flaw in saved.flaws] == [
+            (b"databases/bytes", "unreadable"),
+            (b"databases/closed", "unreadable"),
+        ]
+        assert saved.facts["tables"].keys() == {"good"}
+        assert saved[b"databases/good/tables/public/kept.copy"].content == b""
+        with pytest.raises(Refused, match="permission denied for database"):
+            Saved(source_of(postgres, "closed", url=postgres.url(user="guest")).capture())
+    finally:
+        postgres.run("DROP ROLE guest")
+
+
+def test_a_table_whose_rows_are_hidden_costs_the_others_nothing(postgres: PostgresProcess) -> None:  # noqa: F811
+    postgres.create("tenants")
+    postgres.run(
+        "CREATE TABLE kept (id integer PRIMARY KEY)",
+        "CREATE TABLE hidden (id integer PRIMARY KEY)",
+        "INSERT INTO kept VALUES (1)",
+        "INSERT INTO hidden VALUES (1)",
+        "ALTER TABLE hidden ENABLE ROW LEVEL SECURITY",
+        database="tenants",
+    )
+    postgres.run("CREATE ROLE guest LOGIN IN ROLE pg_read_all_data")
+    try:
+        saved = Saved(source_of(postgres, "tenants", url=postgres.url(user="guest")).capture())
+    finally:
+        postgres.run("DROP ROLE guest")
+    [flaw] = saved.flaws
+    assert (flaw.path, flaw.what) == (b"databases/tenants/tables/public/hidden.copy", "unreadable")
+    assert saved[b"databases/tenants/tables/public/kept.copy"].content == b"1\n"
+
+
+def test_a_database_whose_dropping_was_cut_off_stops_nothing_and_is_told(postgres: PostgresProcess) -> None:  # noqa: F811
+    postgres.create("half gone")
+    postgres.run("UPDATE pg_database SET datconnlimit = -2 WHERE datname = 'half gone'")
+    assert "half gone" not in Saved(source_of(postgres).capture()).facts["tables"]
+    [problem] = [each for each in source_of(postgres).check() if "half gone" in each.what]
+    assert not problem.fatal

@@ -8,7 +8,7 @@ from contextlib import ExitStack, closing
 from dataclasses import dataclass
 from functools import partial
 
-from tasks.errors import SourceError
+from tasks.errors import BackupError, Refused, SourceError
 from tasks.item import FILE, FOLDER, Entry, Facts, Flaw, Item, Stored, Stream
 from tasks.sources.own_stream import InMemory
 from tasks.sources.path_text import path_text
@@ -41,6 +41,7 @@ class ServerCapture:
         self._captured: dict[str, DatabaseCapture] = {}
         self._files: dict[str, str] = {}
         self._flaws: list[Flaw] = []
+        self._refused: list[BackupError] = []
         self._passwords = False
 
     def __iter__(self) -> Iterator[Item]:
@@ -57,16 +58,26 @@ class ServerCapture:
             with ExitStack() as stack:
                 try:
                     moment = stack.enter_context(Moment(self._server, name, self._manner.patience))
-                except SourceError:
-                    if self._is_there(name):
-                        raise
-                    self._flaws.append(Flaw(names.database_path(name), "vanished", "it was dropped meanwhile"))
+                    capture = DatabaseCapture(moment, self._programs, self._manner)
+                except (SourceError, Refused) as error:
+                    self._leave_out(name, error)
                     continue
-                capture = self._captured[name] = DatabaseCapture(moment, self._programs, self._manner)
+                self._captured[name] = capture
                 yield from capture
                 self._flaws += capture.flaws
                 # The last of it may have been read after what makes it true was lost.
                 moment.check()
+        if self._refused and not self._captured:
+            raise self._refused[0]
+
+    def _leave_out(self, database: str, error: BackupError) -> None:
+        """One that can't be captured, as it lets nobody in, costs the others nothing. Nothing of it was given out."""
+        path = names.database_path(database)
+        if not self._is_there(database):
+            self._flaws.append(Flaw(path, "vanished", "it was dropped meanwhile"))
+        else:
+            self._refused.append(error)
+            self._flaws.append(Flaw(path, "unreadable", str(error)))
 
     def _is_there(self, database: str) -> bool:
         with closing(self._server.connect()) as connection, self._server.explained("can't look at the server"):
@@ -107,6 +118,8 @@ class DatabaseCapture:
         self.flaws: list[Flaw] = []
         self.document = look(moment, programs, large_objects=manner.large_objects)
         self._moment, self._programs, self._manner = moment, programs, manner
+        with moment.explained("can't read the catalogue"):
+            self._hiding = catalogue.hiding(moment.keeper, moment.relations)
         self._streams: dict[bytes, RowStream] = {}
         self._tables: dict[bytes, TableFacts] = {}
 
@@ -154,6 +167,10 @@ class DatabaseCapture:
 
     def _is_readable(self, path: bytes, table: catalogue.Table) -> bool:
         unlogged = {(each.schema, each.name) for each in self._moment.relations if each.unlogged}
+        if (table.schema, table.name) in self._hiding:
+            why = "row security hides rows of it from the user who captures: give that one the attribute BYPASSRLS"
+            self.flaws.append(Flaw(path, "unreadable", why))
+            return False
         if self._moment.on_standby and (table.schema, table.name) in unlogged:
             self.flaws.append(Flaw(path, "unreadable", "a standby has no rows of unlogged tables: capture its primary"))
             return False

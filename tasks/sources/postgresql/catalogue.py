@@ -370,11 +370,28 @@ def object_counts(connection: Connection) -> dict[str, int]:
     return {kind: count for kind, count in sorted(connection.execute(_OBJECTS.encode())) if count}
 
 
+_HIDING = "SELECT oid FROM pg_catalog.pg_class WHERE oid = ANY(%s) AND pg_catalog.row_security_active(oid)"
+
+
+def hiding(connection: Connection, found: Sequence[Relation]) -> set[tuple[str, str]]:
+    """The tables of which row security hides rows from this user, who is refused then."""
+    named = {each.oid: (each.schema, each.name) for each in found}
+    return {named[oid] for (oid,) in connection.execute(_HIDING, (list(named),))}
+
+
+_NAMES = """
+SELECT datname, CASE WHEN pg_catalog.has_database_privilege(oid, 'CONNECT')
+       THEN pg_catalog.pg_database_size(oid) ELSE -1 END
+FROM pg_catalog.pg_database WHERE datallowconn AND NOT datistemplate AND datconnlimit <> -2 ORDER BY 1
+"""
+_INVALID = "SELECT datname FROM pg_catalog.pg_database WHERE datconnlimit = -2 ORDER BY 1"
+
+
 def names_of(connection: Connection) -> Iterator[tuple[str, int]]:
     """The databases that can be connected to, and their sizes in bytes, -1 where it may not be known."""
-    query = """
-        SELECT datname, CASE WHEN pg_catalog.has_database_privilege(oid, 'CONNECT')
-               THEN pg_catalog.pg_database_size(oid) ELSE -1 END
-        FROM pg_catalog.pg_database WHERE datallowconn AND NOT datistemplate ORDER BY 1
-    """
-    yield from connection.execute(query).fetchall()
+    yield from connection.execute(_NAMES).fetchall()
+
+
+def invalid_databases(connection: Connection) -> list[str]:
+    """Those whose DROP DATABASE was cut off: nobody can connect to them, and nothing but to drop them is possible."""
+    return [name for (name,) in connection.execute(_INVALID).fetchall()]

@@ -51,6 +51,12 @@ def server_problems(connection: Connection, manner: Manner) -> Iterator[Problem]
             "set them anew after a restore, or capture as a superuser",
             fatal=False,
         )
+    for name in catalogue.invalid_databases(connection):
+        yield Problem(
+            f"the database `{name}` is invalid, as a DROP DATABASE was cut off: it is not captured",
+            "drop it",
+            fatal=False,
+        )
 
 
 def database_problems(server: Server, programs: Programs, name: str, manner: Manner) -> Iterator[Problem]:
