@@ -180,8 +180,7 @@ class Postgres:
             databases = {shown: target.name or shown}
         else:
             databases = {name: name for name in self.settings.databases or there}
-        patience = self._manner().patience
-        return examine_databases(server, programs, databases, patience=patience, sessions=self.settings.connections)
+        return examine_databases(server, programs, databases, self._manner())
 
     def _look(self) -> tuple[Server, Programs, list[str]]:
         """The server, the programs that suit it, and the databases to capture."""

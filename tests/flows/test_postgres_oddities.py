@@ -9,7 +9,9 @@ import pytest
 
 from tasks.errors import Refused, Unavailable
 from tasks.sources.postgresql import catalogue
+from tasks.sources.source import Restoring
 from tests.contracts.memory_items import Saved
+from tests.contracts.source_contract import agree
 from tests.postgres_fixtures import (  # noqa: F401 - fixtures
     postgres,
     postgres_programs,
@@ -96,3 +98,22 @@ def test_a_database_whose_dropping_was_cut_off_stops_nothing_and_is_told(postgre
     assert "half gone" not in Saved(source_of(postgres).capture()).facts["tables"]
     [problem] = [each for each in source_of(postgres).check() if "half gone" in each.what]
     assert not problem.fatal
+
+
+def test_large_objects_that_are_not_wanted_do_not_come_back_empty(
+    postgres: PostgresProcess,  # noqa: F811
+    second_postgres: PostgresProcess,  # noqa: F811
+) -> None:
+    postgres.create("attachments")
+    postgres.run("SELECT lo_from_bytea(0, 'content')", "CREATE TABLE kept (id integer)", database="attachments")
+    source = source_of(postgres, "attachments", large_objects=False, roles=False)
+    saved = Saved(source.capture())
+    target = target_of(second_postgres, database="attachments")
+    assert source.restore_into(saved, saved, target, Restoring()) == []
+    assert second_postgres.rows("SELECT count(*) FROM pg_largeobject_metadata", "attachments") == [(0,)]
+    assert agree(source.examine_at(target), saved.facts)
+    whole = source_of(postgres, "attachments", roles=False)
+    target = target_of(second_postgres, database="attachments", table="kept", **{"as": "one table"})
+    saved = Saved(whole.capture())
+    whole.restore_into(saved, saved, target, Restoring())
+    assert second_postgres.rows("SELECT count(*) FROM pg_largeobject_metadata", "one table") == [(0,)]

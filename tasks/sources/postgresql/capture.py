@@ -131,7 +131,8 @@ class DatabaseCapture:
         )
         readable = [(path, table) for path, table in placed if self._is_readable(path, table)]
         # Everything that the server does is under way from here on, while the engine takes one item after the other.
-        schema = dump.dump(self._moment, self._programs, *dump.SCHEMA)
+        without = () if self._manner.large_objects else dump.NO_LARGE_OBJECTS
+        schema = dump.dump(self._moment, self._programs, *dump.SCHEMA, *without)
         reader = RowReader(
             self._moment,
             self._programs,

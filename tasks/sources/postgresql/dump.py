@@ -8,6 +8,8 @@ from tasks.sources.postgresql.moment import Moment
 from tasks.sources.postgresql.programs import Programs
 
 SCHEMA = ("--section=pre-data", "--section=post-data")
+NO_LARGE_OBJECTS = ("--no-blobs",)
+"""Else each is made, and stays empty, before its content would come."""
 LARGE_OBJECTS = ("--section=data", "--blobs", "--exclude-schema=*")
 
 _HEAD = 64

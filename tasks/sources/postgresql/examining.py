@@ -9,12 +9,12 @@ from blake3 import blake3
 from tasks.errors import SourceError
 from tasks.item import Facts
 from tasks.sources.postgresql import names
-from tasks.sources.postgresql.capture import catalogue_facts, database_facts, look
+from tasks.sources.postgresql.capture import Manner, catalogue_facts, database_facts, look
 from tasks.sources.postgresql.catalogue import Table
 from tasks.sources.postgresql.digest import RowSum
 from tasks.sources.postgresql.document import Document
 from tasks.sources.postgresql.facts import TableFacts, tables_facts
-from tasks.sources.postgresql.moment import Moment, Patience
+from tasks.sources.postgresql.moment import Moment
 from tasks.sources.postgresql.programs import Programs
 from tasks.sources.postgresql.rows import RowReader, digest_of
 from tasks.sources.postgresql.server import Server
@@ -22,16 +22,14 @@ from tasks.sources.postgresql.server import Server
 _PIECE = 1 << 20
 
 
-def examine_databases(
-    server: Server, programs: Programs, databases: dict[str, str], *, patience: Patience, sessions: int
-) -> Facts:
+def examine_databases(server: Server, programs: Programs, databases: dict[str, str], manner: Manner) -> Facts:
     """`databases`: by the name that each is reported under, the name it has there."""
     found = {}
     for shown, name in sorted(databases.items()):
-        with Moment(server, name, patience) as moment:
-            document = look(moment, programs)
+        with Moment(server, name, manner.patience) as moment:
+            document = look(moment, programs, large_objects=manner.large_objects)
             encoding = document.database.encoding
-            reader = RowReader(moment, programs, document.tables, encoding=encoding, sessions=sessions)
+            reader = RowReader(moment, programs, document.tables, encoding=encoding, sessions=manner.sessions)
             tables = [_counted(reader, table) for table in document.tables]
             found[shown] = {"tables": tables_facts(tables), **catalogue_facts(document)}
             moment.check()

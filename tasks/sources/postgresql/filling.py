@@ -44,7 +44,9 @@ class Filling:
         encoding = self.database.document.database.encoding
         with self.schema_file() as schema:
             self._prepare(into)
-            self.restore(into, schema, "--section=pre-data")
+            # With the schema each large object is made, for its content to come; without any, none is.
+            content = [] if self.database.large_objects else ["--schema-only"]
+            self.restore(into, schema, "--section=pre-data", *content)
             if not self.schema_only:
                 load_tables(self.server, into, self.items, self.database.tables(), encoding=encoding, jobs=self.jobs)
                 self._large_objects(into)
@@ -104,7 +106,7 @@ class Filling:
         command = [self.programs.path("pg_restore"), "--no-password", f"--dbname={self.server.argument}", *options]
         command += [] if self.owners else ["--no-owner", "--no-privileges"]
         command += [] if self.tablespaces else ["--no-tablespaces"]
-        command += ["--schema-only"] if self.schema_only else []
+        command += ["--schema-only"] if self.schema_only and "--schema-only" not in options else []
         environment = self.server.environment(into)
         doing = f"database `{into}`: pg_restore fails"
         return Child(self.server, command, environment, doing=doing, given=given, patience=_PATIENCE)
