@@ -7,7 +7,7 @@ from typing import Any
 import psycopg
 import pytest
 
-from tasks.errors import Refused, Unavailable
+from tasks.errors import Occupied, Refused, Unavailable
 from tasks.sources.postgresql import catalogue
 from tasks.sources.source import Restoring
 from tests.contracts.memory_items import Saved
@@ -117,3 +117,48 @@ def test_large_objects_that_are_not_wanted_do_not_come_back_empty(
     saved = Saved(whole.capture())
     whole.restore_into(saved, saved, target, Restoring())
     assert second_postgres.rows("SELECT count(*) FROM pg_largeobject_metadata", "one table") == [(0,)]
+
+
+def test_an_empty_database_of_another_encoding_is_not_filled(
+    postgres: PostgresProcess,  # noqa: F811
+    second_postgres: PostgresProcess,  # noqa: F811
+) -> None:
+    """As `createdb` makes it on a server without a locale: there each byte would be a character."""
+    postgres.create("shop")
+    postgres.run("CREATE TABLE kept (name text)", "INSERT INTO kept VALUES ('ü')", database="shop")
+    saved = Saved(source_of(postgres, "shop", roles=False).capture())
+    plain = "TEMPLATE template0 LC_COLLATE 'C' LC_CTYPE 'C'"
+    second_postgres.run(f"CREATE DATABASE shop ENCODING SQL_ASCII {plain}", f"CREATE DATABASE other {plain}")
+
+    def put(into: str = "", *, overwrite: bool = False) -> list[str]:
+        target = target_of(second_postgres, **{"as": into})
+        return source_of(postgres).restore_into(saved, saved, target, Restoring(overwrite=overwrite))
+
+    with pytest.raises(Occupied, match="its encoding is SQL_ASCII instead of UTF8"):
+        put()
+    assert put(overwrite=True) == []
+    assert second_postgres.rows("SELECT length(name) FROM kept", "shop") == [(1,)]
+    [line] = put("other")
+    assert "`other` was there, and sorts as `C, C` says" in line
+
+
+def test_what_can_not_be_dropped_is_left_beside_what_replaces_it_and_told(postgres: PostgresProcess) -> None:  # noqa: F811
+    postgres.create("shop")
+    postgres.run("CREATE TABLE kept (id integer)", "ALTER DATABASE shop SET work_mem TO '7MB'", database="shop")
+    source = source_of(postgres, "shop", roles=False)
+    saved = Saved(source.capture())
+    postgres.run(
+        "CREATE SUBSCRIPTION news CONNECTION 'host=nowhere.invalid' PUBLICATION p WITH (connect = false)",
+        "ALTER DATABASE shop WITH IS_TEMPLATE true",
+        "ALTER DATABASE shop RESET work_mem",
+        database="shop",
+    )
+    try:
+        [line] = source.restore_into(saved, saved, target_of(postgres), Restoring(overwrite=True))
+        assert "is left as `shop being restored " in line
+        assert "subscription" in line
+        assert postgres.rows("SHOW work_mem", "shop") == [("7MB",)]
+    finally:
+        [(left,)] = postgres.rows("SELECT datname FROM pg_database WHERE datname LIKE '% old'")
+        postgres.run(f'ALTER DATABASE "{left}" WITH ALLOW_CONNECTIONS true')
+        postgres.run("ALTER SUBSCRIPTION news SET (slot_name = NONE)", "DROP SUBSCRIPTION news", database=left)

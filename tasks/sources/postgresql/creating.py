@@ -25,6 +25,10 @@ _LISTS = frozenset(
 )
 """Variables whose stored value is a list of quoted names."""
 _IN_USE = "55006"
+_KIND = """
+SELECT pg_catalog.pg_encoding_to_char(encoding), coalesce(datcollate, ''), coalesce(datctype, '')
+FROM pg_catalog.pg_database WHERE datname = %s
+"""
 _PASSING = " being restored "
 _SECONDS = 30.0
 
@@ -45,6 +49,14 @@ def holds_anything(server: Server, database: str) -> bool:
         counts = catalogue.object_counts(connection)
         large = connection.execute("SELECT FROM pg_catalog.pg_largeobject_metadata LIMIT 1").fetchone()
     return large is not None or counts.pop("schemas", 0) > 1 or bool(counts)
+
+
+def otherwise(connection: Connection, database: str, like: Database) -> tuple[str, str]:
+    """How a database that is there encodes, and how it sorts, where that is not as the captured one did; else ""."""
+    row = connection.execute(_KIND, (database,)).fetchone()
+    encoding, collate, ctype = row or ("", "", "")
+    sorts = "" if (collate, ctype) == (like.collate, like.ctype) else f"{collate}, {ctype}"
+    return ("" if encoding == like.encoding else encoding), sorts
 
 
 def is_superuser(connection: Connection) -> bool:
@@ -82,8 +94,11 @@ def drop(connection: Connection, name: str) -> None:
     connection.execute(f"DROP DATABASE IF EXISTS {quoted(name)}{force}".encode())
 
 
-def put_in_place(connection: Connection, made: str, name: str, *, replace: bool) -> None:
-    """Give the database `made` its name. What had it before is dropped once the new one is in its place."""
+def put_in_place(connection: Connection, made: str, name: str, *, replace: bool) -> str:
+    """Give the database `made` its name. What had it before is dropped once the new one is in its place; why it can't
+    be, where it can't, such as for a subscription in it."""
+    import psycopg
+
     old = f"{temporary_name(name)} old"
     if replace:
         connection.execute(f"ALTER DATABASE {quoted(name)} WITH ALLOW_CONNECTIONS false".encode())
@@ -100,7 +115,14 @@ def put_in_place(connection: Connection, made: str, name: str, *, replace: bool)
             connection.execute(f"ALTER DATABASE {quoted(name)} WITH ALLOW_CONNECTIONS true".encode())
         raise
     if replace:
-        drop(connection, old)
+        try:
+            connection.execute(f"ALTER DATABASE {quoted(old)} WITH IS_TEMPLATE false".encode())
+            drop(connection, old)
+        except psycopg.Error as error:
+            if connection.broken:
+                raise
+            return f"`{name}` was replaced, and what it was is left as `{old}`: {error.diag.message_primary}; drop it"
+    return ""
 
 
 def _rename(connection: Connection, name: str, new: str) -> None:

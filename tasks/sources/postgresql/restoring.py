@@ -50,7 +50,7 @@ def restore_into_server(items: StoredItems, chosen: Iterable[Stored], server: Se
         suitable = [_programs(each, major, way.programs) for each in databases]
         for each in databases:
             if not each.rows_only and not way.overwrite:
-                _check_free(server, connection, way.name or each.name)
+                _check_free(server, connection, way.name or each.name, each)
         missed += [
             f"the database `{name}` is left from a restore that was cut off, unless one is running: drop it"
             for name in creating.left_over(connection)
@@ -112,28 +112,47 @@ def _restore_database(filling: Filling, way: Way) -> None:
         with server.explained(f"can't make the database `{name}`"):
             there = creating.exists(connection, name)
             occupied = there and creating.holds_anything(server, name)
+            encoding, sorts = creating.otherwise(connection, name, database.document.database) if there else ("", "")
+            unlike = bool(encoding) and bool(database.document.tables)
         if occupied and database.rows_only:
             _restore_tables(filling, connection, name, overwrite=way.overwrite)
             return
         if occupied and not way.overwrite:
             raise _occupied(name)
         whole = not database.rows_only
-        if there and not occupied:
+        if unlike and not occupied and not way.overwrite:
+            raise _unlike(name, encoding, database)
+        if there and not occupied and not unlike:
             # It may have been made by someone who may make databases, for one who may not.
+            if sorts:
+                filling.missed.append(f"the database `{name}` was there, and sorts as `{sorts}` says: not as it did")
             filling.fill(name, whole=whole)
         else:
             with _beside(filling, connection, name) as made:
                 filling.fill(made, whole=whole)
                 with server.explained(f"can't give the restored database its name `{name}`"):
-                    creating.put_in_place(connection, made, name, replace=occupied)
+                    left = creating.put_in_place(connection, made, name, replace=there)
+                filling.missed += [left] if left else []
         with server.explained(f"can't give `{name}` its properties"):
             statements = creating.properties(name, database.document.database, owners=filling.owners)
             creating.each(connection, statements, filling.missed.append)
 
 
-def _check_free(server: Server, connection: Connection, name: str) -> None:
-    if creating.exists(connection, name) and creating.holds_anything(server, name):
+def _check_free(server: Server, connection: Connection, name: str, database: DatabaseItems) -> None:
+    if not creating.exists(connection, name):
+        return
+    if creating.holds_anything(server, name):
         raise _occupied(name)
+    encoding, _ = creating.otherwise(connection, name, database.document.database)
+    if encoding and database.document.tables:
+        raise _unlike(name, encoding, database)
+
+
+def _unlike(name: str, encoding: str, database: DatabaseItems) -> Occupied:
+    return Occupied(
+        f"the database `{name}` is there, empty, and its encoding is {encoding} instead of"
+        f" {database.document.database.encoding}: drop it, restore under another name (`as`), or allow to overwrite it"
+    )
 
 
 def _occupied(name: str) -> Occupied:
