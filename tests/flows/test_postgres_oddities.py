@@ -7,7 +7,7 @@ from typing import Any
 import psycopg
 import pytest
 
-from tasks.errors import Occupied, Refused, Unavailable
+from tasks.errors import Occupied, Refused, SourceError, Unavailable
 from tasks.sources.postgresql import catalogue
 from tasks.sources.source import Restoring
 from tests.contracts.memory_items import Saved
@@ -162,3 +162,29 @@ def test_what_can_not_be_dropped_is_left_beside_what_replaces_it_and_told(postgr
         [(left,)] = postgres.rows("SELECT datname FROM pg_database WHERE datname LIKE '% old'")
         postgres.run(f'ALTER DATABASE "{left}" WITH ALLOW_CONNECTIONS true')
         postgres.run("ALTER SUBSCRIPTION news SET (slot_name = NONE)", "DROP SUBSCRIPTION news", database=left)
+
+
+def test_a_rule_that_its_own_rows_break_costs_nothing_but_itself(
+    postgres: PostgresProcess,  # noqa: F811
+) -> None:
+    """As rows do that came while triggers were at rest, and functions that are not found any more."""
+    postgres.create("bent")
+    postgres.run(
+        "CREATE TABLE owners (id integer PRIMARY KEY)",
+        "CREATE TABLE pets (id integer PRIMARY KEY, owner integer CONSTRAINT owned REFERENCES owners)",
+        "CREATE INDEX pets_by_owner ON pets (owner)",
+        "SET session_replication_role = replica; INSERT INTO pets VALUES (1, 99)",
+        "ALTER DATABASE bent SET work_mem TO '7MB'",
+        database="bent",
+    )
+    source = source_of(postgres, "bent", roles=False)
+    saved = Saved(source.capture())
+    with pytest.raises(Refused, match=r'all else was restored, but not .*violates foreign key constraint "owned"'):
+        source.restore_into(saved, saved, target_of(postgres, **{"as": "back"}), Restoring())
+    assert postgres.rows("SELECT * FROM pets", "back") == [(1, 99)]
+    assert postgres.rows("SELECT to_regclass('pets_by_owner') IS NOT NULL", "back") == [(True,)]
+    assert postgres.rows("SHOW work_mem", "back") == [("7MB",)]
+    postgres.run("INSERT INTO pets VALUES (2, NULL)", database="bent")
+    with pytest.raises(SourceError, match="violates foreign key"):
+        source.restore_into(saved, saved, target_of(postgres), Restoring(overwrite=True))
+    assert postgres.rows("SELECT count(*) FROM pets", "bent") == [(2,)], "what is there is not replaced by less"

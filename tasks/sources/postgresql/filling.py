@@ -20,13 +20,15 @@ from tasks.sources.postgresql.server import Server
 from tasks.sources.postgresql.snapshot_items import DatabaseItems
 
 _PIECE = 1 << 20
+_FAILED = "pg_restore: error: could not execute query"
 _PATIENCE = 24 * 3600.0
 """Seconds: building the indexes of a large database is one program that says nothing meanwhile."""
 
 
 @dataclass(slots=True)
 class Filling:
-    """How one database is put back. `missed` takes a line for each thing that could not be."""
+    """How one database is put back. `missed` takes a line for each thing that could not be; `broken` for each index,
+    constraint or view that the rows themselves do not allow."""
 
     server: Server
     programs: Programs
@@ -37,10 +39,11 @@ class Filling:
     schema_only: bool
     jobs: int
     missed: list[str] = field(default_factory=list)
+    broken: list[str] = field(default_factory=list)
 
-    def fill(self, into: str, *, whole: bool) -> None:
+    def fill(self, into: str, *, whole: bool, strict: bool) -> None:
         """`whole`: with rows of all tables. Where they are only those of some, what relies on others may fail, and is
-        told."""
+        told. Else nothing may fail if it is `strict`, and if not, what can be kept is."""
         encoding = self.database.document.database.encoding
         with self.schema_file() as schema:
             self._prepare(into)
@@ -51,14 +54,15 @@ class Filling:
                 load_tables(self.server, into, self.items, self.database.tables(), encoding=encoding, jobs=self.jobs)
                 self._large_objects(into)
                 self._sequences(into)
-            self.restore(into, schema, "--section=post-data", f"--jobs={self.jobs}", strict=whole)
+            told = self.broken if whole else self.missed
+            told += self.restore(into, schema, "--section=post-data", f"--jobs={self.jobs}", strict=whole and strict)
         with closing(self.server.connect(into)) as connection, self.server.explained(f"can't analyze `{into}`"):
             connection.execute("ANALYZE")
 
-    def restore(self, into: str, archive: Path, *options: str, strict: bool = True) -> None:
-        """pg_restore of a file."""
+    def restore(self, into: str, archive: Path, *options: str, strict: bool = True) -> list[str]:
+        """pg_restore of a file: a line for each thing that failed, which nothing may if it is `strict`."""
         child = self._pg_restore(into, *options, *(["--exit-on-error"] if strict else []), str(archive))
-        self._finish(child, strict=strict)
+        return self._finish(child, strict=strict)
 
     @contextmanager
     def schema_file(self) -> Iterator[Path]:
@@ -111,17 +115,18 @@ class Filling:
         doing = f"database `{into}`: pg_restore fails"
         return Child(self.server, command, environment, doing=doing, given=given, patience=_PATIENCE)
 
-    def _finish(self, child: Child, *, strict: bool = True) -> None:
+    def _finish(self, child: Child, *, strict: bool = True) -> list[str]:
         try:
             while child.read(_PIECE):
                 pass
         except (SourceError, Refused):
-            errors = [line for line in child.complaints() if line.startswith("pg_restore: error: could not execute")]
+            errors = [line for line in child.complaints() if line.startswith(_FAILED)]
             if strict or not errors:
                 raise
-            self.missed += [self.server.without_secrets(line.partition("failed: ")[2] or line) for line in errors]
+            return [self.server.without_secrets(line.removeprefix(_FAILED).lstrip(": ")) for line in errors]
         finally:
             child.stop()
+        return []
 
 
 def _copy(items: StoredItems, item: Stored, into: IO[bytes]) -> None:

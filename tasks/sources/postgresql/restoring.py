@@ -24,6 +24,9 @@ if TYPE_CHECKING:
     Connection = psycopg.Connection[Any]
 
 
+_NAMED = 3
+
+
 @dataclass(frozen=True, slots=True)
 class Way:
     """How to restore: see the options of the target, and `Restoring`."""
@@ -45,6 +48,7 @@ def restore_into_server(items: StoredItems, chosen: Iterable[Stored], server: Se
     databases, roles = databases_in(items, chosen)
     databases = _meant(databases, way)
     missed: list[str] = []
+    broken: list[str] = []
     with closing(server.connect()) as connection, server.explained("can't restore"):
         superuser, major = creating.is_superuser(connection), connection.info.server_version // 10000
         suitable = [_programs(each, major, way.programs) for each in databases]
@@ -71,11 +75,15 @@ def restore_into_server(items: StoredItems, chosen: Iterable[Stored], server: Se
             schema_only=way.schema_only,
             jobs=way.jobs,
             missed=missed,
+            broken=broken,
         )
         if not filling.tablespaces:
             absent = ", ".join(f"`{name}`" for name in database.document.database.tablespaces if name not in there)
             missed.append(f"tablespaces: the server has no {absent}; what was there is in the default one")
         _restore_database(filling, way)
+    if broken:
+        more = f"; and {len(broken) - _NAMED} more" if len(broken) > _NAMED else ""
+        raise Refused(f"{server.name}: all else was restored, but not {'; '.join(broken[:_NAMED])}{more}")
     return missed
 
 
@@ -126,10 +134,10 @@ def _restore_database(filling: Filling, way: Way) -> None:
             # It may have been made by someone who may make databases, for one who may not.
             if sorts:
                 filling.missed.append(f"the database `{name}` was there, and sorts as `{sorts}` says: not as it did")
-            filling.fill(name, whole=whole)
+            filling.fill(name, whole=whole, strict=False)
         else:
             with _beside(filling, connection, name) as made:
-                filling.fill(made, whole=whole)
+                filling.fill(made, whole=whole, strict=occupied)
                 with server.explained(f"can't give the restored database its name `{name}`"):
                     left = creating.put_in_place(connection, made, name, replace=there)
                 filling.missed += [left] if left else []

@@ -88,7 +88,7 @@ def make_tables(filling: Filling, scratch: str, into: str, missing: list[tuple[s
         try:
             with closing(server.connect(into)) as connection:
                 load_existing(connection, filling, into, overwrite=overwrite)
-            filling.restore(into, archive, "--section=post-data", strict=False)
+            filling.missed += filling.restore(into, archive, "--section=post-data", strict=False)
         except BaseException:
             # Without its indexes and rules it must not pass for the table.
             with suppress(BackupError), closing(server.connect(into)) as connection, server.explained("can't drop"):
