@@ -105,7 +105,6 @@ class Writer:
         self.settle()
         if key.database != self._database:
             self._select(key.database)
-            self.settle()
         if key.kind in _COMMANDS:
             self._large = _Elements(self._connection, key, overwrite=self._overwrite)
         else:
@@ -137,8 +136,12 @@ class Writer:
         self._connection.close()
 
     def _select(self, database: int) -> None:
-        self._parts.append(b"*2\r\n$6\r\nSELECT\r\n$%d\r\n%d\r\n" % (len(str(database)), database))
-        self._names.append((database, b"", -1))
+        """At once: what comes behind a SELECT that is refused would go into another database."""
+        self.settle()
+        try:
+            self._connection.call("SELECT", database)
+        except ErrorReply as error:
+            raise refusal(self._connection, error, Key(database, b"", -1)) from error
         self._database = database
 
     def _send(self) -> None:
@@ -160,7 +163,6 @@ class Writer:
                 if isinstance(reply, ErrorReply):
                     raise refusal(self._connection, reply, Key(database, name, kind))
                 self.restored += 1
-        self.restored -= sum(kind < 0 for _, _, kind in names)
 
 
 def refusal(connection: Connection, error: ErrorReply, key: Key) -> Exception:
