@@ -10,8 +10,8 @@ _LARGEST = 64 << 20
 
 
 def restore_users(connection: Connection, items: StoredItems, item: Stored) -> list[str]:
-    """Every user but the one that restores, who would change what it may while at it. Returns a line for each that was
-    not restored. Raises `Refused`."""
+    """Every user but the one that restores, who would change what it may while at it; kept over a restart where the
+    server has a file for that. Returns a line for what was not restored. Raises `Refused`."""
     me: bytes = connection.ask("ACL", "WHOAMI")
     lines: list[str] = []
     for line in _content(items, item).splitlines():
@@ -30,6 +30,11 @@ def restore_users(connection: Connection, items: StoredItems, item: Stored) -> l
                 raise connection.translated(error, "ACL SETUSER") from error
             # Never the server's words: they may repeat a password's digest.
             lines.append(f"the user `{named}` was not restored: this server does not know one of its rules")
+    if isinstance(connection.ask_all([("ACL", "SAVE")])[0], ErrorReply):
+        lines.append(
+            f"{connection.place.shown} has no `aclfile`, or can't write it: its users are gone when it is restarted;"
+            " CONFIG REWRITE keeps them"
+        )
     return lines
 
 

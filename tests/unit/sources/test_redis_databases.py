@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 from tasks.errors import Refused
@@ -22,3 +24,18 @@ def test_keys_of_a_database_that_the_target_has_not_go_into_no_other() -> None:
         with pytest.raises(Refused, match="has no database 60"):
             of(server).restore_into(saved, saved, into(other), Restoring(overwrite=True))
         assert {name: each[1] for name, each in held(other).items()} == {(0, b"key"): b"near", (0, b"near"): b"value"}
+
+
+def test_users_are_there_after_a_restart_of_a_server_that_keeps_them_in_a_file(tmp_path: Path) -> None:
+    kept = tmp_path / "users.acl"
+    kept.touch()
+    with start() as server, start("--aclfile", str(kept)) as other:
+        with server.client() as client:
+            client.execute_command("ACL", "SETUSER", "reader", "on", ">secret", "~read:*", "+get")
+        saved = Saved(of(server).capture())
+        [line] = of(server).restore_into(saved, saved, into(other, users=True), Restoring())
+        assert "`default` was left" in line
+        other.kill()
+        other.start()
+        with other.client() as client:
+            assert client.execute_command("ACL", "USERS") == ["default", "reader"]
