@@ -299,6 +299,9 @@ WHERE {_USERS} AND t.typtype IN ('e', 'd', 'r') AND NOT EXISTS (
     SELECT FROM theirs WHERE classid = 'pg_catalog.pg_type'::regclass AND objid = t.oid
 )
 UNION ALL
+SELECT 'subscriptions', count(s.subdbid) FROM pg_catalog.pg_subscription s
+JOIN pg_catalog.pg_database d ON d.oid = s.subdbid WHERE d.datname = pg_catalog.current_database()
+UNION ALL
 SELECT 'schemas', count(*) FROM pg_catalog.pg_namespace n WHERE {_USERS}
 """  # noqa: S608 - constants
 

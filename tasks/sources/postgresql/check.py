@@ -42,6 +42,9 @@ WHERE NOT pg_catalog.pg_has_role(m.lomowner, 'USAGE') AND NOT EXISTS (
 )
 """
 
+# What `pg_dump` leaves out, or leaves without its options, for one who is no superuser.
+_HIDDEN_MAPPINGS = "SELECT count(*) FROM pg_catalog.pg_user_mappings WHERE umoptions IS NULL"
+
 
 def server_problems(connection: Connection, manner: Manner) -> Iterator[Problem]:
     user = connection.info.user
@@ -103,6 +106,18 @@ def _rights(connection: Connection, name: str, manner: Manner) -> Iterator[Probl
 
 def _weaknesses(connection: Connection, name: str) -> Iterator[Problem]:
     found = catalogue.relations(connection)
+    mappings = connection.execute(_HIDDEN_MAPPINGS).fetchone()
+    unkept = {
+        "subscriptions": catalogue.object_counts(connection).get("subscriptions", 0),
+        "the options of user mappings": mappings[0] if mappings else 0,
+    }
+    if connection.info.parameter_status("is_superuser") == "off" and any(unkept.values()):
+        what = " and ".join(f"{what} ({count})" for what, count in unkept.items() if count)
+        yield Problem(
+            f"database `{name}`: {what} are not kept, as {connection.info.user} is no superuser",
+            "capture as one, or keep them elsewhere",
+            fatal=False,
+        )
     standby = connection.execute("SELECT pg_catalog.pg_is_in_recovery()").fetchone()
     unlogged = [(each.schema, each.name) for each in found if each.unlogged and each.kind == "r"]
     if standby and standby[0] and unlogged:

@@ -163,6 +163,27 @@ def test_rights_that_are_missing_are_named_with_the_statement_that_gives_them(
     assert Saved(source.capture()).facts["large_objects"]["shop"]["count"] == 1
 
 
+def test_what_only_a_superuser_keeps_is_told(postgres: PostgresProcess, reader: str) -> None:  # noqa: F811
+    postgres.create("shop")
+    postgres.run(
+        "CREATE SUBSCRIPTION news CONNECTION 'host=nowhere.invalid' PUBLICATION p WITH (connect = false)",
+        "CREATE EXTENSION postgres_fdw",
+        "CREATE SERVER far FOREIGN DATA WRAPPER postgres_fdw",
+        "CREATE USER MAPPING FOR postgres SERVER far OPTIONS (password 'x')",
+        "GRANT pg_read_all_data TO reader",
+        database="shop",
+    )
+    try:
+        said = [each.what for each in made(postgres.url(user=reader), databases=["shop"], roles=False).check()]
+        kept = "database `shop`: subscriptions (1) and the options of user mappings (1) are not kept"
+        assert said == [f"{kept}, as reader is no superuser"]
+        saved = Saved(source_of(postgres, "shop").capture())
+        assert saved.facts["objects"]["shop"]["subscriptions"] == 1
+        assert source_of(postgres, "shop").check() == []
+    finally:
+        postgres.run("ALTER SUBSCRIPTION news SET (slot_name = NONE)", "DROP SUBSCRIPTION news", database="shop")
+
+
 def test_roles_are_kept_without_passwords_where_these_are_hidden(postgres: PostgresProcess, reader: str) -> None:  # noqa: F811
     source = made(postgres.url(user=reader), databases=["postgres"])
     (problem,) = source.check()
