@@ -18,6 +18,12 @@ _REFERENCE = r"^(env:[A-Za-z_][A-Za-z0-9_]*|file:.+)$"
 _URL = re.compile(r"[a-z][a-z0-9+.-]*://")
 
 
+def plain(text: str) -> str:
+    """As a person types it: without the byte order mark of an editor, and the line end that variables and files have
+    where they were made of a line."""
+    return text.removeprefix("\ufeff").rstrip("\r\n")
+
+
 class Secret(Model):
     """Where a secret is: `env:NAME` or `file:PATH`. Shows as that reference, never as its value."""
 
@@ -45,14 +51,15 @@ class Secret(Model):
         return Path(name) if where == "file" else None
 
     def read(self) -> str:
-        """The secret, without a trailing newline. Raises `SettingsError` naming the variable or file."""
+        """The secret, `plain`. Raises `SettingsError` naming the variable or file."""
         if self.file is None:
             name = self.reference.removeprefix("env:")
-            if not os.environ.get(name):
+            text = plain(os.environ.get(name, ""))
+            if not text:
                 raise SettingsError(f"the environment variable `{name}` is not set; it must hold a secret")
-            return os.environ[name]
+            return text
         try:
-            text = self.file.expanduser().read_text(encoding="utf-8").rstrip("\r\n")
+            text = plain(self.file.expanduser().read_text(encoding="utf-8"))
         except (OSError, RuntimeError) as error:
             why = error.strerror if isinstance(error, OSError) else str(error)
             raise SettingsError(f"the secret file `{self.file}` can't be read: {why}") from error

@@ -7,6 +7,7 @@ import binascii
 import json
 import os
 import re
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import cached_property
@@ -19,10 +20,13 @@ from nacl.secret import SecretBox
 from nacl.signing import SigningKey, VerifyKey
 
 from tasks.errors import Damaged, NewerFormat, Refused, WrongKey
+from tasks.secret import plain
 
 FORMAT = 1
 _ARGON2_OPERATIONS, _ARGON2_MEMORY = 3, 64 << 20
 """The second option that RFC 9106 recommends, in section 4, but for its lanes: libsodium has one."""
+_ONCE_TAKEN_AS = ("{}", "{}\n", "{}\r\n", "{}\r", "\ufeff{}")
+"""What keys were made with before they were of what a person types: with what a variable or a file has around it."""
 
 _WRITER_TAG = "geometra-backup-writer-1"
 _SHEET_CHECK = 3
@@ -136,13 +140,14 @@ class ReaderKey(WriterKey):
 
 def create_keys(passphrase: str) -> tuple[bytes, WriterKey, str]:
     """A new keyring: its document (public), the writer key (secret) and the recovery sheet (most secret)."""
-    if not passphrase:
+    typed = _encoded(plain(passphrase))
+    if not typed:
         raise WrongKey("an empty passphrase protects nothing: choose one of several words")
     seed, secret, salt = os.urandom(32), os.urandom(32), os.urandom(argon2id.SALTBYTES)
     private, signing = PrivateKey(derive("encryption", seed)), SigningKey(derive("signing", seed))
     public, verify = bytes(private.public_key), bytes(signing.verify_key)
     keyring = os.urandom(8).hex()
-    wrapping = argon2id.kdf(32, passphrase.encode(), salt, opslimit=_ARGON2_OPERATIONS, memlimit=_ARGON2_MEMORY)
+    wrapping = argon2id.kdf(32, typed, salt, opslimit=_ARGON2_OPERATIONS, memlimit=_ARGON2_MEMORY)
     document = {
         "format": FORMAT,
         "id": keyring,
@@ -198,19 +203,33 @@ def open_keys(document: bytes, *, passphrase: str | None = None, sheet: str | No
 
 
 def _seed_of_passphrase(fields: dict[str, str], passphrase: str) -> bytes:
+    for form in _ONCE_TAKEN_AS:
+        with suppress(CryptoError):
+            return _opened(fields, _encoded(form.format(plain(passphrase))))
+    raise WrongKey("wrong passphrase: it does not open this keyring (the recovery sheet would)")
+
+
+def _encoded(passphrase: str) -> bytes:
+    try:
+        return passphrase.encode()
+    except UnicodeEncodeError:
+        raise WrongKey(
+            "the passphrase is no text in UTF-8: the variable that holds it was set in another one"
+        ) from None
+
+
+def _opened(fields: dict[str, str], passphrase: bytes) -> bytes:
+    """Raises `CryptoError` where it is another passphrase."""
     try:
         private: dict[str, str] = fields["private"]  # type: ignore[assignment]  # JSON: the one nested part
         operations, memory = int(private["operations"]), int(private["memory"])
         salt, box = _decode(private["salt"]), _decode(private["box"])
         if operations > 64 or memory > 4 << 30:
             raise Damaged("the keyring document asks for an absurd amount of memory or time; take it from another copy")
-        wrapping = argon2id.kdf(32, passphrase.encode(), salt, opslimit=operations, memlimit=memory)
+        wrapping = argon2id.kdf(32, passphrase, salt, opslimit=operations, memlimit=memory)
     except (KeyError, TypeError, ValueError):
         raise Damaged("the keyring document's private part is damaged: take `keyring.json` from another copy") from None
-    try:
-        return SecretBox(wrapping).decrypt(box)
-    except CryptoError:
-        raise WrongKey("wrong passphrase: it does not open this keyring (the recovery sheet would)") from None
+    return SecretBox(wrapping).decrypt(box)
 
 
 def _seed_of_sheet(sheet: str) -> bytes:

@@ -83,6 +83,16 @@ def test_a_secret_file_is_read_without_its_last_line_break(tmp_path: Path) -> No
     assert Secret(reference=f"file:{tmp_path}/secret").read() == f"{HIDDEN} "
 
 
+def test_a_secret_is_what_a_person_types_wherever_it_comes_from(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A variable made of a file, as of a mounted secret, has its line end; an editor begins a file with a mark."""
+    monkeypatch.setenv("THE_SECRET", f"{HIDDEN}\n")
+    (tmp_path / "secret").write_text(f"\ufeff{HIDDEN}\r\n")
+    for reference in ("env:THE_SECRET", f"file:{tmp_path}/secret"):
+        assert Secret(reference=reference).read() == HIDDEN
+
+
 def test_a_secret_that_is_not_there_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("NOT_SET", raising=False)
     monkeypatch.setenv("EMPTY", "")

@@ -68,6 +68,31 @@ def test_any_passphrase_of_any_script_works_but_an_empty_one() -> None:
         create_keys("")
 
 
+@pytest.mark.parametrize("around", ["{}\n", "{}\r\n", "\ufeff{}\r\n"], ids=["variable", "windows", "editor"])
+def test_what_a_variable_or_a_file_has_around_a_passphrase_is_no_part_of_it(around: str) -> None:
+    document, writer, _ = create_keys(around.format("as it is typed"))
+    assert open_keys(document, passphrase="as it is typed").to_text() == writer.to_text()
+    assert open_keys(keys().document, passphrase=around.format(PASSPHRASE)) == keys().reader
+    with pytest.raises(WrongKey, match="empty"):
+        create_keys(around.format(""))
+
+
+@pytest.mark.parametrize("form", ["{}\n", "{}\r\n", "{}\r", "\ufeff{}"])
+def test_what_was_once_made_with_that_around_it_opens_for_who_types_it(
+    monkeypatch: pytest.MonkeyPatch, form: str
+) -> None:
+    with monkeypatch.context() as once:
+        once.setattr("tasks.repository.keys.plain", lambda passphrase: passphrase)
+        document, writer, _ = create_keys(form.format("as it is typed"))
+    assert open_keys(document, passphrase="as it is typed").to_text() == writer.to_text()
+
+
+def test_a_passphrase_that_is_no_text_is_told_and_not_the_document() -> None:
+    for attempt in (create_keys, lambda typed: open_keys(keys().document, passphrase=typed)):
+        with pytest.raises(WrongKey, match="UTF-8"):
+            attempt(b"gr\xfc\xdfe".decode("utf-8", "surrogateescape"))
+
+
 @pytest.mark.parametrize("part", PARTS)
 def test_a_document_that_lacks_a_part_is_damaged(part: str) -> None:
     fields = json.loads(keys().document)
