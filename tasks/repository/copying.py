@@ -2,30 +2,23 @@
 
 from __future__ import annotations
 
-import mmap
-import os
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from contextlib import suppress
-from pathlib import Path
 from typing import NamedTuple
 
-from blake3 import blake3
-
-from tasks.destinations.destination import Data, Destination, OnDisk, whole
-from tasks.destinations.file_errors import explained
-from tasks.errors import Condemned, Damaged, Exists, Missing, NewerFormat, Refused, Unavailable
+from tasks.errors import Condemned, Damaged, NewerFormat, Unavailable
 from tasks.numbers import SLICE, Numbers, distinct, numpy
 from tasks.repository import reliance
 from tasks.repository.blocks import Blocks
 from tasks.repository.condemned import doomed_packs, doubts, lift
 from tasks.repository.flights import fly
+from tasks.repository.handing_on import MayNotDelete, hand_on_index, is_durable, list_snapshot, put_pack, replace_pack
 from tasks.repository.index import Index, IndexedPack
 from tasks.repository.inventory import Inventory
-from tasks.repository.pack import NAME, footer_of, object_name
+from tasks.repository.pack import object_name
 from tasks.repository.packing import put_indexes
 from tasks.repository.references import References
-from tasks.repository.sealing import unseal_stream
 from tasks.repository.snapshot import Snapshot
 
 Progress = Callable[[dict[str, float]], None]
@@ -75,13 +68,27 @@ class Copying:
         if (orphans | self._left_before) & wanted or not to.listed_packs().keys() >= relied | wanted:
             # They have an index now, so that a prune that begins from now on leaves them alone.
             raise Unavailable(f"a prune may be deleting what an earlier copy of `{snapshot_id}` had left; try again")
-        name = f"snapshots/{snapshot_id}"
-        try:
-            to.destination.put(name, here.destination.get(name))
-        except Exists:
-            # Another host captured the same, and was faster: it counts as much as one that was listed from the start.
-            to.snapshot(snapshot_id)
+        list_snapshot(snapshot_id, here, to)
         return {"packs": len(wanted), "sent_bytes": sent}
+
+    def mend(self, snapshot_ids: Iterable[str]) -> dict[str, float]:
+        """Of snapshots that are over there already: send the packs that they need and that were lost there since, or
+        found damaged. Returns what `bring` does. Raises `Damaged` where some stay damaged there."""
+        whole, snapshots = self._both(), map(self._readable, snapshot_ids)
+        used = References(whole.blocks).follow(filter(None, snapshots)).used
+        lacking, _ = self._sort_out(whole, used)
+        wanted = lacking - self._doomed
+        sent = self._send(wanted)
+        for pack in doubts(self._to.destination, self._to.keys).damaged & lacking:
+            raise Damaged(
+                f"`{object_name(pack)}` stays damaged over there: it is damaged here too, or may not be deleted there"
+            )
+        return {"packs": len(wanted), "sent_bytes": sent}
+
+    def _readable(self, snapshot_id: str) -> Snapshot | None:
+        with suppress(Damaged, NewerFormat):
+            return self._here.snapshot(snapshot_id)
+        return None
 
     def _at_a_glance(self, snapshot: Snapshot) -> tuple[set[bytes], set[bytes]] | None:
         """The packs to send, and those over there that the snapshot may rely on; None where only its list tells, as
@@ -97,6 +104,13 @@ class Copying:
 
     def _looked_through(self, snapshot: Snapshot) -> tuple[set[bytes], set[bytes]]:
         """The same, of exactly those that it relies on."""
+        whole = self._both()
+        references = References(whole.blocks).follow([snapshot])
+        if references.findings:
+            raise Condemned(f"snapshot `{snapshot.id}` relies on chunks that were lost meanwhile; back up again")
+        return self._sort_out(whole, references.used)
+
+    def _both(self) -> _Whole:
         whole = self._whole
         if whole is None:
             index = self._here.sound_index()
@@ -104,10 +118,7 @@ class Copying:
             there = self._to.sound_index(without=self._doomed, known=index)
             whole = self._whole = _Whole(index, there, Blocks(self._here.destination, index, self._here.keys))
             self._index = index
-        references = References(whole.blocks).follow([snapshot])
-        if references.findings:
-            raise Condemned(f"snapshot `{snapshot.id}` relies on chunks that were lost meanwhile; back up again")
-        return self._sort_out(whole, references.used)
+        return whole
 
     def _sort_out(self, whole: _Whole, used: Numbers) -> tuple[set[bytes], set[bytes]]:
         index, there = whole.here, whole.there
@@ -134,9 +145,9 @@ class Copying:
 
         def send(pack: IndexedPack) -> bool:
             # What is listed was sent before: by a copy that was cut off, or by a capture that needed the room.
-            if self._sizes.get(pack.name) == pack.size and _is_durable(self._to.destination, object_name(pack.name)):
+            if self._sizes.get(pack.name) == pack.size and is_durable(self._to.destination, object_name(pack.name)):
                 return False
-            _put_pack(pack, self._here, self._to)
+            put_pack(pack, self._here, self._to)
             return True
 
         def landed(pack: IndexedPack, was_sent: bool) -> None:
@@ -157,7 +168,7 @@ class Copying:
     def _name_there(self, origin: str, named: list[bytes], wanted: set[bytes]) -> None:
         # Of a pack that two index objects name, only one of them says that it is there now.
         chosen = {name for name in named if name in wanted and self._index.pack(name).origin == origin}
-        if len(chosen) < len(named) or not _hand_on(origin, self._here, self._to):
+        if len(chosen) < len(named) or not hand_on_index(origin, self._here, self._to):
             packs = (pack for pack in self._here.packs_of(origin) if pack.name in chosen)
             put_indexes(self._to.destination, self._to.keys, packs)
         self._packs_there |= chosen
@@ -202,83 +213,8 @@ def heal(here: Inventory, to: Inventory, index: Index) -> int:
             healed.add(pack)
 
     # A writer that may not delete: what was damaged is stored again under other names instead.
-    with suppress(_MayNotDelete):
-        fly(lambda pack: _replace_pack(index.pack(pack), here, to), wrong, landed)
+    with suppress(MayNotDelete):
+        fly(lambda pack: replace_pack(index.pack(pack), here, to), wrong, landed)
     if healed:
         lift(to.destination, to.keys, healed)
     return len(healed)
-
-
-class _MayNotDelete(Exception):
-    """What is there can't be replaced."""
-
-
-def _replace_pack(pack: IndexedPack, here: Inventory, to: Inventory) -> bool:
-    """False where it is not whole here either. Raises `_MayNotDelete`."""
-    name = object_name(pack.name)
-    try:
-        data = _whole_pack(pack, here)
-    except (Damaged, Missing):
-        return False
-    try:
-        with suppress(Missing):
-            to.destination.delete(name)
-    except Refused as error:
-        raise _MayNotDelete from error
-    with suppress(Exists):
-        to.destination.put(name, data)
-    return True
-
-
-def _is_durable(destination: Destination, name: str) -> bool:
-    """Of an object that was listed. A file may be seen in a folder before that would survive a loss of power: putting
-    it by its own name sees to that, and finds it there."""
-    path = destination.path_of(name) if isinstance(destination, OnDisk) else None
-    try:
-        if path:
-            destination.put(name, path)
-    except Missing:
-        return False
-    except Exists:
-        pass
-    return True
-
-
-def _put_pack(pack: IndexedPack, here: Inventory, to: Inventory) -> None:
-    data = _whole_pack(pack, here)
-    # Where it is there: sent by an earlier try. Its name is the hash of its footer, and an object is whole or absent.
-    with suppress(Exists):
-        to.destination.put(object_name(pack.name), data)
-
-
-def _whole_pack(pack: IndexedPack, here: Inventory) -> Data:
-    """All of it, as far as that can be told without the private key. Raises `Damaged`, `Missing`."""
-    name = object_name(pack.name)
-    data = whole(here.destination, name)
-    if isinstance(data, Path):
-        with explained("read", data), data.open("rb") as file:
-            if os.fstat(file.fileno()).st_size == pack.size:
-                with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as mapped, memoryview(mapped) as view:
-                    found = footer_of(pack.name, view)
-            else:
-                found = b""
-    else:
-        found = footer_of(pack.name, memoryview(data)) if len(data) == pack.size else b""
-    if blake3(found).digest(NAME) != pack.name:
-        raise Damaged(f"`{name}` is not what was stored, so it is not handed on: run `verify` where it lies")
-    return data
-
-
-def _hand_on(origin: str, here: Inventory, to: Inventory) -> bool:
-    """An index object as it is stored. False where it is damaged, and only a copy on this host tells what it said; and
-    where what has its name over there is not the same."""
-    data = here.destination.get(origin)
-    try:
-        unseal_stream(here.keys.metadata, origin, data)
-    except (Damaged, NewerFormat):
-        return False
-    try:
-        to.destination.put(origin, data)
-    except Exists:
-        return to.destination.get(origin) == data
-    return True

@@ -11,7 +11,8 @@ import pytest
 
 from tasks.capture import capture
 from tasks.configuration import parse
-from tasks.errors import NotARepository, NotFound, SettingsError, Unavailable
+from tasks.destinations import Local
+from tasks.errors import Damaged, NotARepository, NotFound, Refused, SettingsError, Unavailable
 from tasks.installation import Installation
 from tasks.mirror import mirror
 from tasks.outcome import Outcome
@@ -100,6 +101,69 @@ def test_a_damaged_night_is_named_and_the_others_come(writer: Installation, tmp_
     assert writer.repository("docs", "disk").snapshot_ids() == [first]
     damaged.write_bytes(content)
     assert mirror(writer, "docs", "here", "disk").figures["snapshots"] == 2
+
+
+def test_two_folders_on_one_disk_share_no_file(writer: Installation, tmp_path: Path) -> None:
+    """Or what spoils one copy would spoil both."""
+    nights(writer, tmp_path, 2)
+    mirror(writer, "docs", "here", "disk")
+    files = [path for path in (tmp_path / "disk").rglob("*") if path.is_file()]
+    assert files
+    assert {path.stat().st_nlink for path in files} == {1}
+
+
+def test_what_was_lost_or_damaged_over_there_is_brought_again(writer: Installation, tmp_path: Path) -> None:
+    """Not by a night: what only old snapshots hold, no source has any more."""
+    taken = nights(writer, tmp_path, 4)
+    assert mirror(writer, "docs", "here", "disk").figures["snapshots"] == 4
+    first, second, third, _ = taken
+    lost, rotten = (_pack_of(writer, tmp_path / "disk", snapshot) for snapshot in (first, second))
+    lost.unlink()
+    rotten.write_bytes(rotten.read_bytes()[:200] + bytes(5000) + rotten.read_bytes()[5200:])
+    (tmp_path / "disk/docs/snapshots" / third).write_bytes(b"")
+    reader = Installation(writer.settings, passphrase=PASSPHRASE)
+    with pytest.raises(Damaged):
+        verify(reader, "docs", "disk", everything=True)
+
+    done = mirror(writer, "docs", "here", "disk")
+    assert (done.state, done.figures["snapshots"], done.figures["skipped"]) == ("done", 1, 3)
+    assert verify(reader, "docs", "disk", everything=True).state == "done"
+    for snapshot, state in taken.items():
+        restore(reader, "docs", "disk", Wanted(tmp_path / "restored" / snapshot), snapshot=snapshot)
+        assert state_of(tmp_path / "restored" / snapshot) == state
+
+
+def test_what_stays_damaged_over_there_is_never_called_done(
+    writer: Installation, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first, second = nights(writer, tmp_path, 2)
+    mirror(writer, "docs", "here", "disk")
+    rotten = _pack_of(writer, tmp_path / "disk", first)
+    rotten.write_bytes(rotten.read_bytes()[:200] + bytes(5000) + rotten.read_bytes()[5200:])
+    with pytest.raises(Damaged):
+        verify(Installation(writer.settings, passphrase=PASSPHRASE), "docs", "disk", everything=True)
+    (tmp_path / "disk/docs/snapshots" / second).write_bytes(b"")
+
+    def refuse(self: Local, name: str) -> None:
+        raise Refused(f"`{name}` may not be deleted")
+
+    with monkeypatch.context() as rights:
+        rights.setattr(Local, "delete", refuse)
+        done = mirror(writer, "docs", "here", "disk")
+    assert (done.state, done.figures["snapshots"]) == ("incomplete", 0)
+    assert [name for name in (second, rotten.name) for flaw in done.flaws if name in flaw] == [second, rotten.name], (
+        done.flaws
+    )
+
+
+def _pack_of(writer: Installation, folder: Path, snapshot: str) -> Path:
+    """The one that holds the file which that night added."""
+    named = writer.repository("docs", folder.name).snapshot(snapshot).packs
+    (found,) = (
+        path for path in (folder / "docs/packs").glob("*/*") if path.name in named and path.stat().st_size > 250_000
+    )
+    found.chmod(0o600)
+    return found
 
 
 def test_it_only_goes_between_two_that_are_there(writer: Installation, tmp_path: Path) -> None:
