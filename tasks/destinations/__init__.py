@@ -38,13 +38,14 @@ def open_destination(settings: DestinationSettings) -> Destination:
     """The destination that is configured so. It connects on first use. Raises `SettingsError`."""
     if settings.kind not in DESTINATIONS:
         raise SettingsError(f"`{settings.kind}` is no kind of destination: use one of {', '.join(DESTINATIONS)}")
-    destination: Destination = DESTINATIONS[settings.kind](settings)
-    if isinstance(settings, RemoteSettings):
-        from tasks.destinations.retrying import Retrying
+    kind = DESTINATIONS[settings.kind]
+    if not isinstance(settings, RemoteSettings):
+        return kind(settings)
+    from tasks.destinations.renewing import Renewing
+    from tasks.destinations.retrying import Retrying
 
-        destination = Retrying(destination, settings)
-        destination = Prefixed(destination, settings.prefix) if settings.prefix else destination
-    return destination
+    destination: Destination = Retrying(Renewing(lambda: kind(settings), settings), settings)
+    return Prefixed(destination, settings.prefix) if settings.prefix else destination
 
 
 __all__ = [

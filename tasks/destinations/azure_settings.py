@@ -36,7 +36,8 @@ class AzureSettings(RemoteSettings):
     """The account's key: it may do everything, so a `sas` is better."""
 
     sas: SecretReference | None = Field(default=None, examples=["env:AZURE_STORAGE_SAS_TOKEN"])
-    """A shared access signature of the container. One that may create, read and list is enough to back up."""
+    """A shared access signature of the container. One that may create, read and list is enough to back up. As a file it
+    may be replaced while workers run."""
 
     @property
     def address(self) -> str:

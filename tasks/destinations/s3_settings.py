@@ -54,7 +54,7 @@ class S3Settings(RemoteSettings):
     """The access key itself."""
 
     session_token: SecretReference | None = Field(default=None, examples=["env:AWS_SESSION_TOKEN"])
-    """What belongs to a key that is valid for a while only."""
+    """What belongs to a key that is valid for a while only. As files, all three may be replaced while workers run."""
 
     default_credentials: bool = False
     """Instead of a key: take the credentials that the SDK finds by itself, in the environment, `~/.aws`, or from the
