@@ -9,7 +9,7 @@ from typing import Any
 from urllib.parse import parse_qs
 
 from tasks.destinations.azure_settings import AzureSettings, set_up
-from tasks.destinations.foreign import Foreign
+from tasks.destinations.foreign import UNREADABLE, Foreign
 from tasks.errors import (
     BackupError,
     Exists,
@@ -56,8 +56,8 @@ def explained(verb: str, name: str, settings: AzureSettings) -> Iterator[None]:
         if error.status_code is not None and error.status_code >= 300:
             raise _answered(error, verb, name, settings) from error
         raise _unanswered(error, verb, name, settings.where) from error
-    except (AzureError, RequestException, HTTPError, Foreign, OSError, ValueError, IndexError) as error:
-        # The last two as it says of half a document, of half a header, or of a key that is no key.
+    except (AzureError, RequestException, HTTPError, Foreign, OSError, *UNREADABLE) as error:
+        # The last too of a key that is no key.
         raise _unanswered(error, verb, name, settings.where) from error
 
 
@@ -70,6 +70,8 @@ def _answered(error: Any, verb: str, name: str, settings: AzureSettings) -> Back
         return NoStore(f"there is no {where}: make it, or correct `container`")
     if verb.startswith("store") and (code in ("BlobAlreadyExists", "BlobImmutableDueToPolicy") or status == 412):
         return Exists(f"`{name}` is in {where} already, and was left as it is")
+    if status == 404 and verb in ("list", "store", "store and lock"):
+        return NoStore(f"there is no {where}, or it is not for blobs: correct `url` and `container`")
     if status == 404:
         return Missing(f"`{name}` is not in {where}")
     if status in (401, 403) and (ended := _ended(settings)):

@@ -7,6 +7,9 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Mapping
 
+UNREADABLE = (LookupError, TypeError, AttributeError, ValueError)
+"""What the SDKs trip with over an answer that lacks what the documents promise, or has something else there."""
+
 
 class Foreign(Exception):
     """Something on the way answered in the service's place, or changed its answer. To be told as *unavailable*."""

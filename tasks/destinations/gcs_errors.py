@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from tasks.destinations.foreign import Foreign, check_marks
+from tasks.destinations.foreign import UNREADABLE, Foreign, check_marks
 from tasks.destinations.gcs_settings import GcsSettings, set_up
 from tasks.errors import BackupError, Exists, Locked, Missing, NoStore, Refused, Unavailable
 
@@ -42,7 +42,7 @@ def explained(verb: str, name: str, settings: GcsSettings) -> Iterator[None]:
         if not error.retryable:
             raise Refused(f"Google does not accept the credentials for {settings.where}: check them") from error
         raise _unanswered(error, verb, name, settings.where) from error
-    except (GoogleAuthError, RequestException, HTTPError, DataCorruption, Foreign, OSError, ValueError) as error:
+    except (GoogleAuthError, RequestException, HTTPError, DataCorruption, Foreign, OSError, *UNREADABLE) as error:
         raise _unanswered(error, verb, name, settings.where) from error
 
 

@@ -103,7 +103,10 @@ class S3:
                 return b""
             with found["Body"] as stream:
                 content = self._read(stream)
-            total = found["ContentLength"] if whole else check_span(found.get("ContentRange"), first, len(content))
+            if whole:  # sent in chunks it has no length; where it ends is told, and its checksum is kept beside it
+                total = found.get("ContentLength", len(content))
+            else:
+                total = check_span(found.get("ContentRange"), first, len(content))
         expected = check_range(name, total, offset, length)
         if len(content) != expected:
             raise Unavailable(f"of `{name}` only {len(content)} of {expected} bytes came from {self._where}")
@@ -171,11 +174,16 @@ class S3:
         while True:
             with self._explained("list", prefix):
                 page = self._client().list_objects_v2(Bucket=self._bucket, Prefix=prefix, **after)
-            for each in page.get("Contents", ()):
-                yield Listed(each["Key"], each["Size"])
+                listed = [Listed(each["Key"], each["Size"]) for each in page.get("Contents", ())]
+            yield from listed
             if not page["IsTruncated"]:
                 return
-            after = {"ContinuationToken": page["NextContinuationToken"]}
+            before, after = after, {"ContinuationToken": page.get("NextContinuationToken")}
+            if after in (before, {"ContinuationToken": None}):
+                raise Refused(
+                    f"{self._where} says that more follows, and not how to go on: it does not know `ListObjectsV2`, so"
+                    " no listing of it would be whole"
+                )
 
     def _size(self, name: str) -> int:
         """Of an object that is there. By its first byte: the answer to HEAD can't tell a missing bucket from a missing

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from tasks.destinations.foreign import Foreign
+from tasks.destinations.foreign import UNREADABLE, Foreign
 from tasks.errors import BackupError, Exists, Missing, NoSpace, NoStore, Refused, Unavailable
 
 _RIGHTS = {
@@ -109,6 +109,7 @@ def explained(verb: str, name: str, where: str) -> Iterator[Answer]:
     good is *unavailable*, so that it is tried again."""
     import urllib3
     from botocore.exceptions import BotoCoreError, ClientError
+    from botocore.parsers import ResponseParserError
 
     try:
         yield Answer()
@@ -118,7 +119,7 @@ def explained(verb: str, name: str, where: str) -> Iterator[Answer]:
         raise Unavailable(f"can't {verb} `{name}` in {where} now: {error}") from error
     except RecursionError as error:  # so far boto3 looks for the region of a bucket, each time sent elsewhere
         raise Unavailable(f"can't {verb} `{name}` in {where} now: something on the way sends elsewhere") from error
-    except (BotoCoreError, urllib3.exceptions.HTTPError, OSError) as error:
+    except (BotoCoreError, ResponseParserError, urllib3.exceptions.HTTPError, OSError, *UNREADABLE) as error:
         raise _unanswered(error, verb, name, where) from error
 
 

@@ -25,7 +25,8 @@ def answering_server(answering: Answering) -> Iterator[str]:
             self.rfile.read(int(self.headers.get("Content-Length", 0)))
             status, headers, content = answering(self.command, dict(self.headers))
             self.send_response(status)
-            for name, value in {"Content-Length": str(len(content)), **headers}.items():
+            length = {} if "Transfer-Encoding" in headers else {"Content-Length": str(len(content))}
+            for name, value in {**length, **headers}.items():
                 self.send_header(name, value)
             self.end_headers()
             self.wfile.write(b"" if self.command == "HEAD" else content)
