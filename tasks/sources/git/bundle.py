@@ -97,7 +97,10 @@ def _write_order(git: Git, tips: list[bytes], into: bytes) -> bool:
     objects = git.start("cat-file", "--batch-check=%(objectname) %(objectsize) %(rest)", given=listed)
     with closing(objects.records(b"\n")) as lines:
         for line in lines:
-            name, size, path = line.split(b" ", 2)
+            name, _, about = line.partition(b" ")
+            size, _, path = about.partition(b" ")
+            if not size.isdigit():
+                raise GitFailed(f"object {name.decode()} is missing or damaged: see `git fsck`")
             total += int(size)
             if total > WHOLE_LIMIT:
                 return False

@@ -137,6 +137,17 @@ def test_a_missing_object_is_told_and_no_short_bundle_is_stored(tmp_path: Path) 
     assert b"site/working-tree/untracked/notes.txt" in paths(saved)
 
 
+def test_an_object_that_a_power_cut_left_empty_is_told_and_all_else_is_stored(tmp_path: Path) -> None:
+    site, good = rich(tmp_path / "site"), rich(tmp_path / "good")
+    name = broken(site)
+    (site / ".git/objects" / name[:2] / name[2:]).touch()
+    saved = Saved(made(site, good).capture())
+    (flaw,) = saved.flaws
+    assert (flaw.path, flaw.what) == (BUNDLE, "unreadable")
+    assert name in flaw.why
+    assert {b"good/repository.bundle", b"site/working-tree/untracked/notes.txt"} <= paths(saved)
+
+
 def test_a_damaged_object_ends_the_stream_with_an_error(tmp_path: Path) -> None:
     site = init(tmp_path / "site")
     commit(site, {f"{number}.bin": os.urandom(200_000) for number in range(9)})
