@@ -17,7 +17,7 @@ _FORMAT = 1
 _ID = re.compile(rb"[0-9a-f]{40}|[0-9a-f]{64}")
 _REFERENCE = re.compile(rb"refs(?:/(?!\.)[^\0-\x20\x7f~^:?*\[\\/]+)+")
 _SETTING = re.compile(rf"core\.({SETTINGS})=[a-z0-9]*", re.IGNORECASE)
-_WHO = re.compile(rb"[^\0\n\t]* <[^\0\n\t>]*> \d+ [+-]\d{4}")
+_WHO = re.compile(rb"[^\0\n>]* <[^\0\n>]*> \d+ [+-]\d{4}")
 
 
 @dataclass(frozen=True, slots=True)

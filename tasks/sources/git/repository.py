@@ -197,7 +197,7 @@ def _stash(git: Git) -> tuple[StashEntry, ...]:
     """All entries, the newest first; only the newest is a reference, the others are its history."""
     form = ("--date=raw", "--format=%H%x00%gn <%ge>%x00%gd%x00%gs", "--no-patch", "--no-show-signature", "--no-color")
     found = []
-    for line in git.run("log", "--walk-reflogs", *form, "refs/stash", "--").splitlines():
+    for line in git.run("log", "--walk-reflogs", *form, "refs/stash", "--").split(b"\n")[:-1]:
         commit, who, when, message = line.split(b"\0")
         found.append(StashEntry(commit, who + b" " + when.partition(b"@{")[2].rstrip(b"}"), message))
     return tuple(found)

@@ -186,6 +186,18 @@ def with_replaced_and_odd_references(folder: Path) -> Path:
     return site
 
 
+def with_stashes_by_people_of_odd_names(folder: Path) -> Path:
+    site = init(folder / "site")
+    commit(site, {"a.py": "a = 1\n"})
+    for name in ("tab\tinside", "return\rinside", "caf\xe9"):
+        (site / "a.py").write_text(f"# by {name!r}\n")
+        git(site, "stash")
+        history = site / ".git/logs/refs/stash"
+        *older, newest = history.read_bytes().splitlines(keepends=True)
+        history.write_bytes(b"".join([*older, newest.replace(b"Ada <", name.encode() + b" <")]))
+    return site
+
+
 KINDS: list[Callable[[Path], Path]] = [
     a_working_tree,
     a_bare_repository,
@@ -203,6 +215,7 @@ KINDS: list[Callable[[Path], Path]] = [
     with_borrowed_objects,
     with_line_ends_of_another_system,
     with_replaced_and_odd_references,
+    with_stashes_by_people_of_odd_names,
 ]
 
 
