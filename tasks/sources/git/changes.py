@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 from blake3 import blake3
@@ -89,7 +90,7 @@ def _compare(reflection: Reflection, head: bytes | None, found: Index) -> None:
 
 def read_changes(reflection: Reflection, tree: bytes, index: Index, exclude: Patterns) -> Changes:
     """What differs from the index, but what `exclude` matches. Raises `GitFailed`."""
-    found = Changes()
+    found, links = Changes(), set[bytes]()
     options = ("--modified", "--deleted", "--others", "--exclude-standard")
     for record in reflection.git.records("ls-files", "-t", "-z", *options):
         tag, path = record[:1], record[2:]
@@ -98,14 +99,24 @@ def read_changes(reflection: Reflection, tree: bytes, index: Index, exclude: Pat
                 found.nested.add(path[:-1])
         elif tag == b"R":
             found.deleted.add(path)
-        elif path not in index.submodules and not exclude.match(path):
-            (found.untracked if tag == b"?" else found.modified).add(path)
+        elif path not in index.submodules:
+            if tag == b"?" and os.path.islink(os.path.join(tree, path)):
+                links.add(path)
+            if not exclude.match(path):
+                (found.untracked if tag == b"?" else found.modified).add(path)
+    if links:  # in the place of folders, some of them: `ls-files` looks through them, which git does nowhere else
+        tracked = reflection.git.records("ls-files", "-z")
+        found.deleted.update(path for path in tracked if any(path[:at] in links for at in _folder_ends(path)))
     found.deleted -= index.submodules.keys()
     found.modified -= found.deleted | index.filtered.keys()
     kept = {path for path in index.unmerged | index.hidden | index.filtered.keys() if not exclude.match(path)}
     there = {path for path in kept - found.deleted if os.path.lexists(os.path.join(tree, path))}
     found.taken = found.modified | found.untracked | there
     return found
+
+
+def _folder_ends(path: bytes) -> Iterator[int]:
+    return (at for at, byte in enumerate(path) if byte == ord("/"))
 
 
 def submodule_urls(reflection: Reflection) -> dict[bytes, bytes]:

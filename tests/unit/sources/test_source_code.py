@@ -122,6 +122,17 @@ def with_files_that_changed_their_type(folder: Path) -> Path:
     return site
 
 
+def with_links_in_the_place_of_folders(folder: Path) -> Path:
+    site = init(folder / "site")
+    commit(site, {"moved/same": "same\n", "moved/deep/changed": "before\n", "moved/assumed": "a\n", "plain": "plain\n"})
+    git(site, "update-index", "--assume-unchanged", "moved/assumed")
+    (site / "moved").rename(folder / "a larger disk")
+    (site / "moved").symlink_to(folder / "a larger disk")
+    (site / "moved/deep/changed").write_text("after\n")
+    (site / "moved/new").write_text("new\n")
+    return site
+
+
 def with_files_git_was_told_not_to_look_at(folder: Path) -> Path:
     site = init(folder / "site")
     commit(site, {"assumed.py": "a = 1\n", "skipped.py": "b = 1\n", "absent.py": "c = 1\n", "plain.py": "d = 1\n"})
@@ -208,6 +219,7 @@ KINDS: list[Callable[[Path], Path]] = [
     with_names_of_any_bytes,
     in_the_middle_of_a_merge,
     with_files_that_changed_their_type,
+    with_links_in_the_place_of_folders,
     with_files_git_was_told_not_to_look_at,
     with_a_split_index,
     sparse,
