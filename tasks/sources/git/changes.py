@@ -33,7 +33,8 @@ class Index:
 
 @dataclass(slots=True)
 class Changes:
-    """Paths below the working tree. `nested` are repositories of their own inside it that git knows nothing of.
+    """Paths below the working tree. `nested` are folders inside it that git does not look into: repositories of their
+    own that it knows nothing of, and what stands in the place of a submodule.
 
     `taken` are all files that a checkout would not bring back as they are.
     """
@@ -108,11 +109,30 @@ def read_changes(reflection: Reflection, tree: bytes, index: Index, exclude: Pat
         tracked = reflection.git.records("ls-files", "-z")
         found.deleted.update(path for path in tracked if any(path[:at] in links for at in _folder_ends(path)))
     found.deleted -= index.submodules.keys()
+    for path in index.submodules:
+        if not exclude.match(path, folder=os.path.isdir(os.path.join(tree, path))):
+            _see_submodule(tree, path, found)
     found.modified -= found.deleted | index.filtered.keys()
     kept = {path for path in index.unmerged | index.hidden | index.filtered.keys() if not exclude.match(path)}
     there = {path for path in kept - found.deleted if os.path.lexists(os.path.join(tree, path))}
     found.taken = found.modified | found.untracked | there
     return found
+
+
+def _see_submodule(tree: bytes, path: bytes, found: Changes) -> None:
+    """What stands where one belongs, and is neither a repository nor a folder that waits for one: git looks past it."""
+    place = os.path.join(tree, path)
+    if os.path.islink(place) or os.path.isfile(place):
+        found.modified.add(path)
+    elif os.path.isdir(place) and not (os.path.lexists(os.path.join(place, b".git")) or _is_empty(place)):
+        found.nested.add(path)
+
+
+def _is_empty(folder: bytes) -> bool:
+    try:
+        return not os.listdir(folder)
+    except OSError:
+        return False  # who reads it says what is wrong
 
 
 def _folder_ends(path: bytes) -> Iterator[int]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Collection, Iterator
+from itertools import islice
 
 from tasks.sources.git.command import GitFailed
 from tasks.sources.git.repository import Repository, working_trees
@@ -72,7 +73,8 @@ def _around(view: View, name: str, trees: list[bytes], kept: Collection[bytes]) 
                 "name it there too, unless it is kept elsewhere",
                 fatal=False,
             )
-    for path in sorted(view.changes.nested)[:_SAMPLES]:
+    nested = (path for path in sorted(view.changes.nested) if path not in view.index.submodules)
+    for path in islice(nested, _SAMPLES):
         yield Problem(
             f"`{name}` holds the repository `{path_text(path)}`, which it does not track: it is kept file by file",
             "name it among `repositories` and in `exclude`, so that it is kept as a repository",

@@ -66,23 +66,6 @@ def test_a_repository_inside_another_that_does_not_track_it_is_kept_file_by_file
     assert git(tmp_path / "copy/site/vendor/inner", "status", "--porcelain") == b""
 
 
-def test_submodules_are_named_and_kept_when_they_are_named_as_repositories(tmp_path: Path) -> None:
-    library = init(tmp_path / "library")
-    head = commit(library, {"lib.py": "lib = 1\n"})
-    site = init(tmp_path / "site")
-    git(site, "-c", "protocol.file.allow=always", "submodule", "--quiet", "add", str(library), "third/lib")
-    commit(site, {"a.py": "a = 1\n"})
-    (site / "third/lib/new.py").write_text("new\n")
-    source = made(site, site / "third/lib")
-    saved = Saved(source.capture())
-    assert facts(saved)["named_submodules"] == [{"path": "third/lib", "url": str(library), "commit": head}]
-    assert facts(saved, "lib")["head_commit"] == head
-    source.restore(saved, saved, tmp_path / "copy", Restoring())
-    assert source.examine(tmp_path / "copy") == saved.facts
-    assert git(tmp_path / "copy/lib", "status", "--porcelain") == b"?? new.py\n"
-    assert git(tmp_path / "copy/site", "status", "--porcelain") == b""
-
-
 def test_a_linked_working_tree_is_kept_as_a_repository_of_its_own(tmp_path: Path) -> None:
     site = rich(tmp_path / "site")
     git(site, "worktree", "add", "--quiet", "-b", "linked", str(tmp_path / "linked"))
