@@ -29,6 +29,7 @@ from tasks.sources.target_path import check_path
 
 _FIRST = (b"index", b"shallow", b"sharedindex.")
 """What git must have before it can do its part, beside objects and references."""
+_ATTRIBUTES = OWN + b"/info/attributes"
 
 
 class RepositoryRestore:
@@ -93,7 +94,8 @@ class _Building:
         if not all(item.entry.type == FILE for item in first):
             # git would follow a link that has the name of its index, and write where it leads.
             raise UnsafePath(f"the snapshot of `{path_text(self._name)}` has no plain file as its index")
-        restore_files(self._items, first, into, ours)
+        # How each file is written is decided by these, which need not be as they were committed.
+        restore_files(self._items, (*first, *self._attributes()), into, ours)
         if document.bundle:
             head = unpack(self._items.open(self._chosen[BUNDLE]), self._git, partial=document.partial)
             if head.object_format != document.object_format:
@@ -127,6 +129,13 @@ class _Building:
             own = path.startswith(OWN + b"/")
             if wanted(path[len(OWN) + 1 :] if own else b""):
                 yield self._at(path, place)
+
+    def _attributes(self) -> Iterator[Stored]:
+        """Files that say how others are written, at their new places; a link would be followed, or is no such file."""
+        for path, item in self._chosen.items():
+            is_one = path == _ATTRIBUTES or (path.startswith(TREE + b"/") and path.endswith(b"/.gitattributes"))
+            if is_one and item.entry.type == FILE:
+                yield self._at(path, self._place(path) if path == _ATTRIBUTES else self._name + path[len(TREE) :])
 
     def _place(self, path: bytes) -> bytes:
         return self._name + (b"" if self._document.bare else b"/.git") + path[len(OWN) :]

@@ -185,6 +185,21 @@ def with_line_ends_of_another_system(folder: Path) -> Path:
     return site
 
 
+def with_attributes_that_are_in_no_commit(folder: Path) -> Path:
+    site = init(folder / "site")
+    files = {"inner/wide.txt": "caf\xe9\n", "lines.bat": "echo\n", "inner/lines.bat": "echo\n", "own.bat": "echo\n"}
+    commit(site, files | {".gitattributes": "*.bat eol=lf\n"})
+    (site / "inner/.gitattributes").write_text("*.txt text working-tree-encoding=UTF-16LE\n")
+    (site / ".gitattributes").write_text("*.bat eol=crlf\n")
+    (site / ".git/info/attributes").write_text("own.bat -text\n")
+    for name in files:
+        (site / name).unlink()
+    git(site, "checkout-index", "--force", "--index", *files)
+    assert (site / "inner/wide.txt").read_bytes().startswith(b"c\0a\0f\0")
+    assert [(site / name).read_bytes() for name in ("lines.bat", "own.bat")] == [b"echo\r\n", b"echo\n"]
+    return site
+
+
 def with_replaced_and_odd_references(folder: Path) -> Path:
     site = init(folder / "site")
     first = commit(site, {"a.py": "a = 1\n"})
@@ -226,6 +241,7 @@ KINDS: list[Callable[[Path], Path]] = [
     shallow,
     with_borrowed_objects,
     with_line_ends_of_another_system,
+    with_attributes_that_are_in_no_commit,
     with_replaced_and_odd_references,
     with_stashes_by_people_of_odd_names,
 ]
@@ -240,14 +256,19 @@ def test_git_sees_no_difference_after_a_restore(make: Callable[[Path], Path], tm
     assert state(repository) == before
 
 
+def files(folder: Path) -> dict[str, tuple[int, bytes]]:
+    found = [path for path in folder.rglob("*") if ".git" not in path.parts and not path.is_dir()]
+    return {str(path.relative_to(folder)): (path.lstat().st_mode & 0o111, path.read_bytes()) for path in found}
+
+
 def test_everything_but_ignored_files_is_in_the_restored_working_tree(tmp_path: Path) -> None:
     site = rich(tmp_path / "site")
     copy = copied(made(site), tmp_path / "copy")
-
-    def files(folder: Path) -> dict[str, tuple[int, bytes]]:
-        found = [path for path in folder.rglob("*") if ".git" not in path.parts and not path.is_dir()]
-        return {str(path.relative_to(folder)): (path.lstat().st_mode & 0o111, path.read_bytes()) for path in found}
-
     ignored = {"ignored.pyc", "other.swp"}
     assert files(copy) == {name: content for name, content in files(site).items() if name not in ignored}
     assert (copy / "untracked/link").is_symlink()
+
+
+def test_unmodified_files_come_back_byte_for_byte_whatever_says_how_they_are_written(tmp_path: Path) -> None:
+    site = with_attributes_that_are_in_no_commit(tmp_path / "original")
+    assert files(copied(made(site), tmp_path / "copy")) == files(site)
