@@ -71,7 +71,7 @@ def read_index(reflection: Reflection, tree: bytes | None, head: bytes | None) -
             if (value := next(answers)) not in _NO_FILTER:
                 found.filtered[path] = value
     found.digest = digest.hexdigest()
-    if reflection.indexes:
+    if reflection.with_index:  # without a file of it, as a clone that checked nothing out has none, it is empty
         _compare(reflection, head, found)
     return found
 

@@ -33,6 +33,7 @@ class Reflection:
         for name in _COPIED:
             for home in {repository.common, repository.folder}:
                 self._copy(os.path.join(home, name), name)
+        self.with_index = with_index
         if with_index:
             self._copy_index(repository.folder)
         self.git = Git(folder, tree=repository.tree, objects=repository.objects, settings=named.settings)

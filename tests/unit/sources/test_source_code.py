@@ -146,6 +146,12 @@ def with_files_git_was_told_not_to_look_at(folder: Path) -> Path:
     return site
 
 
+def without_an_index(folder: Path) -> Path:
+    rich(folder / "origin")
+    git(folder, "clone", "--quiet", "--no-checkout", "origin", "site")
+    return folder / "site"
+
+
 def with_a_split_index(folder: Path) -> Path:
     site = rich(folder / "site")
     git(site, "update-index", "--split-index")
@@ -236,6 +242,7 @@ KINDS: list[Callable[[Path], Path]] = [
     with_files_that_changed_their_type,
     with_links_in_the_place_of_folders,
     with_files_git_was_told_not_to_look_at,
+    without_an_index,
     with_a_split_index,
     sparse,
     shallow,
