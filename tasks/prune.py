@@ -14,7 +14,7 @@ from tasks.errors import Locked, NotFound, Refused
 from tasks.installation import Installation
 from tasks.outcome import Outcome
 from tasks.progress import Progress, unheard
-from tasks.repository import PrunePlan, Snapshot
+from tasks.repository import PrunePlan, Snapshot, is_ahead
 from tasks.retention import Judgement, judge
 from tasks.settings import Keep, Settings
 from tasks.step import run_step
@@ -33,7 +33,7 @@ def plan_pruning(
 ) -> Pruning:
     """Decide, and change nothing. A snapshot goes only if every plan that covers the source lets it go, or a person
     has `named` it, such as a damaged one that would stop every prune. Raises `NotFound`; `Refused` for a named one
-    that is proven."""
+    that is proven, but for one that a wrong clock dated ahead: else it would stay until that time comes."""
     installation.source(source)
     repository = installation.repository(source, destination, reader=True)
     ids = repository.snapshot_ids()
@@ -41,9 +41,11 @@ def plan_pruning(
     for name in named:
         if name not in ids:
             raise NotFound(f"`{source}` has no snapshot `{name}` at `{destination}`: `list` shows what there is")
-        if proofs.get(name):
-            raise Refused(f"`{name}` is proven, so it is left to retention: only what is not can be let go by name")
     snapshots = [repository.snapshot(name) for name in ids if name not in named]
+    others_proven = any(each.complete and proofs.get(each.id) and not is_ahead(each.started, now) for each in snapshots)
+    for name in named:
+        if proofs.get(name) and not (others_proven and is_ahead(repository.snapshot(name).started, now)):
+            raise Refused(f"`{name}` is proven, so it is left to retention: only what is not can be let go by name")
     judgements = [judge(snapshots, proofs, keep, now, zone) for keep, zone in rules_of(installation.settings, source)]
     joined = [_joined(same) for same in zip(*judgements, strict=True)]
     forget = [*named, *(each.snapshot.id for each in joined if not each.keep)]

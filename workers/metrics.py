@@ -21,6 +21,7 @@ from tasks.errors import BackupError, NotARepository
 from tasks.installation import Installation
 from tasks.plan import last_expected
 from tasks.report import last_reports
+from tasks.repository import is_ahead
 from workers.pools import POOLS
 from workers.unserved import unserved
 
@@ -83,7 +84,7 @@ def read(installation: Installation, before: Reading, now: datetime) -> Reading:
     """All of it anew. What can't be reached keeps what was known `before`, and is told to be so."""
     settings = installation.settings
     pairs: list[Labels] = [(source, to) for source in settings.sources for to in settings.destinations_of(source)]
-    places = {pair: _place(installation, pair, before.places.get(pair, Place())) for pair in pairs}
+    places = {pair: _place(installation, pair, before.places.get(pair, Place()), now) for pair in pairs}
     due = {pair: when for pair in pairs if (when := _due(installation, pair[0], now - PATIENCE))}
     broker, runs, served = True, before.runs, before.served
     try:
@@ -97,7 +98,7 @@ def read(installation: Installation, before: Reading, now: datetime) -> Reading:
     return Reading(now.timestamp(), broker, places, runs, due, served)
 
 
-def _place(installation: Installation, pair: Labels, before: Place) -> Place:
+def _place(installation: Installation, pair: Labels, before: Place, now: datetime) -> Place:
     source, destination = pair
     try:
         repository = installation.repository(source, destination)
@@ -105,7 +106,8 @@ def _place(installation: Installation, pair: Labels, before: Place) -> Place:
         listed = tuple(each.name for folder in folders for each in repository.destination.list(folder))
         if before.known and listed == before.listed:
             return replace(before, readable=True)
-        complete = [snapshot for snapshot in repository.readable_snapshots() if snapshot.complete]
+        found = repository.readable_snapshots()
+        complete = [each for each in found if each.complete and not is_ahead(each.started, now)]
         proofs = {name: found[-1] for name, found in repository.proofs().items() if found[-1].good}
     except NotARepository:
         return Place(readable=True, known=True)  # never backed up, or emptied

@@ -8,7 +8,7 @@ from tasks.repository.parts import Part, Whole
 from tasks.repository.proof import Proof
 from tasks.repository.pruning import PrunePlan
 from tasks.repository.repository import Repository
-from tasks.repository.snapshot import About, Flawed, Snapshot, snapshot_id
+from tasks.repository.snapshot import About, Flawed, Snapshot, is_ahead, snapshot_id
 
 __all__ = [
     "About",
@@ -25,6 +25,7 @@ __all__ = [
     "Whole",
     "WriterKey",
     "create_keys",
+    "is_ahead",
     "open_keys",
     "snapshot_id",
 ]

@@ -186,7 +186,7 @@ class Capturing(Inventory):
         return last.figures if last else None
 
     def _last(self) -> Snapshot | None:
-        return max(self.readable_snapshots(), key=lambda snapshot: snapshot.started, default=None)
+        return next(reversed(self.readable_snapshots()), None)
 
     def finish(self, part: Part, about: About, into: Destination) -> Snapshot:
         """The snapshot of a capture that turned out to be all of its source."""
@@ -230,8 +230,7 @@ class Capturing(Inventory):
         room for what is proven to be nothing."""
         if saved.figures.get("files", 1):
             return
-        complete = (snapshot for snapshot in self.readable_snapshots() if snapshot.complete)
-        last = max(complete, key=lambda snapshot: snapshot.started, default=None)
+        last = next((each for each in reversed(self.readable_snapshots()) if each.complete), None)
         if last and last.figures.get("files", 0):
             why = f"the source holds no file any more, and `{last.id}` had {last.figures['files']:,.0f}"
             for root in about.roots or ("",):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable
 from contextlib import suppress
 from pathlib import Path
 from typing import Self
@@ -24,7 +25,7 @@ from tasks.repository.flights import ahead
 from tasks.repository.keys import FORMAT, WriterKey, check_document, keyring_of
 from tasks.repository.locks import Locks
 from tasks.repository.sealing import unseal
-from tasks.repository.snapshot import Snapshot
+from tasks.repository.snapshot import Snapshot, is_ahead
 from tasks.repository.stored_index import StoredIndex
 
 _MARKER = "repository"
@@ -114,20 +115,23 @@ class Inventory(StoredIndex):
             raise Damaged(f"`keys/{self.writer.keyring}` is not what was stored: put `keyring.json` there in its place")
 
     def snapshots(self) -> list[Snapshot]:
-        """All of them, oldest first. Raises `Damaged` naming one that can't be read."""
-        found = ahead(lambda listed: self._snapshot(listed.name), self.destination.list("snapshots/"))
-        return sorted(found, key=lambda snapshot: (snapshot.started, snapshot.id))
+        """All of them, oldest first; what is dated ahead, by a clock that was wrong, comes before all others. Raises
+        `Damaged` naming one that can't be read."""
+        return self._in_order(ahead(lambda listed: self._snapshot(listed.name), self.destination.list("snapshots/")))
 
     def readable_snapshots(self) -> list[Snapshot]:
-        """Those that can be read, oldest first: one damaged object must stop neither a capture nor a restore."""
+        """Those that can be read, in the same order: one damaged object must stop neither a capture nor a restore."""
 
         def read(snapshot_id: str) -> Snapshot | None:
             with suppress(Damaged, NewerFormat, NotFound):
                 return self.snapshot(snapshot_id)
             return None
 
-        found = filter(None, ahead(read, self.snapshot_ids()))
-        return sorted(found, key=lambda snapshot: (snapshot.started, snapshot.id))
+        return self._in_order(filter(None, ahead(read, self.snapshot_ids())))
+
+    def _in_order(self, found: Iterable[Snapshot]) -> list[Snapshot]:
+        now = self.clock()
+        return sorted(found, key=lambda each: (not is_ahead(each.started, now), each.started, each.id))
 
     def snapshot_ids(self) -> list[str]:
         """Without reading them; sorted by time."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from dataclasses import asdict, dataclass, field, fields
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from tasks.errors import Damaged, NewerFormat
@@ -13,6 +13,8 @@ from tasks.item import Facts
 
 FORMAT = 2
 """The newest that is read. 1: every item's stream lies as it is; 2: those of some items by columns."""
+
+_CLOCKS_DIFFER = timedelta(days=1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,6 +90,12 @@ class Snapshot:
             return cls(**known)
         except (ValueError, KeyError, TypeError) as error:
             raise Damaged(f"`{name}` can't be read as a snapshot: {error}") from error
+
+
+def is_ahead(started: datetime, now: datetime) -> bool:
+    """Whether that was dated by a clock that was wrong: it is then never the newest, however long its time is to come.
+    What is ahead by less soon is not."""
+    return started > now + _CLOCKS_DIFFER
 
 
 def snapshot_id(source: str, run: str, started: datetime) -> str:

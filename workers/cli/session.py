@@ -6,6 +6,7 @@ import logging
 import os
 import sys
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from functools import cached_property
 from pathlib import Path
 
@@ -16,8 +17,9 @@ from tasks.configuration import VARIABLE, find, load
 from tasks.errors import BackupError, NotARepository, NotFound
 from tasks.installation import PASSPHRASE, Installation
 from tasks.memory import keep_freed_memory
-from tasks.repository import Repository, Snapshot
+from tasks.repository import Repository, Snapshot, is_ahead
 from tasks.settings import Settings
+from workers.cli import screen
 
 
 class Session:
@@ -107,8 +109,22 @@ def chosen(repository: Repository, wanted: str) -> Snapshot:
         snapshots = repository.readable_snapshots()
         if not snapshots:
             raise NotFound(f"`{repository.source}` has no snapshot here yet: `geometra-backup run` takes one")
+        _tell_of_those_ahead(snapshots, datetime.now(UTC))
         return snapshots[-1]
     matching = [name for name in ids if name.startswith(wanted)] if wanted else []
     if len(matching) > 1:
         raise NotFound(f"`{wanted}` begins the ids of {len(matching)} snapshots: {', '.join(matching[:5])}")
     return repository.snapshot(matching[0] if matching else wanted)
+
+
+def _tell_of_those_ahead(snapshots: list[Snapshot], now: datetime) -> None:
+    """It may be this machine's clock that is wrong, and then another snapshot than is meant."""
+    ahead = [each.id for each in snapshots if is_ahead(each.started, now)]
+    if ahead and snapshots[-1].id != ahead[-1]:
+        screen.errors.print(
+            f"`{ahead[-1]}` is dated ahead, so `{snapshots[-1].id}` counts as the newest: was that host's clock wrong,"
+            " or is this one's? To mean the other, name it.",
+            style="yellow",
+            markup=False,
+            soft_wrap=True,
+        )

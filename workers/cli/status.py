@@ -10,6 +10,7 @@ from rich.text import Text
 from tasks.errors import BackupError, NotARepository
 from tasks.plan import last_expected
 from tasks.report_files import read_reports
+from tasks.repository import is_ahead
 from workers.cli import screen
 from workers.cli.list import rows
 from workers.cli.main import subcommand
@@ -54,7 +55,8 @@ def _place(session: Session, source: str, destination: str, now: datetime) -> di
     if not listed:
         return place | {"problem": "no snapshot"}
     newest = listed[-1]
-    proven = next((row for row in reversed(listed) if row["proven"] and row["complete"]), None)
+    usable = (row for row in reversed(listed) if row["proven"] and row["complete"])
+    proven = next((row for row in usable if not is_ahead(row["started"], now)), None)
     plans = [plan for plan in session.settings.plans if source in session.settings.sources_of(plan)]
     due = [last_expected(session.settings, plan, source, now) for plan in plans]
     since = max((moment for moment in due if moment), default=None)

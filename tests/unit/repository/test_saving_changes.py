@@ -212,7 +212,8 @@ def test_any_nights_are_restored_as_they_were(repository: Repository, nights: li
         saved.append((snapshot, {path: file.content + file.grown for path, file in files.items()}))
     for snapshot, right in saved:
         assert restored(repository, snapshot) == right
-        assert len(snapshot.flaws) <= sum(len(each) for each in nights)
+        # One more: where an example before left files, a night without any is told.
+        assert len(snapshot.flaws) <= sum(len(each) for each in nights) + 1
 
 
 def records(chance: random.Random, count: int) -> list[bytes]:
