@@ -188,3 +188,26 @@ def test_a_rule_that_its_own_rows_break_costs_nothing_but_itself(
     with pytest.raises(SourceError, match="violates foreign key"):
         source.restore_into(saved, saved, target_of(postgres), Restoring(overwrite=True))
     assert postgres.rows("SELECT count(*) FROM pets", "bent") == [(2,)], "what is there is not replaced by less"
+
+
+def test_a_table_that_is_partitioned_by_now_gets_no_row_twice(postgres: PostgresProcess) -> None:  # noqa: F811
+    """Its rows are in its partitions."""
+    postgres.create("grown")
+    postgres.run("CREATE TABLE events (id integer)", "INSERT INTO events VALUES (1), (2)", database="grown")
+    source = source_of(postgres, "grown", roles=False)
+    saved = Saved(source.capture())
+    postgres.run(
+        "ALTER TABLE events RENAME TO before",
+        "CREATE TABLE events (id integer) PARTITION BY RANGE (id)",
+        "CREATE TABLE events_all PARTITION OF events DEFAULT",
+        "INSERT INTO events TABLE before",
+        "CREATE FUNCTION never() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN RAISE 'it fires'; END $$",
+        "CREATE TRIGGER guard BEFORE INSERT ON events FOR EACH ROW EXECUTE FUNCTION never()",
+        database="grown",
+    )
+    target = target_of(postgres, database="grown", table="events")
+    with pytest.raises(Occupied, match=r'the table "public"\."events" in database `grown` has rows'):
+        source.restore_into(saved, saved, target, Restoring())
+    assert source.restore_into(saved, saved, target, Restoring(overwrite=True)) == []
+    assert postgres.rows("SELECT id FROM events ORDER BY 1", "grown") == [(1,), (2,)]
+    assert postgres.rows("SELECT DISTINCT tgenabled FROM pg_trigger WHERE tgname = 'guard'", "grown") == [("O",)]

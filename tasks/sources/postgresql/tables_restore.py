@@ -48,15 +48,15 @@ def load_existing(connection: Connection, filling: Filling, into: str, *, overwr
     tables = filling.database.tables()
     with server.explained(f"database `{into}`: can't restore the table"):
         connection.execute("BEGIN")
-        occupied = [table.full_name for table, _ in tables if _has_rows(connection, table)]
+        named = [_itself(connection, table) for table, _ in tables]
+        occupied = [name for name in named if _has_rows(connection, name)]
         if occupied and not overwrite:
             raise Occupied(
-                f"the table {occupied[0]} in database `{into}` has rows: restore into another database (`as`), or allow"
-                " to overwrite them"
+                f"the table {occupied[0].removeprefix('ONLY ')} in database `{into}` has rows: restore into another"
+                " database (`as`), or allow to overwrite them"
             )
         if occupied:
-            names = ", ".join(f"ONLY {name}" for name in occupied)
-            connection.execute(f"TRUNCATE {names}".encode())
+            connection.execute(f"TRUNCATE {', '.join(occupied)}".encode())
     for table, item in tables:
         with server.explained(f"database `{into}`: can't load {table.full_name}"):
             _load(connection, filling, table, item)
@@ -99,7 +99,7 @@ def make_tables(filling: Filling, scratch: str, into: str, missing: list[tuple[s
 def _load(connection: Connection, filling: Filling, table: Table, item: Stored) -> None:
     """With its triggers at rest: the rows are as they left them."""
     triggers = connection.execute(_TRIGGERS, (table.full_name,)).fetchall()
-    change = f"ALTER TABLE ONLY {table.full_name}"
+    change = f"ALTER TABLE {_itself(connection, table)}"
     for name, _ in triggers:
         connection.execute(f"{change} DISABLE TRIGGER {quoted(name)}".encode())
     encoding = filling.database.document.database.encoding
@@ -121,9 +121,15 @@ def _raise_sequences(connection: Connection, filling: Filling) -> None:
                 )
 
 
-def _has_rows(connection: Connection, table: Table) -> bool:
-    query = f"SELECT FROM ONLY {table.full_name} LIMIT 1"
-    return connection.execute(query.encode()).fetchone() is not None
+def _itself(connection: Connection, table: Table) -> str:
+    """The table without those that inherit from it; with them, where it is partitioned now: they have its rows."""
+    query = "SELECT relkind FROM pg_catalog.pg_class WHERE oid = %s::regclass"
+    row = connection.execute(query, (table.full_name,)).fetchone()
+    return table.full_name if row and row[0] == "p" else f"ONLY {table.full_name}"
+
+
+def _has_rows(connection: Connection, name: str) -> bool:
+    return connection.execute(f"SELECT FROM {name} LIMIT 1".encode()).fetchone() is not None
 
 
 def _exists(connection: Connection, name: str) -> bool:
