@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import psycopg
@@ -20,7 +21,7 @@ from tests.postgres_fixtures import (  # noqa: F401 - fixtures
     source_of,
     target_of,
 )
-from tests.postgres_process import PostgresProcess
+from tests.postgres_process import PostgresProcess, postgres_process
 
 
 @pytest.mark.parametrize("kind", ["SEQUENCE", "VIEW"])
@@ -211,3 +212,24 @@ def test_a_table_that_is_partitioned_by_now_gets_no_row_twice(postgres: Postgres
     assert source.restore_into(saved, saved, target, Restoring(overwrite=True)) == []
     assert postgres.rows("SELECT id FROM events ORDER BY 1", "grown") == [(1,), (2,)]
     assert postgres.rows("SELECT DISTINCT tgenabled FROM pg_trigger WHERE tgname = 'guard'", "grown") == [("O",)]
+
+
+def test_a_server_that_ends_idle_sessions_takes_a_restore_that_takes_longer(
+    postgres: PostgresProcess,  # noqa: F811
+    postgres_programs: Path,  # noqa: F811
+) -> None:
+    """The session that gives a database its name waits for its rows."""
+    postgres.create("slow")
+    postgres.run(
+        "CREATE FUNCTION slowly(n integer) RETURNS integer IMMUTABLE LANGUAGE plpgsql AS"
+        " $$ BEGIN PERFORM pg_sleep(0.3); RETURN n; END $$",
+        "CREATE TABLE kept (id integer)",
+        "CREATE INDEX ON kept (slowly(id))",
+        "INSERT INTO kept VALUES (1), (2), (3)",
+        database="slow",
+    )
+    source = source_of(postgres, "slow", roles=False)
+    saved = Saved(source.capture())
+    with postgres_process(postgres_programs, idle_session_timeout="300ms") as hasty:
+        assert source.restore_into(saved, saved, target_of(hasty), Restoring()) == []
+        assert hasty.rows("SELECT count(*) FROM kept", "slow") == [(3,)]

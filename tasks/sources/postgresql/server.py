@@ -41,7 +41,8 @@ _PINNED = {
 def pinned(version: int) -> dict[str, str]:
     """What makes the text of a row the same in every session (without it, another time zone is another digest), and
     frees it from limits that are set for other users. `version` is the server's, as a number."""
-    return {**_PINNED, "transaction_timeout": "0"} if version >= 170000 else _PINNED
+    newer = {"idle_session_timeout": 140000, "transaction_timeout": 170000}
+    return _PINNED | {name: "0" for name, since in newer.items() if version >= since}
 
 
 _KEPT = ("PATH", "HOME", "TMPDIR", "LD_LIBRARY_PATH", "DYLD_LIBRARY_PATH", "USER", "LOGNAME")
