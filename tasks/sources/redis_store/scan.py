@@ -8,6 +8,7 @@ stream, which only DUMP gives.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Generator, Iterator
 from typing import Any
 
@@ -35,6 +36,8 @@ _COUNT = 1000
 _BATCH = 512 << 10
 _AT_ONCE, _SINGLE_AT_ONCE = 8, 32
 """Batches, or single keys, that are on their way at once; with what is read, so much memory a scan takes."""
+_SILENT = 1.0
+"""Seconds after which a connection is made anew rather than relied on."""
 _BEGIN = b"*1\r\n$5\r\nMULTI\r\n*1\r\n$4\r\nTIME\r\n"
 _SIZE = b"*3\r\n$6\r\nMEMORY\r\n$5\r\nUSAGE\r\n$%d\r\n%b\r\n"
 _END = b"*1\r\n$4\r\nEXEC\r\n"
@@ -59,6 +62,8 @@ class Scan:
         self._connection = Connection(place)
         self._database = 0
         self._single = False
+        self._run = ""
+        self._sent = time.monotonic()
         self._ttl, self._read = "PTTL", _read("PTTL")
         self._made = self._stream()
         self._rest = memoryview(b"")
@@ -97,6 +102,7 @@ class Scan:
             )
         self._single = mode(self._connection) == "cluster"
         server = info(self._connection, "server")
+        self._run = server.get("run_id", "")
         known = self._connection.ask_all([("COMMAND", "INFO", "PEXPIRETIME")])[0]
         if isinstance(known, list) and known and known[0]:
             # 7.0 and later: exact to the millisecond.
@@ -107,8 +113,9 @@ class Scan:
         yield bytes([rdb.AUX]) + rdb.string(b"redis-ver") + rdb.string(server.get("redis_version", "").encode())
         yield functions[: -rdb.FOOTER]
         for database in databases(self._connection):
-            self._connection.ask("SELECT", database)
             self._database = database
+            self._refresh()
+            self._connection.ask("SELECT", database)
             yield bytes([rdb.SELECT]) + rdb.length(database)
             yield from self._keys()
         yield bytes([rdb.EOF])
@@ -131,6 +138,7 @@ class Scan:
         connection.send([("SCAN", 0, "COUNT", _COUNT)])
         while True:
             cursor, names = self._reply("SCAN")
+            self._refresh()
             fresh = seen.new(names)
             connection.send_raw(b"".join([_SIZE % (len(name), name) for name in fresh]))
             batches, large = self._sized(fresh)
@@ -138,12 +146,14 @@ class Scan:
             for start in range(0, len(batches), at_once):
                 if start:
                     yield from made
+                    self._refresh()
                 group = batches[start : start + at_once]
                 for batch in group:
                     self._send_batch(batch)
                 if cursor != b"0" and start + at_once >= len(batches):
                     # The server looks for the next keys while these are read here.
                     connection.send([("SCAN", cursor, "COUNT", _COUNT)])
+                self._sent = time.monotonic()
                 made = [self._read_batch(batch) for batch in group]
             if cursor != b"0" and not batches:
                 connection.send([("SCAN", cursor, "COUNT", _COUNT)])
@@ -153,6 +163,18 @@ class Scan:
                 yield from self._large_keys(large)
             if cursor == b"0":
                 return
+
+    def _refresh(self) -> None:
+        """Servers end connections that are silent for long, as this one is while a large key is read, or what was read
+        waits for room. Called while nothing is under way; a cursor of SCAN is good on any connection to the server."""
+        connection, now = self._connection, time.monotonic()
+        silent, self._sent = now - self._sent, now
+        if silent < _SILENT or not self._run:
+            return
+        connection.close()
+        if info(connection, "server").get("run_id") != self._run:
+            raise Unavailable(f"{connection.place.shown} was restarted while it was read: this is tried again later")
+        connection.ask("SELECT", self._database)
 
     def _reply(self, what: str) -> Any:
         try:
@@ -230,9 +252,9 @@ class Scan:
         return 0 if self._ttl == "PEXPIRETIME" else int(time[0]) * 1000 + int(time[1]) // 1000
 
     def _large_keys(self, sized: list[tuple[bytes, int]]) -> Iterator[bytes]:
-        with Connection(self._connection.place) as connection:
-            connection.ask("SELECT", self._database)
-            for name, size in sized:
+        for name, size in sized:
+            with Connection(self._connection.place) as connection:
+                connection.ask("SELECT", self._database)
                 yield from self._large_key(connection, name, size)
 
     def _large_key(self, connection: Connection, name: bytes, size: int) -> Iterator[bytes]:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
 
+from tasks.errors import Unavailable
 from tasks.sources.redis_store import parts
 from tasks.sources.redis_store.connection import Argument, Connection
 from tasks.sources.source import Restoring
@@ -112,3 +114,43 @@ def test_a_key_that_gets_another_type_while_it_is_read_stops_nothing(server: Red
     found = restored(saved)
     assert found[0, b"other"][1] == b"value"
     assert found[0, b"key"][0] == "set"
+
+
+@pytest.fixture
+def large_first(server: RedisProcess, monkeypatch: pytest.MonkeyPatch) -> Callable[[Callable[[], object]], None]:
+    """A server that ends connections that are silent for a second, and has a large key among small ones; something is
+    done when the large one was read."""
+    with server.client() as client:
+        client.config_set("timeout", 1)
+        client.rpush("large", *range(20_000))
+        client.mset({f"key:{number}": number for number in range(5000)})
+    pieces = parts.Parts.pieces
+
+    def meanwhile(do: Callable[[], object]) -> None:
+        def given(self: parts.Parts) -> Iterator[bytes]:
+            do()
+            return pieces(self)
+
+        monkeypatch.setattr(parts.Parts, "pieces", given)
+
+    return meanwhile
+
+
+def test_a_scan_outlasts_what_a_server_allows_a_silent_connection(server: RedisProcess, large_first: Any) -> None:
+    large_first(lambda: time.sleep(3))
+    saved = Saved(of(server, method="scan").capture())
+    assert saved.facts["lasting"] == {"0": {"string": 5000, "list": 1}}
+    assert restored(saved) == held(server)
+
+
+def test_a_server_that_was_restarted_meanwhile_is_not_taken_for_the_same(
+    server: RedisProcess, large_first: Any
+) -> None:
+    def restart() -> None:
+        time.sleep(1.5)
+        server.kill()
+        server.start()
+
+    large_first(restart)
+    with pytest.raises(Unavailable, match="was restarted while it was read"):
+        Saved(of(server, method="scan").capture())
