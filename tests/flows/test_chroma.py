@@ -133,6 +133,19 @@ def test_a_folder_comes_back_into_a_fresh_server_and_one_of_its_collections_unde
             put(source, repository, snapshot, target_of(server.url, collection="none", scratch=tmp_path / "scratch"))
 
 
+def test_the_database_alone_brings_the_vectors_that_lie_beside_it(
+    original: Path, repository: Any, tmp_path: Path
+) -> None:
+    source = source_of(tmp_path / "scratch", path=original)
+    snapshot = saved(source, repository)
+    items = repository.read(snapshot)
+    chosen = [item for item in items if item.entry.path.endswith(b"/chroma.sqlite3")]
+    with chroma_server(tmp_path / "server") as server:
+        target = target_of(server.url, scratch=tmp_path / "scratch")
+        assert source.restore_into(items, chosen, target, Restoring()) == []
+        assert agree(source.examine_at(target), snapshot.facts)
+
+
 def test_collections_that_were_set_up_in_any_way_come_back_with_their_settings(repository: Any, tmp_path: Path) -> None:
     ways: list[dict[str, Any]] = [
         {"metadata": {"hnsw:space": "cosine", "hnsw:M": 8, "hnsw:construction_ef": 50, "weight": 1.0}},

@@ -28,7 +28,10 @@ def incoming(items: StoredItems, chosen: Iterable[Stored], scratch: Path) -> Ite
     try:
         if database is not None:
             with scratch_folder(scratch) as folder:
-                restore_files(items, list(files.values()), folder, Restoring(owners=False))
+                # Its vectors lie beside it, whether they were chosen too or not.
+                beside = database.rpartition(b"/")[0] + b"/"
+                whole = [item for item in items if item.entry.path.startswith(beside)]
+                restore_files(items, whole, folder, Restoring(owners=False))
                 path = folder / os.fsdecode(database)
                 if something_left_out(path):
                     path.chmod(0o600)
