@@ -133,6 +133,27 @@ def test_a_snapshot_that_is_damaged_for_good_is_let_go_by_name(copied: Terminal)
     assert copied.json("run", "--source", "docs")["state"] == "done"
 
 
+def test_a_job_that_is_given_no_streams_does_its_work(copied: Terminal) -> None:
+    before = len(copied.json("list", "docs"))
+    copied.run("run", "--source", "docs", prefix=["sh", "-c", 'exec "$@" <&- >&- 2>&-', "sh"])
+    copied.run("run", "--source", "docs", prefix=["sh", "-c", 'exec "$@" >&-', "sh"])
+    assert len(copied.json("list", "docs")) == before + 2
+
+
+@pytest.mark.parametrize("arguments", [("list",), ("list", "--json"), ("show", "docs", "--items"), ("--help",)])
+def test_what_there_is_no_room_to_print_is_one_clear_line(lived: Terminal, arguments: tuple[str, ...]) -> None:
+    done = lived.run(*arguments, code=74, prefix=["sh", "-c", 'exec "$@" >/dev/full', "sh"])
+    assert len(done.stderr.splitlines()) == 1
+    assert "no room to write `standard output`" in done.stderr
+
+
+def test_any_name_is_shown_in_any_encoding(copied: Terminal) -> None:
+    (copied.folder / "docs/漢字.md").write_text("of another script")
+    copied.run("run", "--source", "docs")
+    for encoding in ("ascii", "latin-1"):
+        assert "docs/\\u6f22\\u5b57.md" in copied.run("show", "docs", "--items", PYTHONIOENCODING=encoding).stdout
+
+
 def test_completion_is_a_script_for_the_shell(lived: Terminal) -> None:
     assert "geometra-backup" in lived.run("completion", "zsh").stdout
     words = lived.run(

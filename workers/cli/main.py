@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import gc
 import importlib
+import io
 import json
 import os
 import signal
 import sys
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import click
 
@@ -88,12 +90,14 @@ def group(ctx: click.Context, config: Path | None, as_json: bool) -> None:
 
 def main(arguments: list[str] | None = None) -> None:
     """Entry point of `geometra-backup`."""
+    _open_streams()
     as_json = "--json" in (sys.argv[1:] if arguments is None else arguments)
     for number in (signal.SIGTERM, signal.SIGHUP):
         # As Ctrl-C does: what was started is ended, and nothing is left behind.
         signal.signal(number, lambda number, _: sys.exit(128 + number))
     try:
         code = group.main(args=arguments, prog_name="geometra-backup", standalone_mode=False)
+        sys.stdout.flush()
         sys.exit(code if isinstance(code, int) else 0)
     except BackupError as error:
         _fail(str(error), error.kind, as_json)
@@ -107,10 +111,38 @@ def main(arguments: list[str] | None = None) -> None:
     except (click.Abort, KeyboardInterrupt):
         click.echo("geometra-backup: interrupted", err=True)
         sys.exit(INTERRUPTED)
-    except BrokenPipeError:
-        # Whoever read our output has left, as `head` does. Python would complain once more at exit.
+    except OSError as error:
+        _exit_without_output(error)
+
+
+def _open_streams() -> None:
+    """Those that are closed, as of a job that was started without any, go to nowhere: else what is opened next takes
+    their numbers, and what other programs print would go into it. And a terminal of any encoding can show any name."""
+    for number, name in enumerate(("stdin", "stdout", "stderr")):
+        if getattr(sys, name) is None:
+            with suppress(OSError):
+                os.close(number)  # what has come to be opened there meanwhile, such as a folder that was searched
+            os.open(os.devnull, os.O_RDWR)
+            setattr(sys, name, open(number, "w" if number else "r", encoding="utf-8", closefd=False))  # noqa: SIM115
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
+
+
+def _exit_without_output(error: OSError) -> NoReturn:
+    """What was done is done; that nobody is told of it is a failure all the same. Raises what is another error."""
+    from tasks.destinations.file_errors import explained
+
+    try:
+        with explained("write", Path("standard output")):
+            sys.stdout.write("\n")
+            sys.stdout.flush()
+    except BackupError as lost:
+        # Python would complain once more at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        sys.exit(0)
+        _fail(str(lost), lost.kind, as_json=False)
+        sys.exit(lost.exit_code)
+    raise error
 
 
 def _fail(message: str, kind: str, as_json: bool) -> None:
