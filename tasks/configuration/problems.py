@@ -20,6 +20,8 @@ from tasks.settings import Settings, SourceSettings
 from tasks.sources.patterns import Patterns
 from tasks.sources.source import Problem
 
+_WHERE = ("kind", "path", "url", "endpoint", "bucket", "container", "prefix")
+"""The options of destinations that say where they are; the others say how they are reached, and by whom."""
 _AHEAD = timedelta(days=400)
 """A year of clock changes, wherever the zone has them."""
 
@@ -169,9 +171,11 @@ def _left_out(inside: Path, options: SourceSettings) -> bool:
 
 
 def _same_place(settings: Settings) -> Iterator[Problem]:
-    seen: dict[str, str] = {}
+    seen: dict[tuple[str, ...], str] = {}
     for name, destination in settings.destinations.items():
-        first = seen.setdefault(destination.model_dump_json(), name)
+        values = (getattr(destination, option, None) or "" for option in _WHERE)
+        place = tuple(os.path.realpath(value) if isinstance(value, Path) else str(value) for value in values)
+        first = seen.setdefault(place, name)
         if first != name:
             yield Problem(
                 f"destinations.{name} is the same place as destinations.{first}",

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tasks.configuration import problems
+from tasks.configuration import parse, problems
 from tests.unit.configuration.sample import BASE, HIDDEN, NIGHTLY, NOW, read
 
 
@@ -113,6 +113,43 @@ def test_a_destination_inside_a_source_is_named(tmp_path: Path) -> None:
 def test_two_destinations_in_one_place_are_named() -> None:
     text = BASE + '[destinations.copy]\nkind = "folder"\npath = "./backups"\n' + NIGHTLY.format("30 1 * * *", "UTC")
     assert concerns(text) == ["destinations.copy is the same place as destinations.near"]
+
+
+def test_a_place_is_the_same_by_whatever_way_and_with_whatever_rights(tmp_path: Path) -> None:
+    (tmp_path / "disk").mkdir()
+    (tmp_path / "link").symlink_to("disk")
+    text = f"""
+        [sources.docs]
+        kind = "docs"
+        paths = ["/srv/docs"]
+        [destinations.one]
+        kind = "local"
+        path = "{tmp_path}/disk"
+        [destinations.two]
+        kind = "local"
+        path = "{tmp_path}/link"
+        mounted = "/mnt"
+        [destinations.far]
+        kind = "s3"
+        bucket = "backups"
+        default_credentials = true
+        [destinations.again]
+        kind = "s3"
+        bucket = "backups"
+        connections = 8
+        access_key = "env:KEY"
+        secret_key = "env:SECRET"
+        [destinations.other]
+        kind = "s3"
+        bucket = "backups"
+        prefix = "other"
+        default_credentials = true
+    """
+    found = [problem.what for problem in problems(parse(text)) if "same place" in problem.what]
+    assert found == [
+        "destinations.two is the same place as destinations.one",
+        "destinations.again is the same place as destinations.far",
+    ]
 
 
 def test_secrets_that_are_missing_or_open_to_others_are_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
