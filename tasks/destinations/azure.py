@@ -17,7 +17,7 @@ from tasks.destinations.foreign import kept_with
 from tasks.destinations.immutable import Terms, in_seconds
 from tasks.destinations.pace import Pace
 from tasks.destinations.per_process import PerProcess
-from tasks.destinations.remote import CHECKSUM, MIB, WHOLE_BYTES, checked
+from tasks.destinations.remote import CHECKSUM, MIB, WHOLE_BYTES, check_authorities, checked
 from tasks.errors import Damaged, Exists, Missing, Refused, Unavailable
 
 if TYPE_CHECKING:
@@ -176,6 +176,7 @@ class Azure:
         from tasks.destinations.paced_http import mount
 
         settings = self._settings
+        check_authorities(settings.ca_file)
         credential: Any
         if settings.sas:
             credential = AzureSasCredential(settings.sas.read().removeprefix("?"))

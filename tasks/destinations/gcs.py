@@ -16,7 +16,7 @@ from tasks.destinations.gcs_settings import GcsSettings
 from tasks.destinations.immutable import Terms, in_seconds
 from tasks.destinations.pace import Pace
 from tasks.destinations.per_process import PerProcess
-from tasks.destinations.remote import MIB, bounds, checked
+from tasks.destinations.remote import MIB, bounds, check_authorities, checked
 from tasks.errors import Damaged, Exists, Missing, Refused, SettingsError, Unavailable
 
 _SESSION_BYTES = 8 * MIB
@@ -212,6 +212,7 @@ class Gcs:
         from tasks.destinations.paced_http import mount
 
         settings = self._settings
+        check_authorities(settings.ca_file)
         options: Any = {"api_endpoint": settings.endpoint} if settings.endpoint else None
         with self._explained("open", ""):
             if settings.credentials:

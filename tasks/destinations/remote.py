@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+import ssl
 from collections.abc import Iterator
 from datetime import timedelta
 from pathlib import Path
@@ -10,7 +12,7 @@ from typing import Annotated
 from pydantic import AfterValidator, Field, model_validator
 
 from tasks.destinations.destination import Listed, is_name
-from tasks.errors import Refused
+from tasks.errors import Refused, SettingsError
 from tasks.settings import DestinationSettings
 from tasks.values import Duration
 
@@ -20,6 +22,9 @@ WHOLE_BYTES = 64 * MIB
 failed is sent again as a whole, nothing unfinished can be left behind, and rights to write single objects suffice."""
 CHECKSUM = "crc32c"
 """The name under which each object's checksum is kept beside it."""
+
+
+_USABLE = "use a URL such as `https://storage.example.com`"
 
 
 def _folder(value: str) -> str:
@@ -32,9 +37,13 @@ def _folder(value: str) -> str:
 def _url(value: str) -> str:
     from urllib.parse import urlsplit
 
-    parts = urlsplit(value)
-    if parts.scheme not in ("http", "https") or not parts.hostname:
-        raise ValueError("use a URL such as `https://storage.example.com`")
+    try:
+        parts = urlsplit(value)
+        usable = parts.scheme in ("http", "https") and parts.hostname and parts.port != 0
+    except ValueError:  # of a port that is none, or half an address
+        raise ValueError(_USABLE) from None
+    if not usable or not re.fullmatch("[!-~]+", value):
+        raise ValueError(_USABLE)
     if parts.username or parts.password or parts.query or parts.fragment:
         raise ValueError("only host, port and path belong here: credentials have options of their own")
     return value.rstrip("/")
@@ -100,6 +109,16 @@ def checked(listed: Iterator[Listed], where: str) -> Iterator[Listed]:
             raise Refused(f"{where} does not list in the order of names, so no listing of it can be relied on")
         last = each.name
         yield each
+
+
+def check_authorities(ca_file: Path | None) -> None:
+    """Raises `SettingsError` where that file holds no certificate: of that the SDKs say that nobody answers."""
+    try:
+        if ca_file:
+            ssl.create_default_context(cafile=str(ca_file))
+    except OSError as error:  # what OpenSSL says is one too
+        why = "it holds no certificate in PEM" if isinstance(error, ssl.SSLError) else error.strerror
+        raise SettingsError(f"`ca_file` can't be used, `{ca_file}`: {why}") from error
 
 
 def bounds(offset: int, length: int | None) -> tuple[int, int | None]:

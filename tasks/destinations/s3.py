@@ -17,7 +17,7 @@ from tasks.destinations.foreign import Foreign, check_span, kept_with
 from tasks.destinations.immutable import Terms
 from tasks.destinations.pace import Handed, Pace
 from tasks.destinations.per_process import PerProcess
-from tasks.destinations.remote import CHECKSUM, bounds, checked
+from tasks.destinations.remote import CHECKSUM, bounds, check_authorities, checked
 from tasks.destinations.s3_errors import explained, is_marked, only_of_s3
 from tasks.destinations.s3_lock import S3Lock
 from tasks.destinations.s3_past import S3Past
@@ -234,6 +234,7 @@ class S3:
         import botocore.session
 
         settings = self._settings
+        check_authorities(settings.ca_file)
         config: Any = botocore.config.Config  # its stubs do not know all of its options
         with self._explained("open", ""):
             core = botocore.session.get_session()

@@ -12,7 +12,7 @@ from tasks.destinations import Destination, open_destination
 from tasks.destinations.probe import probe
 from tasks.destinations.remote import RemoteSettings
 from tasks.destinations.s3_settings import S3Settings
-from tasks.errors import Exists, Refused
+from tasks.errors import Exists, Refused, SettingsError
 from tests.contracts.destination_contract import DestinationObjects
 from tests.stores.azure import AzureServer
 from tests.stores.gcs import GcsServer
@@ -43,6 +43,15 @@ def test_a_certificate_of_ones_own_is_trusted_where_it_is_named_and_nowhere_else
     with pytest.raises(Refused, match=r"the certificate of .* is not trusted: .*`ca_file`") as caught:
         open_destination(made()).get("anything")
     assert len(str(caught.value).splitlines()) == 1
+
+
+def test_authorities_that_cannot_be_read_are_named_and_not_waited_for(
+    made: Callable[..., RemoteSettings], tmp_path: Path
+) -> None:
+    (tmp_path / "empty.pem").write_text("no certificate")
+    for name, why in (("none.pem", "No such file"), ("empty.pem", "no certificate in PEM")):
+        with pytest.raises(SettingsError, match=rf"{name}`: .*{why}"):
+            open_destination(made(ca_file=tmp_path / name)).get("anything")
 
 
 class TestRgwOverTls(DestinationObjects):

@@ -8,9 +8,11 @@ from pathlib import Path
 from typing import get_args
 
 import pytest
+from pydantic import ValidationError
 
 from tasks.destinations import DESTINATIONS, open_destination
 from tasks.destinations.local import LocalSettings
+from tasks.destinations.s3_settings import S3Settings
 from tasks.errors import SettingsError
 from tasks.settings import DestinationSettings
 
@@ -38,3 +40,11 @@ def test_reading_the_table_loads_no_sdk() -> None:
     assert "tasks.destinations.local" in modules
     tops = {module.partition(".")[0] for module in modules} | {".".join(module.split(".")[:2]) for module in modules}
     assert not tops & {"boto3", "botocore", "azure", "google.cloud", "google.auth", "requests", "urllib3"}
+
+
+@pytest.mark.parametrize(
+    "endpoint", ["http://host:99999", "http://host:port", "http://[::1", "http://ü.example", "http://a b"]
+)
+def test_an_address_that_nobody_can_have_is_no_setting(endpoint: str) -> None:
+    with pytest.raises(ValidationError, match="use a URL such as"):
+        S3Settings(bucket="backups", endpoint=endpoint, default_credentials=True)
