@@ -43,13 +43,14 @@ class Inventory(StoredIndex):
             raise NotARepository("there is no repository at this destination: nothing was ever uploaded here") from None
         try:
             fields = json.loads(marker)
-            found, source, keyring = int(fields["format"]), str(fields["source"]), str(fields["keyring"])
+            found, source = int(fields["format"]), str(fields["source"])
+            keyring, identity = str(fields["keyring"]), str(fields["id"])
         except (ValueError, KeyError, TypeError):
             raise Damaged("`repository` can't be read: the object that says what is stored here is damaged") from None
         if found > FORMAT:
             raise NewerFormat(f"the repository has format {found}; this version reads up to {FORMAT}: upgrade first")
         repository = cls(destination, source, writer, cache)
-        if keyring != writer.keyring or fields["id"] != repository.keys.identity.hex():
+        if keyring != writer.keyring or identity != repository.keys.identity.hex():
             raise WrongKey(f"the repository of `{source}` belongs to keyring {keyring}, not to {writer.keyring}")
         return repository
 

@@ -208,6 +208,14 @@ def test_a_damaged_marker_is_one_clear_error(history: History, change: Callable[
             attempt()
 
 
+@pytest.mark.parametrize("field", ["format", "id", "source", "keyring"])
+def test_a_marker_in_which_a_name_was_damaged_is_one_clear_error(history: History, field: str) -> None:
+    marker = history.destination.get("repository").replace(f'"{field}"'.encode(), f'"{field[:-1]}!"'.encode())
+    history.replace("repository", marker)
+    with pytest.raises(Damaged, match="repository"):
+        Repository.open(history.destination, keys().writer)
+
+
 @pytest.mark.parametrize("at", range(0, 200, 13))
 def test_no_flipped_bit_of_the_marker_opens_it_as_something_else(history: History, at: int) -> None:
     data = bytearray(history.destination.get("repository"))
