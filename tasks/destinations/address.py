@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from urllib.parse import urlsplit
+from urllib.parse import unquote, urlsplit
 
 from pydantic import ValidationError
 
@@ -15,14 +15,18 @@ from tasks.errors import SettingsError
 from tasks.secret import Secret
 from tasks.settings import DestinationSettings
 
+_KNOWN = "use a folder, `s3://BUCKET`, `gs://BUCKET` or `https://ACCOUNT.blob.core.windows.net/CONTAINER`"
 SAS = "AZURE_STORAGE_SAS_TOKEN"
 
 
 def settings_at(address: str) -> DestinationSettings:
-    """A folder; `s3://BUCKET/PREFIX` and `gs://BUCKET/PREFIX`, with the credentials (and, for S3, the endpoint) that
-    the SDK finds; or `https://ACCOUNT.blob.core.windows.net/CONTAINER/PREFIX`, with the signature in the environment.
-    Raises `SettingsError`."""
-    parts = urlsplit(address)
+    """A folder, also as `file:///...`; `s3://BUCKET/PREFIX` and `gs://BUCKET/PREFIX`, with the credentials (and, for
+    S3, the endpoint) that the SDK finds; or `https://ACCOUNT.blob.core.windows.net/CONTAINER/PREFIX`, with the
+    signature in the environment. Raises `SettingsError`."""
+    try:
+        parts = urlsplit(address)
+    except ValueError as error:
+        raise SettingsError(f"`--from` names no store: {error}") from None
     prefix = parts.path.strip("/")
     try:
         match parts.scheme:
@@ -34,6 +38,10 @@ def settings_at(address: str) -> DestinationSettings:
                 container, _, below = prefix.partition("/")
                 url, sas = f"https://{parts.netloc}", Secret(reference=f"env:{SAS}")
                 return AzureSettings(url=url, container=container, prefix=below, sas=sas)
+            case "file" if not parts.netloc:
+                return LocalSettings(path=Path(unquote(parts.path)).absolute())
     except ValidationError as error:
         raise SettingsError(f"`--from` names no store: {error.errors()[0]['msg']}") from error
+    if "://" in address:
+        raise SettingsError(f"`--from` names no store: {_KNOWN}, not `{parts.scheme}://`")
     return LocalSettings(path=Path(address).absolute())

@@ -36,5 +36,13 @@ def test_each_kind_has_its_own_way_of_being_named(tmp_path: Path) -> None:
         "backups",
         "geometra",
     )
-    with pytest.raises(SettingsError, match="--from"):
-        settings_at("s3://")
+    assert settings_at(f"{tmp_path.as_uri()}/a%20disk") == LocalSettings(path=tmp_path / "a disk")
+
+
+@pytest.mark.parametrize(
+    "address", ["s3://", "https://[half", "http://host/container", "azure://container", "file://host/x"]
+)
+def test_what_names_no_store_is_one_clear_line(address: str) -> None:
+    with pytest.raises(SettingsError, match="--from") as caught:
+        settings_at(address)
+    assert len(str(caught.value).splitlines()) == 1
