@@ -12,7 +12,8 @@ from tasks.run_keys import PREFIX, reaching
 
 _TAKE = """
 local holder = redis.call('get', KEYS[1])
-if holder and holder ~= ARGV[1] then return 0 end
+-- One with more time left than any is given was taken before the clock was put back.
+if holder and holder ~= ARGV[1] and redis.call('pttl', KEYS[1]) <= 2 * tonumber(ARGV[2]) then return 0 end
 redis.call('set', KEYS[1], ARGV[1], 'PX', ARGV[2])
 return 1
 """

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import uuid
 from contextlib import suppress
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from functools import cached_property
 from typing import Any
 
@@ -25,6 +25,7 @@ LEASE_SECONDS = float(os.environ.get("GEOMETRA_BACKUP_BEAT_LEASE_SECONDS", "30")
 _LOOK_SECONDS = LEASE_SECONDS / 3
 """How often each looks: so a standby is active after four thirds of that time at most."""
 
+_CLOCKS_DIFFER = timedelta(minutes=1)
 _LONG_AGO = datetime.fromtimestamp(0, UTC)
 
 _log = structlog.get_logger(__name__)
@@ -52,7 +53,7 @@ class OneBeat(Scheduler):
             if not taken:
                 self._become(active=False)
                 return _LOOK_SECONDS
-            if not self._active:
+            if not self._active or self._is_ahead(datetime.now(UTC)):
                 self._go_on()
                 self._become(active=True)
         except Unavailable as error:
@@ -80,18 +81,24 @@ class OneBeat(Scheduler):
         super().close()
 
     def _go_on(self) -> None:
-        """Where the last active one has ended."""
-        noted = self._beats.sent()
+        """Where the last active one has ended. What a clock that has been put back had noted may be years ahead: it is
+        not waited for."""
+        noted, latest = self._beats.sent(), datetime.now(UTC) + _CLOCKS_DIFFER
         is_blank = not noted.keys() & self.schedule.keys()
         for name, entry in self.schedule.items():
             if name in noted:
-                entry.last_run_at = noted[name]
+                entry.last_run_at = noted[name] if noted[name] <= latest else _LONG_AGO
                 self._noted.add(name)
             else:
                 entry.last_run_at = self._since(name, entry, is_blank=is_blank)
                 self._beats.mark(name, entry.last_run_at)
         self._beats.keep_only(self.schedule)
         self._heap = None
+
+    def _is_ahead(self, now: datetime) -> bool:
+        """Whether what was sent last was sent later than now."""
+        sent = (entry.last_run_at for entry in self.schedule.values())
+        return any(last is not None and last > now + _CLOCKS_DIFFER for last in sent)
 
     def _since(self, name: str, entry: ScheduleEntry, *, is_blank: bool) -> datetime:
         """From when on what is due is sent, of an entry that nothing is noted of: a new one begins now. If the broker

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import time
@@ -11,6 +12,8 @@ from typing import Any
 from tasks.beat_record import BeatRecord
 from tests.flows.house import House, Worker
 from tests.flows.test_night import assert_restores, local, originals_of, tree
+from workers.beat import OneBeat
+from workers.schedule import beat_schedule
 
 LEASE = 1.5
 TAKEN_OVER = LEASE * 4 / 3 + 4
@@ -124,6 +127,41 @@ def test_a_beat_that_was_stopped_for_long_and_goes_on_begins_no_slot_again(house
     assert {line["run"] for line in started} == {run.id}
     assert [each.id for each in house.record.runs()] == [run.id]
     assert len(house.installation.repository("docs", "here").snapshots()) == 1
+
+
+def test_a_clock_that_is_put_back_by_years_keeps_no_beat_from_what_is_due(house: House) -> None:
+    house.configure({"docs": tree(house, "docs", "docs")}, {"here": local(house)}, {"nightly": nightly()})
+    ahead = datetime.now(UTC) + timedelta(days=3650)
+    beats(house).mark("plan nightly", ahead)
+    assert beats(house).take("one that was killed", 3650 * 86400)
+    house.beat(GEOMETRA_BACKUP_BEAT_LEASE_SECONDS=str(LEASE))
+    house.wait_for(lambda: abs(beats(house).sent()["plan nightly"] - ahead) > timedelta(days=1), "the plan", 15)
+    house.worker()
+    (run,) = house.wait_for(house.record.runs, "the run")
+    assert house.report(run.id)["state"] == "done"
+
+
+def test_nor_one_that_was_active_meanwhile(house: House) -> None:
+    house.configure({"docs": tree(house, "docs", "docs")}, {"here": local(house)}, {"nightly": nightly()})
+    ahead = datetime.now(UTC) + timedelta(days=3650)
+    with house.configured() as app:
+        app.conf.beat_schedule = beat_schedule(house.installation.settings, timedelta(minutes=2))
+        beat = OneBeat(app=app)
+        beat.tick()
+        for entry in beat.schedule.values():
+            beats(house).mark(str(entry.name), ahead)
+            entry.last_run_at = ahead
+        beat._heap = None
+        house.client.delete("control")
+        for _ in beat.schedule:
+            beat.tick()
+        assert {message["headers"]["task"] for message in waiting(house)} == {"plan.start", "plan.tend"}
+        assert all(sent < ahead - timedelta(days=1) for sent in beats(house).sent().values())
+        beat.close()
+
+
+def waiting(house: House) -> list[dict[str, Any]]:
+    return [json.loads(text) for text in house.client.lrange("control", 0, -1)]
 
 
 def hours(*ago: float) -> str:
