@@ -54,7 +54,7 @@ def embedded(
     with ExitStack() as stack:
         private = is_embedded(settings)
         if private:
-            stack.enter_context(private_broker(settings))
+            stack.enter_context(private_broker(settings, file))
         environment = {VARIABLE: str(file.absolute())}
         if passphrase is not None:
             environment[PASSPHRASE] = passphrase

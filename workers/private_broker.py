@@ -24,6 +24,7 @@ from tasks.broker import broker_folder, broker_url, connect, socket_path
 from tasks.errors import SettingsError, Unavailable
 from tasks.settings import Settings
 from workers.broker_program import find_server
+from workers.state_owner import claim
 
 _START_SECONDS = 10.0
 _DATA = ("appendonlydir", "appendonly.aof")
@@ -35,10 +36,11 @@ _locks: set[IO[str]] = set()
 
 
 @contextmanager
-def private_broker(settings: Settings) -> Iterator[str]:
+def private_broker(settings: Settings, file: Path) -> Iterator[str]:
     """Its URL, while it runs: started unless it runs already, and shut down by the last of its users to leave. Survives
     a kill of its user, and of itself with at most a second's messages. Data that it can't read is kept under another
-    name, which is told on standard error. Raises `Unavailable`, `SettingsError`."""
+    name, which is told on standard error. `file` is the backup.toml that the settings came from: raises `SettingsError`
+    while another one uses the broker; `Unavailable`."""
     folder = broker_folder(settings)
     socket = socket_path(settings)
     try:
@@ -49,18 +51,15 @@ def private_broker(settings: Settings) -> Iterator[str]:
         raise Unavailable(f"the folder of the private broker `{folder}` can't be used: {error.strerror}") from error
     with users, starting, _not_inherited(users, starting):
         with _locked(starting):
-            # Shared by all users: whoever gets it for himself alone when leaving is the last.
+            # Shared by all users: whoever gets it for himself alone when leaving is the last, when coming the first.
+            claim(folder, file, alone=_is_mine(users))
             fcntl.flock(users, fcntl.LOCK_SH)
             _start(settings, folder, socket)
         try:
             yield broker_url(settings)
         finally:
             with _locked(starting):
-                try:
-                    fcntl.flock(users, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                except BlockingIOError:
-                    pass
-                else:
+                if _is_mine(users):
                     _stop(settings, folder, socket)
 
 
@@ -188,6 +187,15 @@ def _is_alone(settings: Settings, mark: IO[str], patience: float) -> bool:
                 f" `kill -9 {process or 'PROCESS'}`; what it holds is kept"
             )
         time.sleep(0.05)
+
+
+def _is_mine(file: IO[str]) -> bool:
+    """Whether nobody else holds its lock, which is held now."""
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
 
 
 def _note(mark: IO[str], process: int) -> None:

@@ -21,6 +21,8 @@ from tasks.settings import Settings
 from workers.broker_program import find_server
 from workers.private_broker import keep_running, private_broker
 
+FILE = Path("backup.toml")
+
 
 @pytest.fixture(autouse=True)
 def _no_broker_in_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -49,27 +51,27 @@ def runs(process: int) -> bool:
 
 
 def test_it_runs_while_it_is_used_and_not_a_moment_longer(settings: Settings) -> None:
-    with private_broker(settings) as url:
+    with private_broker(settings, FILE) as url:
         process = server_of(url)
         assert runs(process)
     assert not runs(process)
 
 
 def test_what_it_knew_is_there_the_next_time(settings: Settings) -> None:
-    with private_broker(settings) as url, closing(connect(url)) as client:
+    with private_broker(settings, FILE) as url, closing(connect(url)) as client:
         client.set("kept", "yes")
-    with private_broker(settings) as url, closing(connect(url)) as client:
+    with private_broker(settings, FILE) as url, closing(connect(url)) as client:
         assert client.get("kept") == "yes"
         time.sleep(1.2)  # it writes its file every second
         os.kill(server_of(url), signal.SIGKILL)
-    with private_broker(settings) as url, closing(connect(url)) as client:
+    with private_broker(settings, FILE) as url, closing(connect(url)) as client:
         assert client.get("kept") == "yes"
 
 
 def test_users_share_it_and_the_last_one_stops_it(settings: Settings) -> None:
-    with private_broker(settings) as url:
+    with private_broker(settings, FILE) as url:
         process = server_of(url)
-        with private_broker(settings) as same:
+        with private_broker(settings, FILE) as same:
             assert server_of(same) == process
         assert runs(process)
     assert not runs(process)
@@ -81,7 +83,7 @@ def test_one_whose_user_was_killed_is_taken_over_and_stopped(settings: Settings)
         "from tasks.settings import Settings\n"
         "from workers.private_broker import private_broker\n"
         "settings = Settings(state=pathlib.Path(sys.argv[1]), destinations={}, sources={})\n"
-        "with private_broker(settings) as url:\n"
+        "with private_broker(settings, pathlib.Path('backup.toml')) as url:\n"
         "    print(url, flush=True)\n"
         "    time.sleep(60)\n"
     )
@@ -91,7 +93,7 @@ def test_one_whose_user_was_killed_is_taken_over_and_stopped(settings: Settings)
         process = server_of(child.stdout.readline().strip())
         child.kill()
     assert runs(process)
-    with private_broker(settings) as url:
+    with private_broker(settings, FILE) as url:
         assert server_of(url) == process
     assert not runs(process)
 
@@ -108,21 +110,21 @@ def servers_of(settings: Settings) -> list[int]:
 
 
 def test_one_that_refuses_to_answer_as_its_disk_is_full_gets_no_rival(settings: Settings) -> None:
-    with private_broker(settings) as url, closing(connect(url)) as client:
+    with private_broker(settings, FILE) as url, closing(connect(url)) as client:
         process = server_of(url)
         # As a full disk does: PING is answered with an error.
         client.execute_command("ACL", "SETUSER", "default", "-ping")  # type: ignore[no-untyped-call]
         with pytest.raises(redis.ResponseError):
             client.ping()
         keep_running(settings)
-        with private_broker(settings) as same:
+        with private_broker(settings, FILE) as same:
             assert server_of(same) == process
         assert servers_of(settings) == [process]
     assert not runs(process)
 
 
 def test_one_that_stalls_gets_no_rival_and_is_used_again_when_it_goes_on(settings: Settings) -> None:
-    with private_broker(settings) as url:
+    with private_broker(settings, FILE) as url:
         process = server_of(url)
         os.kill(process, signal.SIGSTOP)
         try:
@@ -131,7 +133,7 @@ def test_one_that_stalls_gets_no_rival_and_is_used_again_when_it_goes_on(setting
             assert servers_of(settings) == [process]
             assert socket_path(settings).exists()
             threading.Timer(3, os.kill, (process, signal.SIGCONT)).start()
-            with private_broker(settings) as same:
+            with private_broker(settings, FILE) as same:
                 assert server_of(same) == process
         finally:
             os.kill(process, signal.SIGCONT)
@@ -139,18 +141,18 @@ def test_one_that_stalls_gets_no_rival_and_is_used_again_when_it_goes_on(setting
 
 
 def test_one_that_stalls_while_its_last_user_leaves_is_found_by_the_next(settings: Settings) -> None:
-    with private_broker(settings) as url:
+    with private_broker(settings, FILE) as url:
         process = server_of(url)
         os.kill(process, signal.SIGSTOP)
     os.kill(process, signal.SIGCONT)
-    with private_broker(settings) as url:
+    with private_broker(settings, FILE) as url:
         assert server_of(url) == process
     assert not runs(process)
 
 
 def kept_data(settings: Settings) -> Path:
     """Of a broker that ran and has ended."""
-    with private_broker(settings) as url, closing(connect(url)) as client:
+    with private_broker(settings, FILE) as url, closing(connect(url)) as client:
         client.set("kept", "yes")
     return broker_folder(settings) / "appendonlydir"
 
@@ -172,13 +174,13 @@ def test_data_that_it_cant_read_is_set_aside_whole_and_told_of(
     else:
         base.unlink()
     before = {path.name: path.read_bytes() for path in data.iterdir()}
-    with private_broker(settings) as url, closing(connect(url)) as client:
+    with private_broker(settings, FILE) as url, closing(connect(url)) as client:
         assert client.get("kept") is None
         client.set("new", "yes")
     (aside,) = broker_folder(settings).glob("appendonlydir.damaged-*")
     assert {path.name: path.read_bytes() for path in aside.iterdir()} == before
     assert str(aside) in capsys.readouterr().err
-    with private_broker(settings) as url, closing(connect(url)) as client:
+    with private_broker(settings, FILE) as url, closing(connect(url)) as client:
         assert client.get("new") == "yes"
     assert capsys.readouterr().err == ""
 
@@ -189,18 +191,18 @@ def test_data_stays_where_it_is_if_something_else_keeps_it_from_starting(
     data = kept_data(settings)
     socket_path(settings).mkdir()
     (socket_path(settings) / "in the way").touch()
-    with pytest.raises(Unavailable, match=r"broker\.log"), private_broker(settings):
+    with pytest.raises(Unavailable, match=r"broker\.log"), private_broker(settings, FILE):
         pass
     assert [path.name for path in broker_folder(settings).glob("append*")] == [data.name]
     assert capsys.readouterr().err == ""
     (socket_path(settings) / "in the way").unlink()
     socket_path(settings).rmdir()
-    with private_broker(settings) as url, closing(connect(url)) as client:
+    with private_broker(settings, FILE) as url, closing(connect(url)) as client:
         assert client.get("kept") == "yes"
 
 
 def test_only_this_user_can_reach_it(settings: Settings) -> None:
-    with private_broker(settings) as url:
+    with private_broker(settings, FILE) as url:
         path = socket_path(settings)
         assert path.parent.stat().st_mode & 0o777 == 0o700
         assert path.stat().st_mode & 0o077 == 0
@@ -210,7 +212,7 @@ def test_only_this_user_can_reach_it(settings: Settings) -> None:
 
 def test_a_state_folder_with_a_long_path_works_too(tmp_path: Path) -> None:
     settings = Settings(state=tmp_path / ("long" * 30) / "state", destinations={}, sources={})
-    with private_broker(settings) as url, closing(connect(url)) as client:
+    with private_broker(settings, FILE) as url, closing(connect(url)) as client:
         assert client.ping()
     assert not socket_path(settings).parent.exists()
 
@@ -221,7 +223,7 @@ def test_a_short_folder_that_somebody_else_made_first_is_refused(tmp_path: Path)
     folder = socket_path(settings).parent
     folder.symlink_to(tmp_path / "theirs")
     try:
-        with pytest.raises(SettingsError, match="of this user alone"), private_broker(settings):
+        with pytest.raises(SettingsError, match="of this user alone"), private_broker(settings, FILE):
             pass
     finally:
         folder.unlink()
@@ -234,7 +236,7 @@ def test_a_server_that_does_not_start_is_unavailable_and_says_where_to_look(
     (tmp_path / "bin/valkey-server").write_text("#!/bin/sh\nexit 1\n")
     (tmp_path / "bin/valkey-server").chmod(0o755)
     monkeypatch.setenv("PATH", f"{tmp_path / 'bin'}:{os.environ['PATH']}")
-    with pytest.raises(Unavailable, match=r"broker\.log"), private_broker(settings):
+    with pytest.raises(Unavailable, match=r"broker\.log"), private_broker(settings, FILE):
         pass
 
 
@@ -243,5 +245,5 @@ def test_without_a_server_on_the_path_the_one_of_the_wheel_is_used(
 ) -> None:
     monkeypatch.setenv("PATH", "/nowhere")
     assert find_server().name == "valkey-server"
-    with private_broker(settings) as url, closing(connect(url)) as client:
+    with private_broker(settings, FILE) as url, closing(connect(url)) as client:
         assert client.ping()
