@@ -20,6 +20,7 @@ from tasks.repository.pack import object_name
 from tasks.repository.packing import put_indexes
 from tasks.repository.references import References
 from tasks.repository.snapshot import Snapshot
+from tasks.repository.stored_index import settled
 
 Progress = Callable[[dict[str, float]], None]
 
@@ -38,11 +39,18 @@ class Copying:
 
     def __init__(self, here: Inventory, to: Inventory, progress: Progress | None = None) -> None:
         self._here, self._to, self._progress = here, to, progress
+        self._left_before = frozenset[bytes]()
+        self._look()
+
+    def _look(self) -> None:
+        """At what both hold."""
+        here, to = self._here, self._to
         # Names alone: what lies in the packs is asked where a list must be walked.
         self._index = here.sound_index(names=True)
         self._whole: _Whole | None = None
         heal(here, to, self._index)
-        self._doomed, self._left_before = doomed_packs(to.destination, to.keys, to.clock())
+        self._doomed, left = doomed_packs(to.destination, to.keys, to.clock())
+        self._left_before |= left
         self._packs_there = {pack.name for pack in to.sound_index(without=self._doomed, names=True).packs}
         self._sizes = to.listed_packs()
 
@@ -50,6 +58,17 @@ class Copying:
         """Packs, several at once; then the index that names them; then the snapshot. Idempotent: what is there is not
         sent again. Returns `packs`, `sent_bytes`. Raises `Damaged`, and `Condemned` where chunks are only in packs that
         a prune may delete soon: the source must be captured again."""
+
+        def bring() -> dict[str, float]:
+            try:
+                return self._bring(snapshot_id)
+            except Missing:  # a prune here has put index objects, or what lies in packs, into others
+                self._look()
+                raise
+
+        return settled(bring, self._here.source)
+
+    def _bring(self, snapshot_id: str) -> dict[str, float]:
         here, to = self._here, self._to
         snapshot = here.snapshot(snapshot_id)
         seen = self._at_a_glance(snapshot)

@@ -8,12 +8,12 @@ import pytest
 
 from tasks.destinations import Data, Destination, Overlay
 from tasks.errors import BackupError, Condemned, Damaged, Missing, Unavailable
-from tasks.repository import Repository, Scope, packing
+from tasks.repository import Repository, Scope, packing, pruning
 from tasks.repository.pack import object_name
 from tests.memory_source import File, MemoryCapture
 from tests.passing_destination import Passing
 from tests.repositories import START, about, create, keys, local, packs, restored
-from tests.unit.repository.house import FIRST, MIB, SECOND, House, assert_holds, noise
+from tests.unit.repository.house import FIRST, GRACE, MIB, SECOND, House, assert_holds, day, noise
 
 
 def test_a_snapshot_whose_chunks_the_reference_lost_is_not_listed_anywhere(house: House) -> None:
@@ -186,6 +186,24 @@ def test_a_copy_into_the_reference_is_seen_whole_by_a_capture_that_runs_meanwhil
 
     spooled.copy(snapshot.id, Repository.open(Watched(house.first.destination, 0), keys().writer))
     assert sorted(set(looked)) == [0, len(packs(house.first))], "no pack is named before all are there"
+
+
+def test_a_copy_goes_on_where_a_prune_moves_the_index_that_it_hands_on(
+    house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As where a destination that was down is brought level with another, which is pruned meanwhile."""
+    monkeypatch.setattr(pruning, "_MOST_INDEXES", 1)
+    house.night(FIRST, 0, house.first)
+    last = house.night(SECOND, 1, house.first)
+
+    class Pruned(Passing):
+        def put(self, name: str, data: Data) -> None:
+            house.first.plan_prune([], day(2), GRACE).apply()
+            self._inner.put(name, data)
+
+    here = Repository.open(house.first.destination, keys().writer)
+    here.copy(last.id, Repository.open(Pruned(house.second.destination), keys().writer))
+    assert_holds(house.second, last, SECOND)
 
 
 def test_what_a_killed_capture_left_in_the_spool_is_used(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
