@@ -23,6 +23,8 @@ broker_url = _broker_url(_settings)
 result_backend = broker_url
 broker_connection_retry_on_startup = True
 broker_connection_max_retries = None
+# A broker that answers and refuses for a while (its disk or memory is full, or a replica took over) is waited for too.
+broker_channel_error_retry = True
 
 # A message comes again this long after its worker was lost with all its processes, and at most 10 s more.
 _visibility = float(_os.environ.get("GEOMETRA_BACKUP_VISIBILITY_SECONDS", "40"))

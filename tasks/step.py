@@ -17,7 +17,7 @@ from typing import Any, NoReturn
 import redis
 import structlog
 from celery import Task
-from celery.exceptions import OperationalError, Retry
+from celery.exceptions import OperationalError, Reject, Retry
 
 from tasks.errors import BackupError, NotYet, Unavailable
 from tasks.installation import Installation, current
@@ -73,7 +73,7 @@ def run_step(task: Task[Any, Any], blank: Outcome, previous: dict[str, Any] | No
     except Unavailable as error:
         _log.warning("broker unavailable", run=run, step=step, error=str(error))
         _again(task, FIRST_WAIT)
-    except Retry:
+    except (Retry, Reject):
         raise
     except Exception:
         # Around the work, not of it. Raised, it would end the step for all other messages of it too.
@@ -125,7 +125,7 @@ def _do(task: Task[Any, Any], blank: Outcome, work: Work, lease: Lease) -> Outco
         _again(task, min(error.seconds + 1, LONGEST_SLEEP))
     except BackupError as error:
         outcome = blank.failed(error)
-    except (LeaseLost, Retry):  # `Retry`: of a part of the step, which has to wait
+    except (LeaseLost, Retry, Reject):  # the last two: of a part of the step, which has to wait
         raise
     except Exception as error:  # noqa: BLE001 - the edge: it becomes an outcome, and its traceback goes to the log
         _log.exception("unexpected error", run=blank.run, step=step)

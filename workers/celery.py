@@ -18,7 +18,7 @@ from tasks.memory import keep_freed_memory
 from workers import delivered, own_spool
 
 keep_freed_memory()  # its forked processes do, then
-app = Celery("geometra-backup")
+app = Celery("geometra-backup", task_cls="workers.delivered:LastingTask")
 app.config_from_object(os.environ.get("CELERY_CONFIG_MODULE", "celeryconfig"))
 app.set_default()
 delivered.install(app)

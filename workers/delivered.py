@@ -14,7 +14,8 @@ from typing import Any
 
 import redis
 import structlog
-from celery import Celery, bootsteps
+from celery import Celery, Task, bootsteps
+from celery.exceptions import Reject
 from kombu.transport import redis as transport
 
 _log = structlog.get_logger(__name__)
@@ -131,6 +132,20 @@ class Renewal(bootsteps.StartStopStep):
         except redis.RedisError as error:
             # The worker's own connection notices, and reconnects.
             _log.warning("held messages not renewed", error=type(error).__name__)
+
+
+class LastingTask(Task):  # type: ignore[type-arg]
+    """One that is to be tried again, while the broker takes no message: then its own message comes again. Celery 5.7
+    drops that, and has the worker note it as failed, which fails as well, and keeps its place in the worker for ever;
+    or, where the broker takes that again, has its step closed as lost."""
+
+    abstract = True
+
+    def retry(self, *arguments: Any, **options: Any) -> Any:
+        try:
+            return super().retry(*arguments, **options)
+        except Reject as error:
+            raise Reject(error.args[0], requeue=True) from error
 
 
 def install(app: Celery) -> None:
