@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable
 from contextlib import suppress
 from typing import NamedTuple
 
-from tasks.errors import Condemned, Damaged, NewerFormat, Unavailable
+from tasks.errors import Condemned, Damaged, Missing, NewerFormat, Unavailable
 from tasks.numbers import SLICE, Numbers, distinct, numpy
 from tasks.repository import reliance
 from tasks.repository.blocks import Blocks
