@@ -44,6 +44,7 @@ class Writer:
         self._tail = b"\r\n$6\r\nABSTTL\r\n" + (b"$7\r\nREPLACE\r\n" if overwrite else b"")
         self._arguments = 6 if overwrite else 5
         self._database = -1
+        self._functions: set[bytes] = set()
         self._parts: list[bytes] = []
         self._weight = 0
         self._names: list[tuple[int, bytes, int]] = []
@@ -52,7 +53,11 @@ class Writer:
         self.lines: list[str] = []
 
     def function(self, code: bytes) -> None:
-        """They come first, so that nothing was written yet where one is there already."""
+        """They come first, so that nothing was written yet where one is there already. Each shard of a cluster has them
+        all: what came before is passed over."""
+        if code in self._functions:
+            return
+        self._functions.add(code)
         content = bytes([rdb.FUNCTION]) + code + (10).to_bytes(2, "little")
         dumped = content + rdb.crc64(content).to_bytes(8, "little")
         try:

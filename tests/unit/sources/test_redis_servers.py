@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from tasks.errors import Refused, SourceError, Unavailable
+from tasks.errors import Occupied, Refused, SourceError, Unavailable
 from tasks.sources.source import Restoring
 from tests.contracts.memory_items import Saved, read_all
 from tests.redis_process import RedisProcess, free_port
@@ -75,6 +75,22 @@ def test_a_cluster_can_be_scanned() -> None:
         with start() as other:
             of(other).restore_into(saved, saved, into(other), Restoring())
             assert held(other) == held(nodes[0]) | held(nodes[1])
+
+
+def test_functions_that_each_server_of_a_cluster_has_are_restored_once() -> None:
+    library = "#!lua name=sums\nredis.register_function('one', function() return 1 end)"
+    with cluster() as nodes:
+        for node in nodes:
+            with node.client() as client:
+                client.execute_command("FUNCTION", "LOAD", library)
+        saved = Saved(source(url_of(nodes[0])).capture())
+        with start() as other:
+            assert of(other).restore_into(saved, saved, into(other), Restoring()) == []
+            assert len(held(other)) == KEYS
+            with other.client() as client:
+                assert client.execute_command("FCALL", "one", 0) == 1
+            with pytest.raises(Occupied):
+                of(other).restore_into(saved, saved, into(other), Restoring())
 
 
 @pytest.mark.parametrize("is_finished", [True, False], ids=["moved", "on its way"])
