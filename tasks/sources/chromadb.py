@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, ClassVar
 
-from tasks.errors import SourceError
+from tasks.errors import Damaged, SourceError
 from tasks.item import Facts, Stored, StoredItems
 from tasks.settings import SourceSettings, TargetSettings
 from tasks.sources.chroma import left_beside
@@ -99,9 +99,10 @@ class Chroma:
     def restore_into(self, items: StoredItems, chosen: Iterable[Stored], target: Any, how: Restoring) -> list[str]:
         """Each collection is made if it is not there. One that is there must hold nothing but what the snapshot holds,
         so that a restore which ended too early goes on; with `how.overwrite` all else goes, with `target.mix` it
-        stays."""
+        stays. Raises `Damaged` in the end for one that is not whole in the snapshot."""
         wanted = _as_target(target)
         missed: list[str] = []
+        damaged: list[str] = []
         with (
             incoming(items, chosen, wanted.scratch or usual()) as known,
             _reached(wanted) as access,
@@ -110,7 +111,12 @@ class Chroma:
             server.version()
             restoring = CollectionRestore(server, replace=how.overwrite, mix=wanted.mix)
             for records, about in chosen_collections(known, wanted):
-                missed += restoring.put(records, about)
+                try:
+                    missed += restoring.put(records, about)
+                except NotWhole as error:
+                    damaged.append(f"`{about.label}`: {error}")
+        if damaged:
+            raise Damaged(f"all else was restored, but the snapshot does not hold all of {'; '.join(damaged)}")
         return missed
 
     def examine_at(self, target: Any) -> Facts:

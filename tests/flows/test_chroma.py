@@ -133,19 +133,6 @@ def test_a_folder_comes_back_into_a_fresh_server_and_one_of_its_collections_unde
             put(source, repository, snapshot, target_of(server.url, collection="none", scratch=tmp_path / "scratch"))
 
 
-def test_the_database_alone_brings_the_vectors_that_lie_beside_it(
-    original: Path, repository: Any, tmp_path: Path
-) -> None:
-    source = source_of(tmp_path / "scratch", path=original)
-    snapshot = saved(source, repository)
-    items = repository.read(snapshot)
-    chosen = [item for item in items if item.entry.path.endswith(b"/chroma.sqlite3")]
-    with chroma_server(tmp_path / "server") as server:
-        target = target_of(server.url, scratch=tmp_path / "scratch")
-        assert source.restore_into(items, chosen, target, Restoring()) == []
-        assert agree(source.examine_at(target), snapshot.facts)
-
-
 def test_collections_that_were_set_up_in_any_way_come_back_with_their_settings(repository: Any, tmp_path: Path) -> None:
     ways: list[dict[str, Any]] = [
         {"metadata": {"hnsw:space": "cosine", "hnsw:M": 8, "hnsw:construction_ef": 50, "weight": 1.0}},
@@ -307,35 +294,6 @@ def test_what_changes_during_an_export_is_noticed_told_and_fetched_again(
     assert "id-000004" not in rows
     assert rows["id-new"][0].document == "new"
     assert rows["id-000010"][1] == [2.5] * 8
-
-
-def test_a_collection_that_is_put_in_the_place_of_another_during_an_export_is_kept_by_the_name_it_had(
-    repository: Any, tmp_path: Path
-) -> None:
-    """As an index is that was built anew: the old one is deleted, and the new one gets its name."""
-    with chroma_server(tmp_path / "store") as server:
-        place = f"{server.url}/api/v2/tenants/default_tenant/databases/default_database/collections"
-        numbers = {name: httpx.post(place, json={"name": name}).json()["id"] for name in ("first", "live", "live-new")}
-        for name, number in numbers.items():
-            body = {"ids": [name], "embeddings": [[1.0, 2.0]], "documents": [name]}
-            httpx.post(f"{place}/{number}/add", json=body).raise_for_status()
-
-        def change(call: int, _: ServerCollection) -> None:
-            if call == 1:
-                httpx.delete(f"{place}/live").raise_for_status()
-                httpx.put(f"{place}/{numbers['live-new']}", json={"new_name": "live"}).raise_for_status()
-
-        source = source_of(tmp_path / "scratch", url=server.url)
-        with meddled(change):
-            snapshot = saved(source, repository)
-    label = "default_tenant/default_database"
-    assert snapshot.facts["collections"] == [f"{label}/first", f"{label}/live-new"]
-    assert snapshot.facts["appeared_while_read"] == [f"{label}/live"]
-    assert snapshot.facts["gone_while_read"] == [f"{label}/live-new"]
-    items = repository.read(snapshot)
-    source.restore(items, items, tmp_path / "files", Restoring())
-    [(record, _)] = rows_of(tmp_path / "files", "live-new")
-    assert record.document == "live-new"
 
 
 def test_records_that_never_come_the_same_twice_make_a_snapshot_incomplete(

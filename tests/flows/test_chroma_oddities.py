@@ -1,0 +1,97 @@
+"""Chroma in parts, damaged or changed meanwhile: what is odd about one collection costs the others nothing."""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+from tasks.errors import Damaged
+from tasks.sources.chroma.server import ServerCollection
+from tasks.sources.source import Restoring
+from tests.chroma_process import chroma_server
+from tests.contracts.source_contract import agree
+from tests.flows.test_chroma import (  # noqa: F401 - fixtures
+    meddled,
+    original,
+    put,
+    repository,
+    saved,
+    source_of,
+    target_of,
+)
+from tests.unit.sources.chroma.exported_rows import rows_of
+
+
+def test_the_database_alone_brings_the_vectors_that_lie_beside_it(
+    original: Path,  # noqa: F811
+    repository: Any,  # noqa: F811
+    tmp_path: Path,
+) -> None:
+    source = source_of(tmp_path / "scratch", path=original)
+    snapshot = saved(source, repository)
+    items = repository.read(snapshot)
+    chosen = [item for item in items if item.entry.path.endswith(b"/chroma.sqlite3")]
+    with chroma_server(tmp_path / "server") as server:
+        target = target_of(server.url, scratch=tmp_path / "scratch")
+        assert source.restore_into(items, chosen, target, Restoring()) == []
+        assert agree(source.examine_at(target), snapshot.facts)
+
+
+def test_a_collection_that_was_damaged_already_costs_the_others_nothing(
+    original: Path,  # noqa: F811
+    repository: Any,  # noqa: F811
+    tmp_path: Path,
+) -> None:
+    with closing(sqlite3.connect(original / "chroma.sqlite3")) as database:
+        query = "SELECT s.id FROM segments s JOIN collections c ON c.id = s.collection WHERE c.name = ? AND scope = ?"
+        [segment] = database.execute(query, ("apples", "VECTOR")).fetchone()
+    os.truncate(original / segment / "data_level0.bin", 1000)
+    source = source_of(tmp_path / "scratch", path=original)
+    snapshot = saved(source, repository)
+    assert not snapshot.complete
+    with chroma_server(tmp_path / "server") as server:
+        target = target_of(server.url, scratch=tmp_path / "scratch")
+        with pytest.raises(
+            Damaged, match=r"all else was restored, but the snapshot does not hold all of `.*/apples`: "
+        ):
+            put(source, repository, snapshot, target)
+        found = source.examine_at(target)
+    for name in ("empty", "pears.and-more", "plums"):
+        label = f"collection default_tenant/default_database/{name}"
+        assert found[label] == snapshot.facts[label]
+
+
+def test_a_collection_that_is_put_in_the_place_of_another_during_an_export_is_kept_by_the_name_it_had(
+    repository: Any,  # noqa: F811
+    tmp_path: Path,
+) -> None:
+    """As an index is that was built anew: the old one is deleted, and the new one gets its name."""
+    with chroma_server(tmp_path / "store") as server:
+        place = f"{server.url}/api/v2/tenants/default_tenant/databases/default_database/collections"
+        numbers = {name: httpx.post(place, json={"name": name}).json()["id"] for name in ("first", "live", "live-new")}
+        for name, number in numbers.items():
+            body = {"ids": [name], "embeddings": [[1.0, 2.0]], "documents": [name]}
+            httpx.post(f"{place}/{number}/add", json=body).raise_for_status()
+
+        def change(call: int, _: ServerCollection) -> None:
+            if call == 1:
+                httpx.delete(f"{place}/live").raise_for_status()
+                httpx.put(f"{place}/{numbers['live-new']}", json={"new_name": "live"}).raise_for_status()
+
+        source = source_of(tmp_path / "scratch", url=server.url)
+        with meddled(change):
+            snapshot = saved(source, repository)
+    label = "default_tenant/default_database"
+    assert snapshot.facts["collections"] == [f"{label}/first", f"{label}/live-new"]
+    assert snapshot.facts["appeared_while_read"] == [f"{label}/live"]
+    assert snapshot.facts["gone_while_read"] == [f"{label}/live-new"]
+    items = repository.read(snapshot)
+    source.restore(items, items, tmp_path / "files", Restoring())
+    [(record, _)] = rows_of(tmp_path / "files", "live-new")
+    assert record.document == "live-new"
