@@ -25,7 +25,7 @@ from tasks.repository.flights import ahead
 from tasks.repository.keys import FORMAT, WriterKey, check_document, keyring_of
 from tasks.repository.locks import Locks
 from tasks.repository.sealing import unseal
-from tasks.repository.snapshot import Snapshot, is_ahead
+from tasks.repository.snapshot import Snapshot, is_ahead, is_id
 from tasks.repository.stored_index import StoredIndex
 
 _MARKER = "repository"
@@ -118,7 +118,7 @@ class Inventory(StoredIndex):
     def snapshots(self) -> list[Snapshot]:
         """All of them, oldest first; what is dated ahead, by a clock that was wrong, comes before all others. Raises
         `Damaged` naming one that can't be read."""
-        return self._in_order(ahead(lambda listed: self._snapshot(listed.name), self.destination.list("snapshots/")))
+        return self._in_order(ahead(lambda name: self._snapshot(f"snapshots/{name}"), self.snapshot_ids()))
 
     def readable_snapshots(self) -> list[Snapshot]:
         """Those that can be read, in the same order: one damaged object must stop neither a capture nor a restore."""
@@ -136,7 +136,8 @@ class Inventory(StoredIndex):
 
     def snapshot_ids(self) -> list[str]:
         """Without reading them; sorted by time."""
-        return [listed.name.removeprefix("snapshots/") for listed in self.destination.list("snapshots/")]
+        names = (listed.name.removeprefix("snapshots/") for listed in self.destination.list("snapshots/"))
+        return [name for name in names if is_id(name)]
 
     def snapshot(self, snapshot_id: str) -> Snapshot:
         """Raises `NotFound`."""

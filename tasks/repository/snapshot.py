@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from dataclasses import asdict, dataclass, field, fields
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -96,6 +97,12 @@ def is_ahead(started: datetime, now: datetime) -> bool:
     """Whether that was dated by a clock that was wrong: it is then never the newest, however long its time is to come.
     What is ahead by less soon is not."""
     return started > now + _CLOCKS_DIFFER
+
+
+def is_id(name: str) -> bool:
+    """Whether `snapshot_id` may have given it: what else lies there, as what a sync tool or a desktop leaves behind, is
+    no snapshot, and no damaged one either."""
+    return re.fullmatch(r"\d{8}T\d{6}Z-[0-9a-f]{8}", name) is not None
 
 
 def snapshot_id(source: str, run: str, started: datetime) -> str:

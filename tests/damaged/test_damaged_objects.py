@@ -157,6 +157,15 @@ def test_a_damaged_snapshot_is_named_and_the_others_live_on(history: History, da
         history.repository.plan_prune([], START, START - START)
 
 
+@pytest.mark.parametrize("name", ["Thumbs.db", "{}.sync-conflict-20261129-120000-ABCDEFG", "{}.partial"])
+def test_what_others_leave_among_the_snapshots_is_in_nobodys_way(history: History, name: str) -> None:
+    history.destination.put(f"snapshots/{name.format(history.snapshots[-1].id)}", b"of a desktop, or a sync tool")
+    assert history.repository.snapshot_ids() == [each.id for each in history.snapshots]
+    assert history.repository.check("listing").good
+    history.repository.plan_prune([], START, START - START).apply()
+    assert restored(history.reopened(), history.next_night()) == contents_of(2)
+
+
 def test_a_lost_snapshot_takes_nothing_along(history: History) -> None:
     history.destination.delete(f"snapshots/{history.snapshots[1].id}")
     assert history.assert_never_wrong().good
