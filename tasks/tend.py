@@ -27,6 +27,8 @@ OVERDUE = timedelta(hours=6)
 HOST_GONE = timedelta(seconds=float(os.environ.get("GEOMETRA_BACKUP_HOST_GONE_SECONDS", "3600")))
 """When no worker served a host's own queue for so long, what waits in it has failed. The next run does without."""
 
+_CLOCKS_DIFFER = timedelta(hours=1)
+
 _log = structlog.get_logger(__name__)
 
 
@@ -38,7 +40,7 @@ def tend(installation: Installation, now: datetime, silence: timedelta) -> dict[
     """
     record = installation.record
     open_runs = [run for run in record.runs() if not record.has_report(run.id)]
-    lives = {run.id: record.life(run.id) for run in open_runs}
+    lives = {run.id: _life(record, run, now) for run in open_runs}
     last_sign = max((lives[run.id].signs.get("", run.started) for run in open_runs), default=now)
     seen_to: dict[str, str] = {}
     for run in open_runs:
@@ -50,6 +52,22 @@ def tend(installation: Installation, now: datetime, silence: timedelta) -> dict[
         if _resume(installation, run, silent):
             seen_to[run.id] = "resumed"
     return seen_to
+
+
+def _life(record: Record, run: Run, now: datetime) -> Life:
+    """Of all its sources. What a clock noted that has been put back since would not be silent for years: of a run it
+    counts from now on, of a source as the run's."""
+    life, latest = record.life(run.id), now + _CLOCKS_DIFFER
+    if life.signs.get("", run.started) > latest:
+        record.touch(run.id, now)
+        life = record.life(run.id)
+    whole = life.signs.get("", run.started)
+    signs = {source: life.signs.get(source, run.started) for source in ("", *_sources(run.steps))}
+    return Life({source: whole if sign > latest else sign for source, sign in signs.items()}, life.resumed)
+
+
+def _sources(steps: Sequence[str]) -> dict[str, None]:
+    return dict.fromkeys(step.split("/")[1] for step in steps)
 
 
 def _resume(installation: Installation, run: Run, silent: Sequence[str]) -> bool:
@@ -75,7 +93,7 @@ def _resume(installation: Installation, run: Run, silent: Sequence[str]) -> bool
 def _silent(record: Record, run: Run, life: Life, *, now: datetime, silence: timedelta) -> list[str]:
     """The sources of a run, of those with unfinished steps, that have been silent for too long; if all are finished,
     an empty name for the run."""
-    sources = dict.fromkeys(step.split("/")[1] for step in record.missing(run)) or {"": None}
+    sources = _sources(record.missing(run)) or {"": None}
     signs = {source: life.signs.get(source, run.started) for source in sources}
     return [source for source in sources if now - signs[source] >= silence * 2 ** life.resumed.get(source, 0)]
 

@@ -6,6 +6,11 @@ from __future__ import annotations
 
 from tasks.run_keys import KEPT, RunKeys, check_run, reaching
 
+_TAKE = """
+-- One with hours left, as none is given, was taken before the broker's clock was put back.
+if redis.call('pttl', KEYS[1]) > 2 * tonumber(ARGV[2]) + 3600000 then redis.call('del', KEYS[1]) end
+return redis.call('set', KEYS[1], ARGV[1], 'NX', 'PX', ARGV[2])
+"""
 _RENEW = """
 if redis.call('hexists', KEYS[2], ARGV[3]) == 1 then return 0 end
 local holder = redis.call('get', KEYS[1])
@@ -31,7 +36,7 @@ class Tries(RunKeys):
     def take(self, run: str, step: str, token: str, seconds: float) -> int | None:
         """Take the lease of a step: how often it was taken before and never given back. None: someone holds it."""
         with reaching():
-            if not self._redis.set(self._lease(run, step), token, nx=True, px=int(seconds * 1000)):
+            if not self._redis.eval(_TAKE, 1, self._lease(run, step), token, int(seconds * 1000)):
                 return None
             return self._count(run, step + " lost") - 1
 
