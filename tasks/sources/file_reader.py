@@ -13,6 +13,7 @@ from tasks.sources.extended_attributes import attributes_of_file
 from tasks.sources.extents import SMALLEST
 from tasks.sources.file_entry import OwnerNames
 from tasks.sources.file_stream import FileStream, as_to_be_read_again, is_as_listed, is_young, translated
+from tasks.sources.mapped_writes import show_later_writes
 from tasks.sources.open_folders import Descriptor, OpenFolders
 
 # Without O_NONBLOCK a pipe that took the file's place would wait for a writer.
@@ -85,6 +86,7 @@ class FileReader:
         try:
             attributes = attributes_of_file(number)
             began = time.time_ns()
+            show_later_writes(number, entry.version[0], began)
             count = os.preadv(number, (buffer,), 0)
             status = os.fstat(number)
         except OSError:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import ctypes
+import mmap
 import os
 from collections.abc import Callable
 from pathlib import Path
@@ -44,6 +46,23 @@ class FileChangeContract(FileSource):
         first = Saved(source.capture())
         (tree / "one.txt").write_bytes(b"now")
         assert Saved(source.capture(), first)[b"tree/one.txt"].content == b"now"
+
+    @pytest.mark.parametrize("size", [5000, 200_000])
+    def test_what_is_written_through_a_memory_map_after_it_was_read_is_read_the_next_time(
+        self, source: FileTree, tree: Path, size: int
+    ) -> None:
+        if not _shows_writes_through_maps(tree / "inner" / "nothing"):
+            pytest.skip("this file system does not tell when a file is written to through a memory map")
+        file = tree / "one.txt"
+        file.write_bytes(b"1" * size)
+        settle()
+        with file.open("r+b") as opened, mmap.mmap(opened.fileno(), 0) as mapped:
+            mapped[:1] = b"2"
+            settle()
+            first = Saved(source.capture())
+            mapped[:1] = b"3"
+        assert first[b"tree/one.txt"].content == b"2" + b"1" * (size - 1)
+        assert Saved(source.capture(), first)[b"tree/one.txt"].content == file.read_bytes()
 
     def test_a_file_that_changed_after_it_was_listed_is_taken_as_it_is(self, source: FileTree, tree: Path) -> None:
         opens = {item.entry.path: item for item in source.capture()}
@@ -138,3 +157,19 @@ class FileChangeContract(FileSource):
         kept = saved._keep(first, None)
         other = next(item for item in items if item.entry.path == b"tree/inner/two.bin")
         assert other.entry.type == (HARDLINK if kept else FILE)
+
+
+def _shows_writes_through_maps(file: Path) -> bool:
+    """Whether a second write to a page changes the file's times, once the kernel has begun to write the page back."""
+    start = getattr(ctypes.CDLL(None), "sync_file_range", None)
+    if start is None:
+        return False
+    file.write_bytes(bytes(10))
+    with file.open("r+b") as opened, mmap.mmap(opened.fileno(), 0) as mapped:
+        settle()
+        mapped[:1] = b"1"
+        changed = file.stat().st_ctime_ns
+        settle()
+        start(opened.fileno(), ctypes.c_int64(0), ctypes.c_int64(0), 3)
+        mapped[:1] = b"2"
+    return file.stat().st_ctime_ns != changed
