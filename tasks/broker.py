@@ -10,6 +10,7 @@ import hashlib
 import os
 import re
 from pathlib import Path
+from typing import Any
 from urllib.parse import parse_qs, urlencode, urlsplit
 
 import redis
@@ -93,3 +94,13 @@ def connect(url: str, *, patient: bool = True) -> redis.Redis:
         database = parse_qs(parts.query).get("virtual_host", ["0"])[0]
         url = f"unix://{parts.path}?db={database}"
     return redis.Redis.from_url(url, **options)
+
+
+def evicting(client: redis.Redis) -> str:
+    """The policy by which a server that is full throws away what it holds; empty where it does not, or where this user
+    may not ask."""
+    try:
+        memory: Any = client.info("memory")
+    except redis.ResponseError:
+        return ""
+    return str(memory["maxmemory_policy"]).replace("noeviction", "") if memory.get("maxmemory") else ""

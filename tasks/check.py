@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 from functools import partial
 
-from tasks.broker import broker_url, connect, is_embedded
+from tasks.broker import broker_url, connect, evicting, is_embedded
 from tasks.configuration import problems
 from tasks.destinations import open_destination
 from tasks.destinations.probe import probe
@@ -201,5 +201,11 @@ def _repository(installation: Installation, source: str, destination: str) -> st
 def _broker(installation: Installation) -> str | Finding:
     if is_embedded(installation.settings):
         return "embedded: `serve` and `run` start it"
-    Record(connect(broker_url(installation.settings), patient=False)).runs(1)
-    return "answers"
+    client = connect(broker_url(installation.settings), patient=False)
+    record = Record(client)
+    record.runs(1)
+    record.is_turn("check", 1)  # a full one, and a replica, answer and take nothing
+    if policy := evicting(client):
+        says = f"when its memory is full, it throws away messages and what it knows of runs (`{policy}`)"
+        return Finding("broker", "weak", says, "set `maxmemory-policy noeviction` there")
+    return "answers, and takes what is written"

@@ -48,7 +48,7 @@ def _everything(session: Session) -> list[Finding]:
     findings = list(check(session.installation))
     if session.settings.signing:
         findings.insert(-1, _signing(session.settings))
-    if not is_embedded(session.settings) and findings[-1].state == "good":
+    if not is_embedded(session.settings) and findings[-1].state != "bad":
         pools = unserved(session.settings)
         advice = "start a worker: `celery -A workers worker -Q " + ",".join(pools) + "`"
         says = "no worker serves " + ", ".join(pools)
