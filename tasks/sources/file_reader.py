@@ -13,7 +13,7 @@ from tasks.sources.extended_attributes import attributes_of_file
 from tasks.sources.extents import SMALLEST
 from tasks.sources.file_entry import OwnerNames
 from tasks.sources.file_stream import FileStream, as_to_be_read_again, is_as_listed, is_young, translated
-from tasks.sources.mapped_writes import show_later_writes
+from tasks.sources.mapped_writes import LaterWrites
 from tasks.sources.open_folders import Descriptor, OpenFolders
 
 # Without O_NONBLOCK a pipe that took the file's place would wait for a writer.
@@ -42,6 +42,7 @@ class FileReader:
         self._held: dict[bytes, Descriptor] = {}
         self._last: tuple[bytes, Descriptor] | None = None
         self._patience = _LEASED_SECONDS
+        self._later = LaterWrites()
         self.small = 0
         self.ahead: dict[bytes, memoryview] = {}
 
@@ -57,7 +58,10 @@ class FileReader:
                 number = self._opened(self._at(folder), name or self._alone, own=own)
         except OSError as error:
             raise translated(error) from error
-        return FileStream(number, entry, self._owners, self._may_grow)
+        stream = FileStream(number, entry, self._owners, self._may_grow)
+        status = os.fstat(number)
+        self._later.show(number, status.st_ctime_ns, status.st_blocks * 512, time.time_ns())
+        return stream
 
     def _opened(self, folder: Descriptor, name: bytes, *, own: bool) -> int:
         while True:
@@ -86,7 +90,7 @@ class FileReader:
         try:
             attributes = attributes_of_file(number)
             began = time.time_ns()
-            show_later_writes(number, entry.version[0], began)
+            self._later.show(number, entry.version[0], entry.size, began)
             count = os.preadv(number, (buffer,), 0)
             status = os.fstat(number)
         except OSError:

@@ -11,7 +11,6 @@ from tasks.item import Entry, Reading, Unreadable, Vanished
 from tasks.sources.extended_attributes import attributes_of_file
 from tasks.sources.extents import SMALLEST, data_extents
 from tasks.sources.file_entry import OwnerNames, file_entry
-from tasks.sources.mapped_writes import show_later_writes
 
 PARTIAL = "partial"
 """The flaw of a reading that may mix two states of a file, or lacks its end or its attributes."""
@@ -62,9 +61,7 @@ class FileStream:
         self._owners = owners
         self._may_grow = may_grow
         self._short = False
-        now = time.time_ns()
-        self._again = is_young(entry, now)
-        show_later_writes(number, entry.version[0], now)
+        self._again = is_young(entry, time.time_ns())
 
     def __del__(self) -> None:
         if self._number >= 0:
