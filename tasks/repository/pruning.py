@@ -21,6 +21,7 @@ from tasks.repository.pack import CONTENT, LISTS, SealedPack, object_name
 from tasks.repository.packing import MOST_CHUNKS_AN_INDEX, Packing, put_indexes, scratch_folder
 from tasks.repository.proof import delete_proofs
 from tasks.repository.references import References
+from tasks.repository.snapshot import is_ahead
 
 REPACK_BELOW = 0.5
 """A pack of whose decoded bytes less than this part is used is rewritten."""
@@ -59,8 +60,9 @@ class PrunePlan:
         # First: another prune at the same time may find other index objects dispensable than this one.
         self.locks.renew(self.renew, self.now)
         for snapshot in self.forget:
-            _delete(repository, f"snapshots/{snapshot}")
+            # Proofs first: of a snapshot that is gone nobody would look for them again.
             delete_proofs(repository.destination, snapshot)
+            _delete(repository, f"snapshots/{snapshot}")
         if self.repack:
             _repack(self, progress)
         condemn = set(self.condemn) | set(self.repack)
@@ -99,7 +101,7 @@ def plan_prune(repository: Inventory, forget: Collection[str], now: datetime, gr
     references.follow(snapshot for snapshot in repository.readable_snapshots() if snapshot.id in leaving)
     used, raw = index.used_bytes(references.used), index.raw_bytes()
     lasting = index.used_bytes(needed) if locks else used
-    since = _last_day(terms, grace, orphans=False)
+    since = _last_day(terms, now, grace, orphans=False)
     condemn, delete, pardon, repack = set(), set(), set(), list[bytes]()
     for number, pack in enumerate(index.packs):
         if used[number] == 0:
@@ -119,7 +121,7 @@ def plan_prune(repository: Inventory, forget: Collection[str], now: datetime, gr
         elif used[number] < REPACK_BELOW * raw[number]:
             repack.append(pack.name)
     unnamed = listed.keys() - {pack.name for pack in index.packs}
-    since = _last_day(terms, grace, orphans=True)
+    since = _last_day(terms, now, grace, orphans=True)
     delete |= {pack for pack in unnamed if pack in since and now >= since[pack]}
     locked = {pack for pack in delete if locks.hold(object_name(pack), now)}
     delete -= locked
@@ -152,7 +154,9 @@ def plan_prune(repository: Inventory, forget: Collection[str], now: datetime, gr
         orphans=frozenset(unnamed - since.keys()),
         delete=frozenset(delete),
         pardon=frozenset(pardon),
-        gone=frozenset(since.keys() - listed.keys() - {pack.name for pack in index.packs}),
+        gone=frozenset().union(*(term.packs | term.orphans | term.damaged for term in terms))
+        - listed.keys()
+        - {pack.name for pack in index.packs},
         repack=tuple(repack),
         locks=locks,
         renew=due,
@@ -189,10 +193,11 @@ def _lasting(
     return [*names, *sorted(needed)], named.keys() - needed
 
 
-def _last_day(terms: list[Sentence], grace: timedelta, *, orphans: bool) -> dict[bytes, datetime]:
-    """From when on each condemned pack may be deleted: what its list promised, and not before `grace` is over."""
+def _last_day(terms: list[Sentence], now: datetime, grace: timedelta, *, orphans: bool) -> dict[bytes, datetime]:
+    """From when on each condemned pack may be deleted: what its list promised, and not before `grace` is over. A list
+    dated ahead, by a clock that was wrong, says nothing: its packs are condemned anew."""
     days: dict[bytes, datetime] = {}
-    for term in terms:
+    for term in (term for term in terms if not is_ahead(term.at, now)):
         day = max(term.until, term.at + grace)
         for pack in term.packs | term.damaged | (term.orphans if orphans else frozenset()):
             days[pack] = max(days.get(pack, day), day)

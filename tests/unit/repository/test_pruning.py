@@ -79,6 +79,19 @@ def test_a_clock_that_runs_backwards_deletes_nothing(repository: Repository) -> 
     assert_whole(repository, {second.id: {b"z": b"z"}})
 
 
+def test_what_a_clock_that_was_ahead_condemned_goes_after_the_grace_period_of_the_right_one(
+    repository: Repository,
+) -> None:
+    first, second = save(repository, FIRST, 0), save(repository, {b"z": b"z"}, 1)
+    years = 3650 * DAY
+    prune(repository, first, now=START + years)
+    assert prune(repository, now=START + 2 * DAY)["delete"] == 0
+    assert prune(repository, now=START + DAY + GRACE)["delete"] == 0
+    assert prune(repository, now=START + 2 * DAY + GRACE)["delete"] > 0
+    assert condemned(repository) == []
+    assert_whole(repository, {second.id: {b"z": b"z"}})
+
+
 def test_proofs_go_with_their_snapshot(repository: Repository) -> None:
     first, second = save(repository, FIRST, 0), save(repository, SECOND, 1)
     for snapshot in (first, second):

@@ -45,6 +45,7 @@ def eventful(folder: Path) -> tuple[Repository, dict[str, Files], list[str]]:
     again = save(repository, FIRST, 4, before=beside)
     with pytest.raises(Cut):
         save(repository, {b"x": noise(8, 100_000)}, 5, into=Failing(repository.destination, "index/"))
+    repository.prove(Proof(late.id, "verify", START, good=True))
     plan = repository.plan_prune([late.id], START, GRACE)
     assert all(plan.figures[what] for what in ("forget", "condemn", "repack", "delete", "pardon")), plan.figures
     assert plan.orphans
@@ -77,6 +78,7 @@ def test_a_prune_that_is_killed_anywhere_leaves_everything_whole_and_the_next_go
             repository.plan_prune([], START + later * GRACE, GRACE).apply()
         assert_whole(repository, kept)
         assert condemned(repository) == []
+        assert repository.proofs() == {}
         assert repository.check("listing").figures["orphan_packs"] == 0
         assert repository.plan_prune([], START + 9 * GRACE, GRACE).figures["condemn"] == 0
         shutil.rmtree(folder)
