@@ -70,7 +70,7 @@ class PrunePlan:
             put_sentence(
                 repository.destination, repository.keys, self.now, self.until, packs=condemn, orphans=self.orphans
             )
-        delete = self.delete - _named_since(self)
+        delete = _still_to_go(self)
         _rewrite_indexes(self, delete)
         for pack in sorted(delete):
             _delete(repository, object_name(pack))
@@ -204,17 +204,20 @@ def _last_day(terms: list[Sentence], now: datetime, grace: timedelta, *, orphans
     return days
 
 
-def _named_since(plan: PrunePlan) -> set[bytes]:
-    """Of the orphans that were to go, those that an index names by now: a copy went on while packs were rewritten, and
-    what is listed may rely on them. First all are condemned: whoever names one from now on finds out before it lists
-    anything."""
-    repository, orphans = plan.repository, {pack for pack in plan.delete if pack not in plan.index}
-    if not orphans:
-        return orphans
-    at = plan.now - (plan.until - plan.now)
-    put_sentence(repository.destination, repository.keys, at, plan.now, packs=orphans)
-    objects = repository.index_objects(without=plan.replaced)
-    return orphans & {pack.name for _, packs in objects for pack in packs}
+def _still_to_go(plan: PrunePlan) -> set[bytes]:
+    """Of the packs that were to be deleted; for rewriting others may have taken hours. What is condemned no more, or
+    anew, was deleted by another prune, and may have come again since; and an orphan that an index names by now may be
+    relied on. First all orphans are condemned: whoever names one from now on finds out before it lists anything."""
+    repository, grace = plan.repository, plan.until - plan.now
+    destination, keys = repository.destination, repository.keys
+    days = _last_day(sentences(destination, keys), grace, orphans=True) if plan.delete else {}
+    delete = {pack for pack in plan.delete if pack in days and days[pack] <= plan.now}
+    orphans = {pack for pack in delete if pack not in plan.index}
+    if orphans:
+        put_sentence(destination, keys, plan.now - grace, plan.now, packs=orphans)
+        objects = repository.index_objects(without=plan.replaced)
+        delete -= orphans & {pack.name for _, packs in objects for pack in packs}
+    return delete
 
 
 def _repack(plan: PrunePlan, progress: Callable[[dict[str, float]], None] | None) -> None:

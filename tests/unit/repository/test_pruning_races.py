@@ -241,6 +241,23 @@ def test_an_orphan_that_is_about_to_be_deleted_is_relied_on_by_nothing(fast_path
     assert_whole(to, {snapshot.id: FIRST})
 
 
+def test_what_another_prune_deleted_and_a_copy_brought_again_is_not_deleted(fast_path: Path) -> None:
+    here, to = create(local(fast_path / "here")), create(local(fast_path / "to"))
+    first = save(here, FIRST, 0)
+    here.copy(first.id, to)
+    prune(to, first)
+    late = to.plan_prune([], START + GRACE, GRACE)
+    assert late.delete
+    prune(to, now=START + GRACE)
+    again = save(here, FIRST, 1)
+    here.copy(again.id, to)
+    late.apply()
+    for later in (1, 2, 3):
+        assert_whole(to, {again.id: FIRST})
+        prune(to, now=START + later * GRACE)
+    assert condemned(to) == []
+
+
 def run_history(repository: Repository, seed: int) -> None:
     chance = random.Random(seed)
     now, grace = START, chance.choice([timedelta(0), DAY, GRACE])
