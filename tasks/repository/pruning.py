@@ -210,7 +210,7 @@ def _still_to_go(plan: PrunePlan) -> set[bytes]:
     relied on. First all orphans are condemned: whoever names one from now on finds out before it lists anything."""
     repository, grace = plan.repository, plan.until - plan.now
     destination, keys = repository.destination, repository.keys
-    days = _last_day(sentences(destination, keys), grace, orphans=True) if plan.delete else {}
+    days = _last_day(sentences(destination, keys), plan.now, grace, orphans=True) if plan.delete else {}
     delete = {pack for pack in plan.delete if pack in days and days[pack] <= plan.now}
     orphans = {pack for pack in delete if pack not in plan.index}
     if orphans:
