@@ -5,15 +5,17 @@ from __future__ import annotations
 from collections.abc import Collection
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
+from functools import partial
 from typing import Any
 from zoneinfo import ZoneInfo
 
 from celery import Task, shared_task
 
-from tasks.errors import Locked, NotFound, Refused
+from tasks.errors import Condemned, Locked, NotFound, Refused
 from tasks.installation import Installation
 from tasks.outcome import Outcome
 from tasks.progress import Progress, unheard
+from tasks.record import Record, step_name
 from tasks.repository import PrunePlan, Snapshot, is_ahead
 from tasks.retention import Judgement, judge
 from tasks.settings import Keep, Settings
@@ -93,4 +95,13 @@ def prune_task(
     def work(installation: Installation, progress: Progress) -> Outcome:
         return replace(prune(installation, source, destination, progress=progress), run=run, snapshot=snapshot)
 
-    return run_step(self, Outcome("prune", source, destination, run, snapshot), previous, work)
+    blank = Outcome("prune", source, destination, run, snapshot)
+    return run_step(self, blank, previous, work, anyway=partial(_makes_way, blank))
+
+
+def _makes_way(blank: Outcome, record: Record) -> bool:
+    """Whether the upload of this run gave up because of packs that are due to be deleted: while they are there, so will
+    every other one that needs what they hold."""
+    upload = record.outcome(blank.run, step_name("upload", blank.source, blank.destination))
+    failure = Outcome.from_json(upload).failure if upload else None
+    return failure is not None and failure.kind == Condemned.__name__

@@ -24,7 +24,7 @@ from tasks.installation import Installation, current
 from tasks.lease import Lease, LeaseLost
 from tasks.outcome import Failure, Outcome
 from tasks.progress import Progress, Teller
-from tasks.record import step_name
+from tasks.record import Record, step_name
 from tasks.stopwatch import Stopwatch
 
 LEASE_SECONDS = float(os.environ.get("GEOMETRA_BACKUP_LEASE_SECONDS", "20"))
@@ -47,11 +47,19 @@ Work = Callable[[Installation, Progress], Outcome]
 _log = structlog.get_logger(__name__)
 
 
-def run_step(task: Task[Any, Any], blank: Outcome, previous: dict[str, Any] | None, work: Work) -> dict[str, Any]:
+def run_step(
+    task: Task[Any, Any],
+    blank: Outcome,
+    previous: dict[str, Any] | None,
+    work: Work,
+    *,
+    anyway: Callable[[Record], bool] = lambda record: False,
+) -> dict[str, Any]:
     """The recorded outcome of the step that `blank` names, after doing its work if nobody has; as JSON.
 
     `previous` is the outcome of the chain's step before, None if there is none; one that is not usable makes this step
-    *skipped*. Raises Celery's `Retry` where something is unavailable, or another worker is on it.
+    *skipped*, unless it is to be done `anyway`. Raises Celery's `Retry` where something is unavailable, or another
+    worker is on it.
     """
     installation = current()
     record, run = installation.record, blank.run
@@ -59,7 +67,7 @@ def run_step(task: Task[Any, Any], blank: Outcome, previous: dict[str, Any] | No
     try:
         if known := record.outcome(run, step):
             return known
-        if previous is not None and not Outcome.from_json(previous).usable:
+        if previous is not None and not Outcome.from_json(previous).usable and not anyway(record):
             return record.settle(run, step, replace(blank, state="skipped").to_json())
         if (rest := record.put_off_until(run, step) - time.time()) > 0:  # another message of the step came first
             _again(task, min(rest, LONGEST_WAIT))

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import random
 import re
 import shutil
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -188,6 +190,28 @@ def test_a_destination_that_stays_away_fails_alone_and_the_next_night_heals_it(h
         repository = house.installation.repository("docs", "offsite")
     assert len(repository.snapshots()) == 2
     assert list((house.folder / "state/spool").glob("*/*")) == []
+    assert_restores(house, originals_of(house, "docs"), "offsite")
+
+
+def test_an_upload_that_needs_what_is_about_to_be_deleted_fails_one_night_and_no_more(house: House) -> None:
+    """A file comes back in the very night in which its pack is due to be deleted at one destination of two."""
+    docs = tree(house, "docs", "docs")
+    house.configure({"docs": docs}, {"here": local(house), "offsite": local(house, "offsite")})
+    house.worker()
+    file, away = docs["paths"][0] / "back.bin", house.folder / "back.bin"
+    file.write_bytes(random.Random(1).randbytes(3 << 20))
+    assert house.night()["state"] == "done"
+    file.rename(away)
+    assert house.night()["state"] == "done"
+    with kinds.registered():
+        repository = house.installation.repository("docs", "offsite", reader=True)
+        past = datetime.now(UTC) - timedelta(days=9)
+        repository.plan_prune(repository.snapshot_ids()[:1], past, timedelta(days=3)).apply()
+    away.rename(file)
+    states = {step: each["state"] for step, each in house.night()["steps"].items() if step.endswith("offsite")}
+    assert states == {"upload/docs/offsite": "failed", "verify/docs/offsite": "skipped", "prune/docs/offsite": "done"}
+    report = house.night()
+    assert report["state"] == "done", report["failures"]
     assert_restores(house, originals_of(house, "docs"), "offsite")
 
 
