@@ -11,9 +11,10 @@ from tasks.errors import Condemned, Damaged, Missing, NewerFormat, Unavailable
 from tasks.numbers import SLICE, Numbers, distinct, numpy
 from tasks.repository import reliance
 from tasks.repository.blocks import Blocks
-from tasks.repository.condemned import doomed_packs, doubts, lift
+from tasks.repository.condemned import doomed_packs, doubts
 from tasks.repository.flights import fly
-from tasks.repository.handing_on import MayNotDelete, hand_on_index, is_durable, list_snapshot, put_pack, replace_pack
+from tasks.repository.handing_on import hand_on_index, is_durable, list_snapshot, put_pack
+from tasks.repository.healing import heal
 from tasks.repository.index import Index, IndexedPack
 from tasks.repository.inventory import Inventory
 from tasks.repository.pack import object_name
@@ -80,10 +81,8 @@ class Copying:
         if seen and doomed & (relied | wanted):
             # Perhaps none that it needs.
             relied = set[bytes]().union(*self._looked_through(snapshot))
-        if doomed & (relied | wanted):
-            raise Condemned(
-                f"a prune condemned packs that snapshot `{snapshot_id}` relies on; prune, and back up again"
-            )
+        if needed := doomed & (relied | wanted):
+            raise _gone(to, needed, snapshot_id)
         if (orphans | self._left_before) & wanted or not to.listed_packs().keys() >= relied | wanted:
             # They have an index now, so that a prune that begins from now on leaves them alone.
             raise Unavailable(f"a prune may be deleting what an earlier copy of `{snapshot_id}` had left; try again")
@@ -219,21 +218,11 @@ def _names(index: Index, rows: Numbers) -> set[bytes]:
     return {index.packs[number].name for number in distinct(index.packs_of(rows)).tolist()}
 
 
-def heal(here: Inventory, to: Inventory, index: Index) -> int:
-    """Replace packs that a verify found damaged at `to` by those that `index` names here, and also those of a wrong
-    size. Returns how many."""
-    healed = set[bytes]()
-    sizes = to.listed_packs()
-    resized = {pack.name for pack in index.packs if sizes.get(pack.name, pack.size) != pack.size}
-    wrong = sorted(pack for pack in doubts(to.destination, to.keys).damaged | resized if pack in index)
-
-    def landed(pack: bytes, whole: bool) -> None:
-        if whole:
-            healed.add(pack)
-
-    # A writer that may not delete: what was damaged is stored again under other names instead.
-    with suppress(MayNotDelete):
-        fly(lambda pack: replace_pack(index.pack(pack), here, to), wrong, landed)
-    if healed:
-        lift(to.destination, to.keys, healed)
-    return len(healed)
+def _gone(to: Inventory, needed: frozenset[bytes], snapshot: str) -> Condemned:
+    """What to do about packs that a snapshot needs and that nothing may rely on."""
+    if damaged := needed & doubts(to.destination, to.keys).damaged:
+        return Condemned(
+            f"`{object_name(min(damaged))}`, which snapshot `{snapshot}` relies on, is damaged there and was not"
+            " replaced: where these credentials may not delete, upload once with some that may; else back up again"
+        )
+    return Condemned(f"a prune condemned packs that snapshot `{snapshot}` relies on; prune, and back up again")

@@ -7,13 +7,13 @@ from pathlib import Path
 import pytest
 
 from tasks.destinations import Data, Destination, Overlay
-from tasks.errors import BackupError, Condemned, Damaged, Missing, Unavailable
+from tasks.errors import BackupError, Condemned, Damaged, Missing, Refused, Unavailable
 from tasks.repository import Repository, Scope, packing, pruning
 from tasks.repository.pack import object_name
 from tests.memory_source import File, MemoryCapture
 from tests.passing_destination import Passing
 from tests.repositories import START, about, create, keys, local, packs, restored
-from tests.unit.repository.house import FIRST, GRACE, MIB, SECOND, House, assert_holds, day, noise
+from tests.unit.repository.house import FIRST, GRACE, MIB, SECOND, House, assert_holds, day, noise, opened
 
 
 def test_a_snapshot_whose_chunks_the_reference_lost_is_not_listed_anywhere(house: House) -> None:
@@ -149,6 +149,27 @@ def test_damage_at_the_second_destination_is_healed_by_the_next_night(house: Hou
     assert_holds(house.second, snapshot, SECOND)
     assert_holds(house.second, first, FIRST)
     assert_holds(house.second, house.night(FIRST, 2, house.first, house.second), FIRST)
+
+
+def test_who_may_not_delete_is_told_who_can_replace_what_is_damaged(house: House) -> None:
+    """No prune helps: it leaves what is needed, damaged or not."""
+
+    class Writing(Passing):
+        def delete(self, name: str) -> None:
+            raise Refused(f"may not delete `{name}`")
+
+    house.night(FIRST, 0, house.first, house.second)
+    name = max(house.second.destination.list("packs/"), key=lambda listed: listed.size).name
+    data = bytearray(house.second.destination.get(name))
+    data[len(data) // 2] ^= 1
+    house.second.destination.delete(name)
+    house.second.destination.put(name, bytes(data))
+    house.second.condemn_damaged(house.second.check("content").damaged_packs, day(1))
+    spooled, snapshot = house.capture(SECOND, 1)
+    with pytest.raises(Condemned, match=rf"{name}.* is damaged there .* upload once with some that may"):
+        spooled.copy(snapshot.id, opened(Writing(house.second.destination), 1))
+    spooled.copy(snapshot.id, opened(house.second.destination, 1))
+    assert_holds(house.second, snapshot, SECOND)
 
 
 def test_a_snapshot_that_is_not_there_can_not_be_copied(house: House) -> None:
