@@ -6,8 +6,9 @@ import os
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from functools import partial
 from importlib.metadata import PackageNotFoundError, version
+from itertools import chain
 from pathlib import Path
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from tasks.destinations.destination import Destination
 from tasks.errors import Condemned, Damaged, Exists, Missing
@@ -191,7 +192,7 @@ class Capturing(Inventory):
     def finish(self, part: Part, about: About, into: Destination) -> Snapshot:
         """The snapshot of a capture that turned out to be all of its source."""
         name, saved = f"snapshots/{about.id}", part.saved
-        flaws = _allowed([*part.flaws, *self._emptied(saved, about)], about.allow_incomplete)
+        flaws = _judged(chain(part.flaws, self._emptied(saved, about)), about.allow_incomplete)
         snapshot = Snapshot(
             id=about.id,
             source=about.source,
@@ -201,15 +202,15 @@ class Capturing(Inventory):
             host=about.host,
             started=about.started,
             finished=self.clock(),
-            complete=all(flaw.allowed for flaw in flaws),
+            complete=flaws.allowed,
             version=_version(),
             level=saved.level,
             content=saved.content.hex(),
             roots=about.roots,
-            flaws=tuple(sorted(flaws, key=lambda flaw: flaw.allowed)[:_MOST_FLAWS]),
+            flaws=flaws.first,
             packs=tuple(pack.hex() for pack in part.packs),
             facts=part.facts,
-            figures=saved.figures | {"flaws": len(flaws)},
+            figures=saved.figures | {"flaws": flaws.total},
             format=saved.format,
         )
         if part.known is not None:
@@ -267,16 +268,28 @@ def _readable(items: Items, start: bytes) -> Iterator[Group]:
         return
 
 
-def _allowed(flaws: list[Flaw], patterns: tuple[str, ...]) -> list[Flawed]:
-    if not flaws:
-        return []
-    import pathspec
+class _Judged(NamedTuple):
+    """Of flaws: as many as a snapshot lists, the grave ones first; how many there are; whether all are `allowed`."""
 
-    spec = pathspec.GitIgnoreSpec.from_lines(patterns)
-    return [
-        Flawed(path := flaw.path.decode(errors="surrogateescape"), flaw.what, flaw.why, spec.match_file(path))
-        for flaw in flaws
-    ]
+    first: tuple[Flawed, ...]
+    total: int
+    allowed: bool
+
+
+def _judged(flaws: Iterable[Flaw], patterns: tuple[str, ...]) -> _Judged:
+    """One by one: there may be a million files, none of which this user may read."""
+    spec, total, grave, allowed = None, 0, list[Flawed](), list[Flawed]()
+    for flaw in flaws:
+        if spec is None:
+            import pathspec
+
+            spec = pathspec.GitIgnoreSpec.from_lines(patterns)
+        total += 1
+        path = flaw.path.decode(errors="surrogateescape")
+        kept = allowed if spec.match_file(path) else grave
+        if len(kept) < _MOST_FLAWS:
+            kept.append(Flawed(path, flaw.what, flaw.why, kept is allowed))
+    return _Judged((*grave, *allowed)[:_MOST_FLAWS], total, not grave)
 
 
 def _version() -> str:

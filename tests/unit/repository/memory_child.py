@@ -13,7 +13,7 @@ from functools import partial
 from pathlib import Path
 
 from tasks.destinations import Data, Destination, Listed
-from tasks.item import FILE, Entry, Flaw, Item, Reading, Stored
+from tasks.item import FILE, Entry, Flaw, Item, Reading, Stored, Stream, Unreadable
 from tasks.repository import Repository, Snapshot
 from tests.repositories import START, about, create, keys, local
 
@@ -123,6 +123,15 @@ def tiny(thousands: int) -> Iterator[Item]:
         yield Item(entry, partial(Tiny, entry))
 
 
+def refused(thousands: int) -> Iterator[Item]:
+    """None of which may be read."""
+
+    def refuse() -> Stream:
+        raise Unreadable("Permission denied")
+
+    return (item._replace(open=refuse) for item in tiny(thousands))
+
+
 class Nowhere:
     """A sink."""
 
@@ -151,7 +160,7 @@ def main() -> None:
     repository = Repository.open(destination, create(local(folder)).writer)
     figures: dict[str, float] = {}
     for night in range(nights):
-        capture = Generated({"stream": stream, "tiny": tiny}[what](amount))
+        capture = Generated({"stream": stream, "tiny": tiny, "refused": refused}[what](amount))
         snapshot = repository.save(capture, about(night), destination, scratch=folder)
         figures = snapshot.figures
         if "all" in sys.argv[5:]:

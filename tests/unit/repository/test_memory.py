@@ -46,6 +46,12 @@ def test_the_next_night_of_a_great_many_items_takes_little_memory_too(fast_path:
     assert figures["peak"] < 200 * MIB, f"{figures['peak'] / MIB:.0f} MiB"
 
 
+def test_a_great_many_items_that_may_not_be_read_take_little_memory(fast_path: Path) -> None:
+    figures = captured("refused", 400, 1, fast_path)
+    assert figures["flaws"] == 400_000
+    assert figures["peak"] < 160 * MIB, f"{figures['peak'] / MIB:.0f} MiB"
+
+
 def test_all_that_comes_after_a_capture_of_a_great_many_items_takes_little_memory_too(fast_path: Path) -> None:
     thousands = 1000 if LARGE else 60
     figures = captured("tiny", thousands, 2, fast_path, "all")
