@@ -12,6 +12,7 @@ import tasks.mirror
 import tasks.plan
 import tasks.restore
 import tasks.tend
+import workers.last_results
 import workers.parent
 import workers.signals
 from tasks.memory import keep_freed_memory

@@ -6,6 +6,7 @@ import os
 import signal
 import time
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -145,6 +146,25 @@ def test_a_warm_shutdown_in_the_middle_of_a_night_loses_nothing(house: House) ->
     first.stop()
     house.worker()
     assert_once(house, house.report(run), "gated", "docs")
+
+
+def test_a_worker_that_is_told_to_end_just_as_it_hands_on_a_task_ends_soon_after_that(house: House) -> None:
+    house.configure({"docs": tree(house, "docs", "docs")}, {"here": local(house)})
+    worker = house.worker(concurrency=1)
+    with house.app() as app:
+        ask = partial(app.send_task, "runs.state", kwargs={"run": "none"}, queue="control")
+        ask().get(timeout=60, propagate=False)  # so it is up
+        house.wait_for(lambda: house.client.hlen("unacked") == 0, "an idle worker")
+        (child,) = pool_children(worker)
+        os.kill(child, signal.SIGSTOP)
+        ask()
+    house.wait_for(lambda: house.client.hlen("unacked"), "the message in its hands")
+    time.sleep(0.5)
+    worker.child.terminate()
+    house.wait_for(lambda: "Warm shutdown" in worker.log.read_text(), "its end to begin")
+    time.sleep(0.5)
+    os.kill(child, signal.SIGCONT)
+    worker.child.wait(15)
 
 
 def test_a_capture_that_a_deploy_hands_back_stores_nothing_again_that_was_in_a_whole_pack(house: House) -> None:
