@@ -123,7 +123,7 @@ def _enter(
 ) -> None:
     """In the new process: nothing of the command's is left but what was imported."""
     os.setsid()
-    for number in (signal.SIGTERM, signal.SIGHUP, signal.SIGINT):
+    for number in (signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT, signal.SIGINT):
         signal.signal(number, signal.SIG_DFL)
     lifeline, inherited = ends
     if inherited is not None:

@@ -5,13 +5,15 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import signal
 import subprocess
 import sys
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
 
-from tests.flows.terminal import Terminal
+from tests.flows.terminal import ROOT, Terminal
 from tests.flows.trees import state_of
 
 
@@ -219,3 +221,26 @@ def test_the_same_commands_are_under_celery(lived: Terminal) -> None:
 
 def test_init_replaces_nothing(lived: Terminal) -> None:
     assert "backup.toml" in lived.complaint("init", code=73)
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 0), (signal.SIGQUIT, 131), (signal.SIGHUP, 129)])
+def test_what_is_served_ends_with_it_however_it_is_told_to(copied: Terminal, number: signal.Signals, code: int) -> None:
+    with subprocess.Popen(
+        [sys.executable, "-m", "workers.cli.main", "serve"],
+        cwd=copied.folder,
+        env=os.environ | {"PYTHONPATH": str(ROOT)},
+        stdin=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+    ) as serving:
+        assert serving.stderr
+        assert serving.stderr.readline().startswith("Serving ")
+        serving.send_signal(number)
+        assert serving.wait(60) == code
+    assert not [path for path in Path("/proc").glob("[0-9]*") if is_below(path / "cwd", copied.folder)]
+
+
+def is_below(link: Path, folder: Path) -> bool:
+    with suppress(OSError):
+        return link.readlink().is_relative_to(folder)
+    return False

@@ -92,7 +92,7 @@ def main(arguments: list[str] | None = None) -> None:
     """Entry point of `geometra-backup`."""
     _open_streams()
     as_json = "--json" in (sys.argv[1:] if arguments is None else arguments)
-    for number in (signal.SIGTERM, signal.SIGHUP):
+    for number in (signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT):
         # As Ctrl-C does: what was started is ended, and nothing is left behind.
         signal.signal(number, lambda number, _: sys.exit(128 + number))
     try:
