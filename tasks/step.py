@@ -10,6 +10,7 @@ import os
 import random
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import replace
 from functools import partial
 from typing import Any, NoReturn
@@ -86,8 +87,9 @@ def run_step(
     except Exception:
         # Around the work, not of it. Raised, it would end the step for all other messages of it too.
         _log.exception("unexpected error around a step", run=run, step=step)
-        if record.count_wait(run, step) > WAITS:
-            raise
+        with suppress(Unavailable):
+            if record.count_wait(run, step) > WAITS:
+                raise
         _again(task, FIRST_WAIT)
 
 
