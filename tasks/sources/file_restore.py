@@ -25,6 +25,7 @@ def restore_files(items: StoredItems, chosen: Iterable[Stored], into: Path, how:
         items.extract(contents(others, writer), writer)
         make_links(others.again(), writer)
         finish_folders(others.again(), writer)
+        writer.look_beside()
         writer.check_all()
         return writer.missed.lines()
 

@@ -15,6 +15,7 @@ from typing import Self
 from tasks.errors import Refused, UnsafePath
 from tasks.item import Stored
 from tasks.sources.further_name import FurtherName
+from tasks.sources.left_journals import LeftJournals
 from tasks.sources.left_out import LeftOut
 from tasks.sources.metadata import Metadata
 from tasks.sources.not_restored import NotRestored
@@ -22,7 +23,7 @@ from tasks.sources.open_folders import Descriptor
 from tasks.sources.path_text import path_text
 from tasks.sources.source import Restoring
 from tasks.sources.target_file import TargetFile, identity
-from tasks.sources.target_folders import TargetFolders
+from tasks.sources.target_folders import TargetFolders, remove
 from tasks.sources.target_path import CREATE, NO_LINKS, translated
 
 _REOPEN = os.O_WRONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
@@ -52,6 +53,7 @@ class FolderWriter:
         self._open: dict[bytes, Descriptor] = {}
         self._were_there: set[bytes] = set()
         self._left_out = LeftOut()
+        self._journals = LeftJournals()
         self._began = 0
         self._folders = TargetFolders(into, self._metadata.look_at)
         self._place = self._folders.place
@@ -87,6 +89,10 @@ class FolderWriter:
             self._folders.forget(path)
         except OSError as error:
             raise translated(error, path) from error
+
+    def look_beside(self) -> None:
+        """Once all contents are there: have `missed` what would spoil them."""
+        self._journals.tell(self._folders, self._began, self.missed)
 
     def check_all(self) -> None:
         """Raises `Refused` where something was left out."""
@@ -128,6 +134,8 @@ class FolderWriter:
                         written += os.write(number, data[written:])
                     self._metadata.give(number, entry, made)
                     self._name(parent, written_as, name, identity(made))
+                    if self._overwrite:
+                        self._journals.look(parent, name, entry.path)
                 except BaseException:
                     with suppress(OSError):
                         if identity(os.stat(written_as, dir_fd=parent.number, follow_symlinks=False)) == identity(made):
@@ -163,6 +171,8 @@ class FolderWriter:
                 self._open.pop(entry.path, None)
             parent, name = self._place(entry.path)
             self._name(parent, target.name, name, target.made)
+            if self._overwrite:
+                self._journals.look(parent, name, entry.path)
             with self._lock:
                 del self._targets[entry.path]
         except OSError as error:
@@ -292,8 +302,3 @@ class FolderWriter:
             if len(self._open) > _OPEN_FILES:
                 del self._open[next(iter(self._open))]
             return target, descriptor
-
-
-def remove(folder: Descriptor, name: bytes) -> None:
-    with suppress(FileNotFoundError):
-        os.unlink(name, dir_fd=folder.number)

@@ -10,11 +10,12 @@ from pathlib import Path
 
 from tasks.errors import Refused
 from tasks.item import HARDLINK, Stored
-from tasks.sources.folder_writer import FolderWriter, remove
+from tasks.sources.folder_writer import FolderWriter
 from tasks.sources.open_folders import Descriptor
 from tasks.sources.path_text import path_text
 from tasks.sources.source import Restoring
 from tasks.sources.target_file import identity
+from tasks.sources.target_folders import remove
 from tasks.sources.target_path import CREATE, NO_LINKS, translated
 
 

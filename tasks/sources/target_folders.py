@@ -86,3 +86,8 @@ def _let_in(parent: Descriptor, name: bytes) -> None:
             os.chmod(f"/proc/self/fd/{folder.number}", mode)  # one without the right to be opened has no other way
         else:
             os.fchmod(folder.number, mode)
+
+
+def remove(folder: Descriptor, name: bytes) -> None:
+    with suppress(FileNotFoundError):
+        os.unlink(name, dir_fd=folder.number)

@@ -240,3 +240,20 @@ def test_who_owns_a_folder_that_is_closed_overwrites_what_is_in_it(into: Path, t
     Child(as_nobody(twice)).result()
     assert (into / "d/e/a").read_bytes() == b"as it was"
     assert stat.S_IMODE((into / "d").stat().st_mode) == stat.S_IMODE((into / "d/e").stat().st_mode) == mode
+
+
+@pytest.mark.parametrize("size", [100, 300_000])
+def test_a_journal_that_was_left_beside_a_database_is_told(into: Path, size: int) -> None:
+    database = file(b"d/a.db", b"SQLite format 3\0" + bytes(size))
+    own = file(b"d/a.db-journal", b"its own")
+    (into / "d").mkdir(parents=True)
+    for name in ("a.db", "a.db-wal", "a.db-journal", "b.db", "b.db-wal"):
+        (into / "d" / name).write_bytes(b"of another one")
+    time.sleep(0.02)  # a tick of the file system's clock
+    told = restore(into, folder(b"d"), database, own, file(b"d/b.db", b"no database"), overwrite=True)
+    assert len(told) == 1
+    assert "SQLite would apply it" in told[0]
+    assert told[0].endswith("the first is `d/a.db-wal`")
+    assert told[0].startswith("1 item")
+    (into / "d/a.db-wal").unlink()
+    assert restore(into, folder(b"d"), database, own, overwrite=True) == []
