@@ -10,6 +10,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from queue import Empty
 from typing import Any
 
 import redis
@@ -19,6 +20,8 @@ from celery.exceptions import Reject
 from kombu.transport import redis as transport
 
 _log = structlog.get_logger(__name__)
+_UNREADABLE = (ValueError, TypeError, AttributeError, IndexError, RecursionError)
+"""None of these is an error of a connection, as `KeyError` is to kombu."""
 
 
 class LastingQoS(transport.QoS):
@@ -31,7 +34,7 @@ class LastingQoS(transport.QoS):
 
     def restore_unacked(self, client: Any = None) -> None:
         if self._gone():
-            self._all().clear()
+            self.held().clear()
         else:
             super().restore_unacked(client)
 
@@ -49,12 +52,12 @@ class LastingQoS(transport.QoS):
         """Let the visibility timeout of all that is held begin anew."""
         channel: Any = self.channel
         let_go: Any = self._dirty
-        held = dict.fromkeys(self._all().keys() - let_go, time.time())
+        held = dict.fromkeys(self.held().keys() - let_go, time.time())
         if held and not self._gone():
             with channel.conn_or_acquire() as client:
                 client.zadd(channel.unacked_index_key, held, xx=True)
 
-    def _all(self) -> dict[str, Any]:
+    def held(self) -> dict[str, Any]:
         """What is held, and perhaps some that was let go."""
         delivered: Any = self._delivered
         return {} if delivered is None else delivered
@@ -80,9 +83,39 @@ class LastingChannel(transport.Channel):
 
     A connection that ends is taken out of the event loop before its socket is closed. kombu does so afterwards, which
     is too late where a child that was forked meanwhile holds the socket too: epoll goes on telling of it, under a
-    number that the next connection has, and the worker waits on that one for ever, for what will never come."""
+    number that the next connection has, and the worker waits on that one for ever, for what will never come.
+
+    What something else than Celery put into a queue, or said to all, is dropped. Celery 5.7 ends the worker, and where
+    it had noted the message, each of those that it comes to next."""
 
     QoS = LastingQoS
+
+    def _brpop_read(self, **options: Any) -> Any:
+        with self._dropping():
+            above: Any = super()
+            return above._brpop_read(**options)  # noqa: SLF001 - as below
+
+    def _receive(self) -> Any:
+        with self._dropping():
+            above: Any = super()
+            return above._receive()  # noqa: SLF001
+
+    @contextmanager
+    def _dropping(self) -> Iterator[None]:
+        """Raises `Empty` instead of what a message's content raised while it was received."""
+        qos: Any = self.qos
+        before = set(qos.held())
+        try:
+            yield
+        except _UNREADABLE as error:
+            _log.error(
+                "unreadable message dropped",
+                error=type(error).__name__,
+                advice="something that does not speak Celery's protocol writes to the broker",
+            )
+            for delivery_tag in set(qos.held()) - before:
+                qos.reject(delivery_tag)
+            raise Empty from None
 
     def _connparams(self, asynchronous: bool = False) -> Any:
         connection: Any = self.connection

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
-from contextlib import closing
+from contextlib import closing, suppress
 from typing import Any
 
 import pytest
@@ -92,3 +92,29 @@ def test_what_could_not_be_given_back_is_held_no_more_and_comes_again(
             channel.qos.renew()
             with closing(broker.client()) as client:
                 assert client.zscore("unacked_index", message.delivery_tag) == since, "it is renewed for ever"
+
+
+@pytest.mark.parametrize(
+    "text", ["no JSON", "", "5", "[]", '{"body": 5, "properties": {"delivery_tag": "1", "delivery_info": "none"}}']
+)
+def test_what_is_no_message_is_dropped_and_the_next_one_is_heard(
+    broker: RedisProcess, text: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("kombu.transport.redis.Transport.Channel", LastingChannel)
+    queue, heard = Queue("mixed", Exchange("mixed"), "mixed"), list[Any]()
+
+    def hear(body: Any, message: Any) -> None:
+        heard.append(body)
+        message.ack()
+
+    with Connection(broker.url) as connection, closing(broker.client()) as client:
+        channel: Any = connection.channel()
+        with Consumer(channel, [queue], callbacks=[hear]):
+            client.delete("unacked", "unacked_index")  # of other tests
+            client.lpush("mixed", text)
+            connection.Producer().publish("heard", exchange=queue.exchange, routing_key="mixed", declare=[queue])
+            with suppress(TimeoutError):
+                while not heard:
+                    connection.drain_events(timeout=5)
+            assert heard == ["heard"]
+            assert not client.exists("unacked", "mixed")
