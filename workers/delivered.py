@@ -173,6 +173,7 @@ class LastingTask(Task):  # type: ignore[type-arg]
     or, where the broker takes that again, has its step closed as lost."""
 
     abstract = True
+    Request = "workers.checked_request:CheckedRequest"
 
     def retry(self, *arguments: Any, **options: Any) -> Any:
         try:

@@ -11,6 +11,7 @@ import sysconfig
 import time
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -180,3 +181,16 @@ for command in (("LRANGE", "files", 0, -1), ("HGETALL", "geometra:run:before-rel
         pass
 """
         assert application.run(denied) == ""
+
+
+def test_a_time_limit_that_is_no_number_ends_no_worker(house: House) -> None:
+    house.configure({"docs": tree(house, "docs", "docs")}, {"here": local(house)})
+    worker = house.worker()
+    wrong: dict[str, Any] = {"time_limit": "1h", "soft_time_limit": "1h"}
+    with house.app() as app:
+        ask = partial(app.send_task, "runs.state", kwargs={"run": "none"}, queue="control")
+        ask().get(timeout=60, propagate=False)
+        ask(**wrong)
+        house.wait_for(lambda: "a time limit is a number" in worker.log.read_text(), "what it says of that")
+        assert isinstance(ask().get(timeout=60, propagate=False), Exception)
+    assert worker.child.poll() is None
