@@ -205,9 +205,19 @@ def test_what_was_sent_damaged_is_healed_where_it_lies(home: Home) -> None:
     home.night("here", "far")
     home.damage("far")
     home.forget_copies()
-    assert mirror(home.installation, "docs", "here", "far").state == "done"
     with pytest.raises(Damaged):
         verify(home.installation, "docs", "far")
+    assert verify(home.installation, "docs", "far").state == "done"
+    prune(home.installation, "docs", "far")
+    home.assert_restores("far")
+
+
+def test_a_mirror_names_anew_what_no_index_over_there_tells(home: Home) -> None:
+    home.night()
+    home.night("here", "far")
+    home.damage("far")
+    home.forget_copies()
+    assert mirror(home.installation, "docs", "here", "far").state == "done"
     assert verify(home.installation, "docs", "far").state == "done"
     prune(home.installation, "docs", "far")
     home.assert_restores("far")

@@ -105,7 +105,7 @@ def test_a_capture_that_is_damaged_in_the_spool_is_named_with_what_to_do(copied:
     )
     assert night.stderr
     with night, night.stderr:
-        night.stderr.readline()  # the upload to `far` waits
+        next(line for line in night.stderr if b"far" in line)  # the upload to it waits
         night.terminate()
     (copy,) = (copied.folder / ".geometra-backup/spool/docs").glob("*/attempt-*/docs/snapshots/*")
     copy.chmod(0o600)
