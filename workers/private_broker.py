@@ -50,12 +50,12 @@ def private_broker(settings: Settings, file: Path) -> Iterator[str]:
     except OSError as error:
         raise Unavailable(f"the folder of the private broker `{folder}` can't be used: {error.strerror}") from error
     with users, starting, _not_inherited(users, starting):
-        with _locked(starting):
-            # Shared by all users: whoever gets it for himself alone when leaving is the last, when coming the first.
-            claim(folder, file, alone=_is_mine(users))
-            fcntl.flock(users, fcntl.LOCK_SH)
-            _start(settings, folder, socket)
         try:
+            with _locked(starting):
+                # Shared by all: whoever gets it for himself alone when leaving is the last, when coming the first.
+                claim(folder, file, alone=_is_mine(users))
+                fcntl.flock(users, fcntl.LOCK_SH)
+                _start(settings, folder, socket)
             yield broker_url(settings)
         finally:
             with _locked(starting):
@@ -114,20 +114,23 @@ def _launch(settings: Settings, command: list[str], mark: IO[str]) -> int | None
         command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
         start_new_session=True, pass_fds=(mark.fileno(),),
     )  # fmt: skip
-    _note(mark, child.pid)
-    _started[child.pid] = child
     deadline = time.monotonic() + _START_SECONDS
-    while not _answers(settings):
-        if (code := child.poll()) is not None:
-            return code
-        if time.monotonic() > deadline:
-            child.kill()
-            child.wait()
-            raise Unavailable(
-                f"the private broker `{command[0]}` does not answer in time: `broker.log` in"
-                f" `{broker_folder(settings)}` may say why"
-            )
-        time.sleep(0.01)
+    try:
+        _started[child.pid] = child
+        _note(mark, child.pid)
+        while not _answers(settings):
+            if (code := child.poll()) is not None:
+                return code
+            if time.monotonic() > deadline:
+                raise Unavailable(
+                    f"the private broker `{command[0]}` does not answer in time: `broker.log` in"
+                    f" `{broker_folder(settings)}` may say why"
+                )
+            time.sleep(0.01)
+    except BaseException:  # whoever is told to end meanwhile leaves none behind
+        child.kill()
+        child.wait()
+        raise
     return None
 
 
@@ -225,7 +228,7 @@ def _stop(settings: Settings, folder: Path, socket: Path) -> None:
             time.sleep(0.01)
     with suppress(Unavailable, BlockingIOError), _opened(folder / _MARK) as mark, _not_inherited(mark):
         fcntl.flock(mark, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        with suppress(FileNotFoundError):
+        with suppress(OSError):  # there is none, or what none was made for
             socket.unlink()
         with suppress(OSError):  # not empty, where it is the folder of the broker's data as well
             socket.parent.rmdir()

@@ -11,6 +11,7 @@ import time
 from collections.abc import Iterator
 from contextlib import closing, suppress
 from pathlib import Path
+from typing import Any
 
 import pytest
 import redis
@@ -18,6 +19,7 @@ import redis
 from tasks.broker import broker_folder, connect, socket_path
 from tasks.errors import SettingsError, Unavailable
 from tasks.settings import Settings
+from workers import private_broker as module
 from workers.broker_program import find_server
 from workers.private_broker import keep_running, private_broker
 
@@ -96,6 +98,26 @@ def test_one_whose_user_was_killed_is_taken_over_and_stopped(settings: Settings)
     with private_broker(settings, FILE) as url:
         assert server_of(url) == process
     assert not runs(process)
+
+
+@pytest.mark.parametrize("moment", ["_note", "_answers"])
+def test_who_is_told_to_end_while_it_starts_leaves_none_behind(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch, moment: str
+) -> None:
+    real, calls = getattr(module, moment), 0
+
+    def interrupted(*arguments: Any) -> Any:
+        nonlocal calls
+        calls += 1
+        if calls > 1 or moment == "_note":
+            monkeypatch.setattr(module, moment, real)
+            raise SystemExit(143)
+        return real(*arguments)
+
+    monkeypatch.setattr(module, moment, interrupted)
+    with pytest.raises(SystemExit), private_broker(settings, FILE):
+        pass
+    assert servers_of(settings) == []
 
 
 def servers_of(settings: Settings) -> list[int]:
