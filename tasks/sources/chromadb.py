@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -81,9 +82,8 @@ class Chroma:
         paths = [item.entry.path for item in chosen]
         databases = [into / os.fsdecode(path) for path in paths if path.rpartition(b"/")[2] == os.fsencode(DATABASE)]
         left_beside.look(databases, overwrite=how.overwrite)
-        lines = restore_files(CompletedItems(items, self._scratch), chosen, into, how)
-        left_beside.remove(databases)
-        return lines
+        replaced = partial(left_beside.remove, databases)
+        return restore_files(CompletedItems(items, self._scratch), chosen, into, how, replaced=replaced)
 
     def examine(self, scratch: Path) -> Facts:
         if self.settings.path is None:

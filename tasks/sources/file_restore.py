@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
 from tasks.item import FIFO, FILE, FOLDER, HARDLINK, SOCKET, SYMLINK, Stored, StoredItems
@@ -11,10 +11,18 @@ from tasks.sources.source import Restoring
 from tasks.sources.target_path import InOrder
 
 
-def restore_files(items: StoredItems, chosen: Iterable[Stored], into: Path, how: Restoring) -> list[str]:
+def restore_files(
+    items: StoredItems,
+    chosen: Iterable[Stored],
+    into: Path,
+    how: Restoring,
+    *,
+    replaced: Callable[[], None] = lambda: None,
+) -> list[str]:
     """Put files back below `into`: folders and contents first, then links, so that no content can go through one; each
     folder's metadata when all in it is done. Returns what could not be given back, a line each. Raises, beside what
-    `FolderWriter` does, `Refused` in the end where some of it was left out.
+    `FolderWriter` does, `Refused` in the end where some of it was left out. `replaced` is called once all contents are
+    there.
 
     `chosen` is gone through again if there is much in it beside files, and held in memory only if it can't be.
     """
@@ -23,6 +31,7 @@ def restore_files(items: StoredItems, chosen: Iterable[Stored], into: Path, how:
     with FolderWriter(into, how) as writer:
         others = Others(chosen)
         items.extract(contents(others, writer), writer)
+        replaced()
         make_links(others.again(), writer)
         finish_folders(others.again(), writer)
         writer.look_beside()
