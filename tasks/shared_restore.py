@@ -115,7 +115,8 @@ class SharedRestore:
                 writer.folder(folder)
             chosen = contents(portions.chosen(number, items), writer)
             Watched(items, size, progress).extract(chosen, writer)
-            writer.look_beside()
+            if len(portions) == 1:  # what lies beside may else be what another portion has just restored
+                writer.look_beside()
 
         def files() -> Iterator[Stored]:
             return (item for item in portions.chosen(number, items) if item.entry.type == FILE)

@@ -59,8 +59,7 @@ class FileReader:
         except OSError as error:
             raise translated(error) from error
         stream = FileStream(number, entry, self._owners, self._may_grow)
-        status = os.fstat(number)
-        self._later.show(number, status.st_ctime_ns, status.st_blocks * 512, time.time_ns())
+        self._later.show(number, stream.entry.version[0], stream.entry.size, time.time_ns())
         return stream
 
     def _opened(self, folder: Descriptor, name: bytes, *, own: bool) -> int:

@@ -67,6 +67,11 @@ class FileStream:
         if self._number >= 0:
             os.close(self._number)
 
+    @property
+    def entry(self) -> Entry:
+        """The file as it was when it was opened."""
+        return self._entry
+
     def only(self, start: int, end: int) -> None:
         """Before anything is read: give these bytes and no others. Raises `Unreadable` where there are holes."""
         if self._entry.extents is not None:
