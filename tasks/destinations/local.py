@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import fcntl
 import os
 import secrets
 import stat
@@ -257,6 +258,12 @@ def _is_taken(folder: int, last: str, path: Path) -> bool:
 
 def _link(source: int, path: Path, folder: int, last: str) -> bool | None:
     """Give a file a second name. False: the name is taken; None: the file has to be copied."""
+    try:
+        # One at a time: two who count its names before either has linked it would both do so.
+        fcntl.flock(source, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        if error.errno == errno.EWOULDBLOCK:  # else a share that has no locks for who only reads
+            return None
     found, named = os.fstat(source), os.lstat(path)
     private = stat.S_IMODE(found.st_mode) == 0o600 and found.st_uid == os.geteuid()
     # Not one that was linked before: two destinations on one disk must not share the bytes that one of them may lose.

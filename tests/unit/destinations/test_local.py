@@ -57,6 +57,23 @@ class TestAFileOfTheSpool:
         (root / "packs/one").write_bytes(b"damaged")
         assert other.get("packs/one") == b"content"
 
+    def test_never_becomes_one_file_of_two_destinations_that_take_it_at_once(
+        self, local: Local, root: Path, finished: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        (root.parent / "other").mkdir()
+        other, link = Local(LocalSettings(path=root.parent / "other")), os.link
+
+        def meanwhile(source: str | Path, *arguments: object, **options: object) -> None:
+            if source == finished:
+                monkeypatch.setattr(os, "link", link)
+                other.put("packs/one", finished)
+            link(source, *arguments, **options)  # type: ignore[arg-type]
+
+        monkeypatch.setattr(os, "link", meanwhile)
+        local.put("packs/one", finished)
+        assert not (root.parent / "other/packs/one").samefile(root / "packs/one")
+        assert other.get("packs/one") == local.get("packs/one") == b"content"
+
     def test_that_others_may_read_is_copied_and_keeps_its_mode(self, local: Local, root: Path, finished: Path) -> None:
         finished.chmod(0o644)
         local.put("packs/one", finished)
