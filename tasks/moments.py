@@ -28,8 +28,8 @@ S = TypeVar("S", bound=SnapshotLike)
 class Moment(NamedTuple):
     """What was typed, as the first and the last instant it covers, in UTC: a day is a whole day, `02:30` that minute.
 
-    `--since` means `first`. `--at` and `--until` mean `last`: `--at 2026-11-23` is the state that day ended with, and
-    the minute that `list` shows finds its snapshot.
+    `--since` means `first`. `--at` means `last`: `--at 2026-11-23` is the state that day ended with, and the minute
+    that `list` shows finds its snapshot.
     """
 
     first: datetime

@@ -147,8 +147,8 @@ class Settings(Model):
     """All of backup.toml. Relative paths are taken from the folder that backup.toml lies in."""
 
     state: Path = Path(".geometra-backup")
-    """The folder of this host's spool, caches, logs and embedded broker. What is stored at the
-    destinations needs none of it."""
+    """The folder of this host's spool, caches, logs, reports and embedded broker. What is stored at the destinations
+    needs none of it."""
 
     host: Name = "local"
     """This machine's name to the other workers; it must stay the same, so a container needs it set."""

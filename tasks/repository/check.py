@@ -12,10 +12,7 @@ from tasks.repository.condemned import Doubts, doubts, sentence, sentence_names
 from tasks.repository.index import Index
 from tasks.repository.inventory import Inventory
 from tasks.repository.locks import needed_indexes
-from tasks.repository.pack import (
-    SealedPack,
-    object_name,
-)
+from tasks.repository.pack import SealedPack, object_name
 from tasks.repository.pack_check import Described, PacksRead, read_packs
 from tasks.repository.references import References
 from tasks.repository.snapshot import Snapshot
@@ -90,8 +87,7 @@ def check(
     snapshot refers to is in an indexed pack, every item list reads. *content*: and every block of every pack (in
     `scope`, if one is given) opens, decodes, and holds the chunks it should. Beside a damaged object every snapshot
     that suffers is named. Packs are read here, or wherever `reading` has them read. Only what makes the check itself
-    impossible is raised: `Unavailable`, `Refused`,
-    `WrongKey`."""
+    impossible is raised: `Unavailable`, `Refused`, `WrongKey`."""
     report = CheckReport()
     _check_keyring(repository, report)
     # Snapshots first: whatever one that is seen relies on is seen too.

@@ -31,7 +31,7 @@ class NotRestored:
         return [(what, count, first) for what, (count, first) in self._found.items()]
 
     def lines(self) -> list[str]:
-        """One line a shortcoming, such as `12 items: the owner is kept only by root; the first is config/a.toml`."""
+        """One line a shortcoming, such as ``12 items: its owner was refused; the first is `config/a.toml` ``."""
         return [
             f"{count} item{'s' if count > 1 else ''}: {what}; the first is `{path_text(first)}`"
             for what, (count, first) in self._found.items()

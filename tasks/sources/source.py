@@ -1,4 +1,4 @@
-"""The protocol every kind of source keeps. A new kind is one file here and one line in `tasks/sources/__init__.py`."""
+"""The protocol every kind of source keeps. A new kind is one file here and one line in `kinds.py`."""
 
 from __future__ import annotations
 

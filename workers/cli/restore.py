@@ -43,7 +43,7 @@ from workers.cli.session import Session, ask_passphrase, chosen
     "--from",
     "place",
     metavar="PLACE",
-    help="Without a backup.toml: a folder, s3://BUCKET/PREFIX or gs://BUCKET/PREFIX.",
+    help="Without a backup.toml: a folder, s3://BUCKET/PREFIX, gs://BUCKET/PREFIX or https://ACCOUNT.blob.../CONTAINER.",
 )
 @click.option("--recovery-sheet", type=click.Path(path_type=Path), help="Instead of a passphrase.")
 @click.option("--overwrite", is_flag=True, help="Replace what is in the way.")
