@@ -60,17 +60,20 @@ class Installation:
         return self.settings.destinations_of(source)
 
     def repository(self, source: str, destination: str, *, reader: bool = False, create: bool = False) -> Repository:
-        """A source's history at a destination. `reader`: with the private key, for who verifies, prunes or restores."""
+        """A source's history at a destination. `reader`: with the private key, for who verifies, prunes or restores.
+        Raises `NotARepository` where none was ever made, as far as this host knows."""
         keys = self.reader_key() if reader else self.writer_key()
         at = self.destination(destination, source)
         cache = self.settings.state / "cache" / destination / source
-        if not create:
-            return Repository.open(at, keys, cache=cache)
         # One that had a repository and has none is another disk, or an emptied one: not to go on with.
         new = not _is_there(cache)
         try:
+            if not create:
+                return Repository.open(at, keys, cache=cache)
             return Repository.create_or_open(at, source, keys, self.document(), cache=cache, begin=new)
         except NotARepository:
+            if new:
+                raise
             raise Refused(
                 f"`{destination}` held backups of `{source}` and holds none now: is another disk mounted there? To"
                 f" begin anew on it, remove `{cache}`"

@@ -110,7 +110,7 @@ def _place(installation: Installation, pair: Labels, before: Place, now: datetim
         complete = [each for each in found if each.complete and not is_ahead(each.started, now)]
         proofs = {name: found[-1] for name, found in repository.proofs().items() if found[-1].good}
     except NotARepository:
-        return Place(readable=True, known=True)  # never backed up, or emptied
+        return Place(readable=True, known=True)  # never backed up
     except BackupError as error:
         _log.warning("metrics without a repository", source=source, destination=destination, error=str(error))
         return replace(before, readable=False)

@@ -94,7 +94,11 @@ def test_a_destination_that_was_emptied_is_not_begun_anew_in_silence(copied: Ter
     shutil.rmtree(copied.folder / "backups/docs")
     report = copied.json("run", "--source", "docs", code=1)
     assert "holds none now" in report["failures"][0]["message"]
-    assert copied.json("status", code=1)["good"] is False
+    status = copied.json("status", code=1)
+    assert status["good"] is False
+    (docs,) = [place for place in status["sources"] if place["source"] == "docs"]
+    assert "holds none now" in docs["problem"]
+    assert any(f["state"] == "bad" and f["what"] == "repository docs at local" for f in copied.json("check", code=1))
     shutil.rmtree(copied.folder / ".geometra-backup/cache/local/docs")
     assert copied.json("run", "--source", "docs")["state"] == "done"
 

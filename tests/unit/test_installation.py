@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from tasks.configuration import parse
-from tasks.errors import NotARepository, NotFound, SettingsError, Unavailable, WrongKey
+from tasks.errors import NotARepository, NotFound, Refused, SettingsError, Unavailable, WrongKey
 from tasks.installation import PASSPHRASE, Installation
 from tasks.repository import ReaderKey
 from tests.repositories import PASSPHRASE as RIGHT
@@ -65,6 +65,17 @@ def test_a_repository_is_made_only_by_who_may_make_it(folder: Path) -> None:
     assert installation.repository("docs", "here").snapshots() == []
     with pytest.raises(Unavailable):
         installation.repository("docs", "offsite", create=True)
+
+
+@pytest.mark.parametrize("create", [False, True])
+def test_a_destination_that_lost_its_repository_is_none_that_never_had_one(folder: Path, create: bool) -> None:
+    cache = folder / ".geometra-backup/cache/here/docs"
+    cache.mkdir(parents=True)  # as the first upload does
+    with pytest.raises(Refused, match="`here` held backups of `docs` and holds none now"):
+        install(folder).repository("docs", "here", create=create)
+    cache.rmdir()
+    with pytest.raises(NotARepository):
+        install(folder).repository("docs", "here")
 
 
 def test_a_worker_that_backs_up_needs_no_passphrase_and_cannot_read(folder: Path) -> None:

@@ -149,6 +149,14 @@ def test_a_destination_that_is_away_is_told_and_what_was_known_of_it_stays(house
     assert not any(name == "geometra_backup_last_success_timestamp_seconds" for name, _ in unknown)
 
 
+def test_a_destination_that_was_emptied_is_not_one_that_never_had_a_backup(house: Installation, tmp_path: Path) -> None:
+    night(house, "first", NIGHT)
+    shutil.rmtree(tmp_path / "store/docs")
+    samples = told(read(Installation(house.settings), Reading(), NOON))
+    assert value(samples, "repository_readable", **HERE) == 0
+    assert not any(name == "geometra_backup_last_success_timestamp_seconds" for name, _ in samples)
+
+
 def test_the_last_run_of_each_source_is_told_with_the_seconds_of_its_steps(house: Installation) -> None:
     figures = {"began_epoch_seconds": 100.0, "ended_epoch_seconds": 160.0}
     run = Run("20261124T013000Z-a", "nightly", "", NIGHT, STEPS)
