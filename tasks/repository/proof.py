@@ -14,6 +14,7 @@ from tasks.destinations.destination import Destination
 from tasks.errors import Damaged, Missing, NewerFormat
 from tasks.repository.keys import RepositoryKeys
 from tasks.repository.sealing import seal, unseal
+from tasks.repository.snapshot import is_ahead
 
 _FOLDER = "proofs/"
 
@@ -40,8 +41,10 @@ def put_proof(destination: Destination, keys: RepositoryKeys, proof: Proof) -> N
     destination.put(name, seal(keys.metadata, name, payload))
 
 
-def proofs(destination: Destination, keys: RepositoryKeys) -> dict[str, list[Proof]]:
-    """By snapshot, oldest first. What is damaged, or not signed by this keyring, proves nothing and is left out."""
+def proofs(destination: Destination, keys: RepositoryKeys, now: datetime) -> dict[str, list[Proof]]:
+    """By snapshot, oldest first; what a clock that was wrong dated ahead, and is good, comes before all others, as it
+    must not hide what was found since. What is damaged, or not signed by this keyring, proves nothing and is left
+    out."""
     found: dict[str, list[Proof]] = {}
     for listed in destination.list(_FOLDER):
         try:
@@ -54,6 +57,8 @@ def proofs(destination: Destination, keys: RepositoryKeys) -> dict[str, list[Pro
             continue
         if keys.writer.verified(listed.name, text, signature) and listed.name.startswith(f"{_FOLDER}{proof.snapshot}/"):
             found.setdefault(proof.snapshot, []).append(proof)
+    for each in found.values():
+        each.sort(key=lambda proof: (not (proof.good and is_ahead(proof.when, now)), proof.when))
     return found
 
 

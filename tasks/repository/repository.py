@@ -62,4 +62,4 @@ class Repository(Capturing):
         proving.put_proof(self.destination, self.keys, proof)
 
     def proofs(self) -> dict[str, list[Proof]]:
-        return proving.proofs(self.destination, self.keys)
+        return proving.proofs(self.destination, self.keys, self.clock())

@@ -169,6 +169,25 @@ def test_proofs_come_back_oldest_first(repository: Repository) -> None:
     assert repository.proofs() == {snapshot.id: proofs}
 
 
+def test_a_good_proof_that_a_wrong_clock_dated_ahead_hides_nothing_that_was_found_since(repository: Repository) -> None:
+    """What the clock said of one that is bad is no reason to believe an older one that is good."""
+    snapshot = save(repository, {b"a": b"a"}, 0)
+    repository.clock = lambda: START + timedelta(days=9)
+
+    def proof(days: int, *, good: bool) -> Proof:
+        return Proof(snapshot.id, "verify", START + timedelta(days=days), good)
+
+    ahead, good, bad = proof(3650, good=True), proof(1, good=True), proof(2, good=False)
+    bad_ahead = proof(3651, good=False)
+    for each in (ahead, good):
+        repository.prove(each)
+    assert repository.proofs() == {snapshot.id: [ahead, good]}
+    repository.prove(bad)
+    assert repository.proofs() == {snapshot.id: [ahead, good, bad]}
+    repository.prove(bad_ahead)
+    assert repository.proofs() == {snapshot.id: [ahead, good, bad, bad_ahead]}
+
+
 def test_a_proof_of_another_source_is_none(fast_path: Path) -> None:
     docs, models = create(local(fast_path)), create(local(fast_path, source="models"), source="models")
     first = save(docs, {b"a": b"a"}, 0)
