@@ -11,12 +11,12 @@ from zoneinfo import ZoneInfo
 
 from celery import Task, shared_task
 
-from tasks.errors import Condemned, Locked, NotFound, Refused
+from tasks.errors import Condemned, Damaged, Locked, NotFound, Refused
 from tasks.installation import Installation
 from tasks.outcome import Outcome
 from tasks.progress import Progress, unheard
 from tasks.record import Record, step_name
-from tasks.repository import PrunePlan, Snapshot, is_ahead
+from tasks.repository import PrunePlan, Repository, Snapshot, is_ahead
 from tasks.retention import Judgement, judge
 from tasks.settings import Keep, Settings
 from tasks.step import run_step
@@ -35,7 +35,8 @@ def plan_pruning(
 ) -> Pruning:
     """Decide, and change nothing. A snapshot goes only if every plan that covers the source lets it go, or a person
     has `named` it, such as a damaged one that would stop every prune. Raises `NotFound`; `Refused` for a named one
-    that is proven, but for one that a wrong clock dated ahead: else it would stay until that time comes."""
+    that is proven, but for one that a wrong clock dated ahead: else it would stay until that time comes; and for one
+    that can't be read any more, whatever it was proven to be."""
     installation.source(source)
     repository = installation.repository(source, destination, reader=True)
     ids = repository.snapshot_ids()
@@ -46,12 +47,22 @@ def plan_pruning(
     snapshots = [repository.snapshot(name) for name in ids if name not in named]
     others_proven = any(each.complete and proofs.get(each.id) and not is_ahead(each.started, now) for each in snapshots)
     for name in named:
-        if proofs.get(name) and not (others_proven and is_ahead(repository.snapshot(name).started, now)):
+        if not proofs.get(name) or _is_damaged(repository, name):
+            continue
+        if not (others_proven and is_ahead(repository.snapshot(name).started, now)):
             raise Refused(f"`{name}` is proven, so it is left to retention: only what is not can be let go by name")
     judgements = [judge(snapshots, proofs, keep, now, zone) for keep, zone in rules_of(installation.settings, source)]
     joined = [_joined(same) for same in zip(*judgements, strict=True)]
     forget = [*named, *(each.snapshot.id for each in joined if not each.keep)]
     return Pruning(joined, repository.plan_prune(forget, now, installation.settings.grace))
+
+
+def _is_damaged(repository: Repository, name: str) -> bool:
+    try:
+        repository.snapshot(name)
+    except Damaged:
+        return True
+    return False
 
 
 def prune(installation: Installation, source: str, destination: str, *, progress: Progress = unheard) -> Outcome:

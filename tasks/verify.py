@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import replace
 from datetime import UTC, datetime
 from functools import partial, reduce
@@ -41,9 +41,9 @@ def verify(
 ) -> Outcome:
     """Check that every snapshot's lists are whole, read back what one snapshot (empty: the newest) added and a
     thirtieth of what is older, another one each day, or `everything`; and store a signed proof of what was found.
-    Raises `Damaged`, after it has stored the bad proof, condemned what is damaged, so that the next capture stores it
-    again, and indexed anew the packs that only a damaged or lost index object named. Packs are read here, or where
-    `reading` has them read."""
+    Raises `Damaged`, after it has stored the bad proof, also of each other snapshot that suffers, condemned what is
+    damaged, so that the next capture stores it again, and indexed anew the packs that only a damaged or lost index
+    object named. Packs are read here, or where `reading` has them read."""
     installation.source(source)
     repository = installation.repository(source, destination, reader=True)
     chosen = chosen_snapshot(repository, snapshot, destination)
@@ -51,7 +51,9 @@ def verify(
     scope = None if everything else Scope(chosen, now.toordinal() % ROUND, ROUND)
     shared = partial(reading, repository) if reading else None
     found = repository.check("content", scope, progress, reading=shared)
-    for each in repository.readable_snapshots() if everything else [chosen]:
+    looked_at = repository.readable_snapshots() if everything else [chosen]
+    _disprove(repository, found, now, but={each.id for each in looked_at})
+    for each in looked_at:
         repository.prove(_proof(each, found, now, alone=not everything))
     repository.condemn_damaged(found.damaged_packs, now)
     indexed = repository.rebuild_index(now) if found.lacks_index else 0
@@ -79,6 +81,19 @@ def _proof(chosen: Snapshot, found: CheckReport, now: datetime, *, alone: bool) 
         findings.append("the snapshot is incomplete: its flaws are listed in it")
     good = not damage and chosen.complete
     return Proof(chosen.id, "verify", now, good, "content", tuple(findings[:100]), dict(found.figures))
+
+
+def _disprove(repository: Repository, found: CheckReport, now: datetime, *, but: Collection[str]) -> None:
+    """A bad proof for each snapshot that suffers, even one that can't be read, of which the last one is not bad: what
+    was proven once must make room for nothing any more, and may be let go by name."""
+    suffering = {
+        name.removeprefix("snapshots/"): each for each in found.damage if (name := each.name).startswith("snapshots/")
+    }
+    proofs = repository.proofs() if suffering.keys() - but else {}
+    for name in sorted(suffering.keys() - but):
+        if name not in proofs or proofs[name][-1].good:
+            findings = (f"snapshots/{name}: {suffering[name].what}",)
+            repository.prove(Proof(name, "verify", now, False, "content", findings, dict(found.figures)))
 
 
 @shared_task(name="verify", bind=True, max_retries=None)
