@@ -227,7 +227,7 @@ def with_place(**changed: Any) -> Reading:
     return replace(WELL, places={PAIR: replace(PLACE, **changed)})
 
 
-CASES: dict[str, tuple[Reading, set[str]]] = {
+CASES: dict[str, tuple[Reading | None, set[str]]] = {
     "all is well": (WELL, set()),
     "late": (with_place(success=END - 86_400, proven=END - 86_400), {"BackupLate", "BackupNotProven"}),
     "stored, but not proven": (with_place(proven=END - 86_400), {"BackupNotProven"}),
@@ -247,11 +247,14 @@ CASES: dict[str, tuple[Reading, set[str]]] = {
     "no broker": (replace(WELL, broker=False), {"BackupBrokerUnreachable"}),
     "a reading that hangs": (replace(WELL, when=END - 40_000), {"BackupMetricsStale"}),
     "no reading at all": (Reading(), {"BackupMetricsStale"}),
+    "nobody to be asked": (None, {"BackupMetricsMissing"}),
 }
 
 
-def series(reading: Reading) -> list[dict[str, str]]:
+def series(reading: Reading | None) -> list[dict[str, str]]:
     """The samples as promtool is given them, the same all the time."""
+    if reading is None:
+        return []
     now = datetime.fromtimestamp(END, UTC)
     return [
         {
