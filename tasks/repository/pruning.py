@@ -22,6 +22,7 @@ from tasks.repository.packing import MOST_CHUNKS_AN_INDEX, Packing, put_indexes,
 from tasks.repository.proof import delete_proofs
 from tasks.repository.references import References
 from tasks.repository.snapshot import is_ahead
+from tasks.repository.successors import check_successors
 
 REPACK_BELOW = 0.5
 """A pack of whose decoded bytes less than this part is used is rewritten."""
@@ -55,8 +56,10 @@ class PrunePlan:
     figures: dict[str, float] = field(default_factory=dict)
 
     def apply(self, progress: Callable[[dict[str, float]], None] | None = None) -> dict[str, float]:
-        """Do it. Killed anywhere, it leaves a whole repository, and the next prune goes on. Returns `figures`."""
+        """Do it. Killed anywhere, it leaves a whole repository, and the next prune goes on. Returns `figures`. Raises
+        `Damaged` where what is to take the place of packs that would go is not what an index says."""
         repository = self.repository
+        check_successors(repository, self.index, self.references.used, self.delete, now=self.now)
         # First: another prune at the same time may find other index objects dispensable than this one.
         self.locks.renew(self.renew, self.now)
         for snapshot in self.forget:

@@ -11,13 +11,18 @@ import msgpack
 import pytest
 
 from tasks.destinations import Destination
-from tasks.errors import BackupError, NotARepository, Refused, WrongKey
+from tasks.errors import BackupError, Damaged, NotARepository, Refused, WrongKey
 from tasks.item import SYMLINK, Vanished
 from tasks.repository import Proof, Repository, WriterKey
 from tasks.repository.blocks import Blocks
+from tasks.repository.compression import RAW
+from tasks.repository.index import encode
+from tasks.repository.pack import CONTENT, NAME, Encoded, PackWriter, SealedPack, object_name
+from tasks.repository.packing import scratch_folder
 from tasks.repository.sealing import seal
 from tests.memory_source import File, MemoryCapture, MemorySink, tree
-from tests.repositories import START, about, create, keys, local, other_keys, restored, save
+from tests.repositories import START, about, create, keys, local, other_keys, packs, restored, save
+from tests.unit.repository.pruned import DAY, GRACE, condemned, prune
 
 MARK = "GEOMETRA-MARK"
 """In every text below, in upper case only: hexadecimal and base64 of a sealed object hold no such run by chance."""
@@ -246,3 +251,43 @@ def test_the_place_and_the_passphrase_are_all_that_a_restore_needs(repository: R
         again = Repository.open(repository.destination, open_keys(document, **opening))
         (snapshot,) = again.snapshots()
         assert restored(again, snapshot)[b"GEOMETRA-MARK.log"] == SECRETS[b"GEOMETRA-MARK.log"]
+
+
+def test_rubbish_under_the_names_of_good_chunks_takes_no_good_pack_away(stolen: Repository) -> None:
+    """Found first, it makes the good ones look needless; they are proven, and a prune reads what is to replace them."""
+    repository = Repository.open(stolen.destination, keys().reader)
+    (snapshot,) = stolen.snapshots()
+    good = packs(repository)
+    _pass_off_rubbish(stolen)
+    prune(repository, now=START + DAY)
+    assert condemned(repository), "nothing has told yet"
+    with pytest.raises(Damaged, match=r"what is to take the place.*verify --everything"):
+        prune(repository, now=START + DAY + GRACE)
+    assert set(good) <= set(packs(repository))
+    for days in (2, 3):
+        prune(repository, now=START + days * (DAY + GRACE))
+    assert packs(repository) == good
+    assert condemned(repository) == []
+    assert restored(repository, snapshot)[b"GEOMETRA-MARK.log"] == SECRETS[b"GEOMETRA-MARK.log"]
+    assert repository.check("content").good
+
+
+def _pass_off_rubbish(stolen: Repository) -> None:
+    """Packs that open, with the names of all content and none of its bytes, and an index of them that is read first."""
+    content = [pack for _, indexed in stolen.index_objects() for pack in indexed if pack.kind == CONTENT]
+    put = [_rubbish_for(stolen, pack) for pack in content]
+    name = f"index/{0:032x}"
+    stolen.destination.put(name, seal(stolen.keys.metadata, name, encode(put)))
+
+
+def _rubbish_for(stolen: Repository, pack: SealedPack) -> SealedPack:
+    with scratch_folder(None) as scratch:
+        writer, at = PackWriter(scratch / "pack", CONTENT, stolen.keys), 0
+        for block in pack.listed.located(CONTENT):
+            until = at + block.chunks
+            names, lengths = bytes(pack.listed.names[at * NAME : until * NAME]), pack.listed.lengths[at:until]
+            writer.append(Encoded(RAW, bytes(block.raw), block.raw, names, lengths))
+            at = until
+        sealed = writer.close()
+        stolen.destination.put(object_name(sealed.name), writer.path)
+    return sealed
