@@ -25,9 +25,9 @@ if redis.call('get', KEYS[1]) == ARGV[1] then redis.call('del', KEYS[1]) end
 class BeatRecord:
     """Every method raises `Unavailable` where the broker does not answer."""
 
-    def __init__(self, client: redis.Redis, prefix: str = PREFIX) -> None:
+    def __init__(self, client: redis.Redis) -> None:
         self._redis = client
-        self._active, self._sent = f"{prefix}beat:active", f"{prefix}beat:sent"
+        self._active, self._sent = f"{PREFIX}beat:active", f"{PREFIX}beat:sent"
 
     def take(self, beat: str, seconds: float) -> bool:
         """Be the active one for so long from now, or go on being it. False: another is."""

@@ -36,6 +36,7 @@ _NOT_ENTERED = {"node_modules", "__pycache__", "site-packages", "venv", "build",
 _DEPTH = 4
 _ENTRIES = 50_000
 _SECONDS = 3.0
+_ANSWER_SECONDS = 0.3
 
 USUAL = (
     (Path("/etc"), CONFIG),
@@ -258,15 +259,15 @@ _HELLO = {
 }
 
 
-def _answers(kind: str, port: int, seconds: float = 0.3) -> bool:
+def _answers(kind: str, port: int) -> bool:
     """True if something on loopback answers a hello as this kind of server does."""
     hello, welcome = _HELLO[kind]
     try:
-        with socket.create_connection(("127.0.0.1", port), timeout=seconds) as connection:
-            connection.settimeout(seconds)
+        with socket.create_connection(("127.0.0.1", port), timeout=_ANSWER_SECONDS) as connection:
+            connection.settimeout(_ANSWER_SECONDS)
             connection.sendall(hello)
             answer = connection.recv(4096)
-            end = time.monotonic() + seconds
+            end = time.monotonic() + _ANSWER_SECONDS
             while kind == "chroma" and b"nanosecond heartbeat" not in answer and time.monotonic() < end:
                 more = connection.recv(4096)
                 if not more:

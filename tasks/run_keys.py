@@ -31,12 +31,11 @@ def check_run(run: str) -> str:
 class RunKeys:
     """Of one broker."""
 
-    def __init__(self, client: redis.Redis, prefix: str = PREFIX) -> None:
+    def __init__(self, client: redis.Redis) -> None:
         self._redis = client
-        self._prefix = prefix
 
     def _key(self, *parts: str) -> str:
-        return self._prefix + ":".join(parts)
+        return PREFIX + ":".join(parts)
 
 
 @contextmanager

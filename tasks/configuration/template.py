@@ -32,7 +32,6 @@ def render(
     destination: Path = Path("backups"),
     passphrase: str | None = None,
     now: datetime | None = None,
-    sources: Mapping[str, type[SourceSettings]] | None = None,
 ) -> str:
     """The text of a backup.toml for `found.folder`. It loads without a fault. `destination` is a local folder;
     `passphrase` a reference, `env:NAME` or `file:PATH`."""
@@ -52,7 +51,7 @@ def render(
         " machine: point this one at another disk or a share, or add a second.",
     )
     page.options(destination_kinds()["local"], {"path": destination}, kind="local")
-    _sources(page, found, source_kinds() if sources is None else sources, destination)
+    _sources(page, found, source_kinds(), destination)
     page.table("plans.nightly", about(PlanSettings))
     page.options(PlanSettings, {"schedule": _schedule(ZoneInfo(found.timezone), now)})
     page.table("plans.nightly.keep", about(Keep))

@@ -56,11 +56,11 @@ class Terms:
         self.term = None if days is None else timedelta(days=days)
         self.trial = settings.immutable_trial
 
-    def until(self, name: str, now: datetime | None = None) -> datetime | None:
+    def until(self, name: str) -> datetime | None:
         """`name` as the service has it: below the destination's prefix, in the folder of a source. None: at once."""
         if self.term is None or not _LOCKED.fullmatch(name.removeprefix(self._below).partition("/")[2]):
             return None
-        return in_seconds((now or datetime.now(UTC)) + self.term)
+        return in_seconds(datetime.now(UTC) + self.term)
 
 
 def in_seconds(until: datetime) -> datetime:

@@ -25,7 +25,7 @@ class Tried(NamedTuple):
     advice: str = ""
 
 
-def probe(destination: Destination, role: Role = "writer", now: datetime | None = None) -> Iterator[Tried]:
+def probe(destination: Destination, role: Role = "writer") -> Iterator[Tried]:
     """Everything that a role does there, in small. Yields what works; raises what does not, which names the right that
     is missing. That a writer can't delete its probe is no fault: the next one who may cleans up."""
     if role == "reader":
@@ -50,7 +50,7 @@ def probe(destination: Destination, role: Role = "writer", now: datetime | None 
                 " `verify` finds what is damaged on its way",
             )
         if term := term_of(destination):
-            yield _locked(destination, term, now or datetime.now(UTC))
+            yield _locked(destination, term)
     finally:
         refused = _cleared(destination)
     if refused is None:
@@ -85,9 +85,9 @@ def _overwritten(destination: Destination, name: str) -> Tried:
     raise Refused("it overwrites what is there: no backup is safe on it")
 
 
-def _locked(destination: Destination, term: timedelta, now: datetime) -> Tried:
+def _locked(destination: Destination, term: timedelta) -> Tried:
     """A lock for a minute, on an object of its own, for the way others are cleaned up should not be barred."""
-    store, until = immutable(destination), now + _SHORT
+    store, until = immutable(destination), datetime.now(UTC) + _SHORT
     name = f"{_FOLDER}{os.urandom(8).hex()}"
     destination.put(name, b"locked")
     store.lock(name, until)

@@ -27,19 +27,13 @@ class Patterns:
         """True if `path`, relative to the folder that the patterns are for, is matched and not turned round."""
         return self._spec is not None and self._spec.check_file(_text(path, folder)).include is True
 
-    def deciding_line(self, path: bytes, folder: bool = False) -> str | None:
-        """The line that has the last word on `path`; None if no line matches it."""
-        index = self._spec.check_file(_text(path, folder)).index if self._spec else None
-        return None if index is None else self.lines[index]
-
     @staticmethod
     def _compile(lines: tuple[str, ...]) -> GitIgnoreSpec:
         from pathspec import GitIgnoreSpec
         from pathspec.patterns.gitignore import GitIgnorePatternError
 
         try:
-            # A blank line matches nothing, as in git; `from_lines` would drop it and shift the indices.
-            return GitIgnoreSpec.from_lines(line or "#" for line in lines)
+            return GitIgnoreSpec.from_lines(lines)
         except GitIgnorePatternError as error:
             raise ValueError(f"`{lines[0]}` is no pattern in gitignore style") from error
 

@@ -11,9 +11,10 @@ from typing import Any, cast
 from tasks.errors import BackupError, NoSpace, Refused, SourceError, Unavailable
 from tasks.sources.redis_store.place import Place
 
-PATIENCE = 60.0
+_PATIENCE = 60.0
 """Seconds without a byte after which a server counts as gone. A server that prepares a snapshot sends one every ten."""
 _CONNECT_SECONDS = 10.0
+_NAME = "geometra-backup"
 _PIECE = 1 << 20
 _LATER = (
     *("LOADING", "BUSY", "TRYAGAIN", "CLUSTERDOWN", "MASTERDOWN", "NOMASTERLINK", "NOREPLICAS", "BGSAVE", "IOERR"),
@@ -40,10 +41,8 @@ class ErrorReply(Exception):
 class Connection:
     """Opened by the first command. Any failure of the network closes it and is `Unavailable`. Used by one thread."""
 
-    def __init__(self, place: Place, *, patience: float = PATIENCE, name: str = "geometra-backup") -> None:
+    def __init__(self, place: Place) -> None:
         self.place = place
-        self._patience = patience
-        self._name = name
         self._socket: socket.socket | None = None
         self._buffer = bytearray()
         self._at = 0
@@ -109,7 +108,7 @@ class Connection:
             except BaseException:
                 made.close()
                 raise
-        made.settimeout(self._patience)
+        made.settimeout(_PATIENCE)
         return made
 
     def _log_in(self) -> None:
@@ -131,7 +130,7 @@ class Connection:
             if error.code != "NOPERM":  # which is said to one who is known, and may do other things
                 raise self.translated(error, "PING") from error
         try:
-            self.call("CLIENT", "SETNAME", self._name)
+            self.call("CLIENT", "SETNAME", _NAME)
         except ErrorReply as error:
             if not error.is_forbidden:
                 raise self.translated(error, "CLIENT SETNAME") from error
@@ -306,7 +305,7 @@ class Connection:
     def _lost(self, error: OSError | None) -> Unavailable:
         self.close()
         if isinstance(error, TimeoutError):
-            why = f"said nothing for {self._patience:.0f} s"
+            why = f"said nothing for {_PATIENCE:.0f} s"
         else:
             why = f"ended the connection{f' ({error.strerror or error})' if error else ''}"
         return Unavailable(f"{self.place.shown} {why}: it was stopped, or is overloaded; its log says why")

@@ -37,7 +37,7 @@ class Writer:
 
     def __init__(self, connection: Connection, *, overwrite: bool) -> None:
         self.version = 0
-        self.restored = self.expired = 0
+        self.expired = 0
         self._connection, self._overwrite = connection, overwrite
         seconds, microseconds = connection.ask("TIME")
         self._now = int(seconds) * 1000 + int(microseconds) // 1000
@@ -127,7 +127,6 @@ class Writer:
             return
         self._large.finish()
         self._large = None
-        self.restored += 1
 
     def settle(self) -> None:
         """All that was told is in the server."""
@@ -161,13 +160,11 @@ class Writer:
     def _hear(self) -> None:
         names = self._waiting.popleft()
         if self._connection.all_are(b"OK", len(names)):
-            self.restored += len(names)
-        else:
-            for database, name, kind in names:
-                reply = self._connection.reply_or_error()
-                if isinstance(reply, ErrorReply):
-                    raise refusal(self._connection, reply, Key(database, name, kind))
-                self.restored += 1
+            return
+        for database, name, kind in names:
+            reply = self._connection.reply_or_error()
+            if isinstance(reply, ErrorReply):
+                raise refusal(self._connection, reply, Key(database, name, kind))
 
 
 def refusal(connection: Connection, error: ErrorReply, key: Key) -> Exception:

@@ -74,11 +74,12 @@ def test_a_newline_at_the_end_of_a_name_is_part_of_the_name() -> None:
     assert not Patterns(["*.pyc"]).match(b"a.pyc\n")
 
 
-def test_the_deciding_line_is_the_last_that_matches() -> None:
+def test_the_last_line_that_matches_decides_whatever_lies_between() -> None:
     patterns = Patterns(["*.pyc", "", "# comment", "!keep.pyc"])
-    assert patterns.deciding_line(b"a.pyc") == "*.pyc"
-    assert patterns.deciding_line(b"keep.pyc") == "!keep.pyc"
-    assert patterns.deciding_line(b"a.py") is None
+    assert patterns.match(b"a.pyc")
+    assert not patterns.match(b"keep.pyc")
+    assert not patterns.match(b"a.py")
+    assert not patterns.match(b"# comment")
 
 
 @pytest.mark.parametrize("line", ["!", "\\"])
