@@ -14,13 +14,13 @@ from typing import NamedTuple
 import msgpack
 
 from tasks.errors import Damaged
-from tasks.item import FILE, HARDLINK, Entry, Flaw, Item, Stored
+from tasks.item import FILE, HARDLINK, Entry, Flaw, Item, Stored, order
 from tasks.listing import Listed, listed, one_by_one
 from tasks.pieces import Digest, Large, Piece, Some, large_file
 from tasks.repository.previous import Previous, is_same
 from tasks.repository.records import Group
 from tasks.sources.source import Capture, Divisible, Limits
-from tasks.sources.stretch import Stretch, order
+from tasks.sources.stretch import Stretch
 
 MOST_LINKS = 100_000
 """Hard links that are held in memory and in the record; a source with more of them is not divided."""

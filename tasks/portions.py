@@ -12,9 +12,9 @@ import msgpack
 from tasks.chosen import Chosen, Wish
 from tasks.division import MOST_LINKS, Places, weight
 from tasks.errors import Damaged
-from tasks.item import FILE, FOLDER, Stored, StoredItems
+from tasks.item import FILE, FOLDER, Stored, StoredItems, order
 from tasks.sources.source import Limits, Restoring
-from tasks.sources.stretch import Stretch, order
+from tasks.sources.stretch import Stretch
 from tasks.sources.survey import Survey
 
 _MOST_THERE = 100_000

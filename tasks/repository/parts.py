@@ -11,7 +11,7 @@ from typing import NamedTuple
 import msgpack
 
 from tasks.errors import Damaged
-from tasks.item import FILE, HARDLINK, Facts, Flaw, Stored
+from tasks.item import FILE, HARDLINK, Facts, Flaw, Stored, order
 from tasks.repository.saved import InPieces, Saved
 
 
@@ -70,7 +70,7 @@ class Joining:
 
     def __iter__(self) -> Iterator[Stored | InPieces]:
         found = dict[bytes, tuple[int, int]]()
-        for listed in merge(self._listed(), *self._apart, key=_order):
+        for listed in merge(self._listed(), *self._apart, key=lambda item: order(item.entry.path)):
             item, entry = listed, listed.entry
             if entry.type == FILE:
                 self.files += 1
@@ -91,9 +91,9 @@ class Joining:
         before = None
         for part in self._parts:
             for item in part:
-                order = _order(item)
-                if before is None or order > before:
-                    before = order
+                at = order(item.entry.path)
+                if before is None or at > before:
+                    before = at
                     yield item
 
 
@@ -104,10 +104,6 @@ def in_pieces(whole: Whole, read: Callable[[int, bytes], Iterable[Stored]]) -> I
     if found != ({whole.path}, whole.size) or any(piece.columns for piece in pieces):
         raise Damaged(f"the pieces of {whole.path!r} do not make the file that was divided: back up again")
     return InPieces(pieces[0].entry._replace(size=whole.size, digest=whole.digest), pieces)
-
-
-def _order(item: Stored | InPieces) -> bytes:
-    return item.entry.path.replace(b"/", b"\0")
 
 
 def summed(parts: Iterable[Part], names: Iterable[str]) -> dict[str, float]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 
 from tasks.errors import Damaged
-from tasks.item import FILE, Reading, Sink, Stored
+from tasks.item import FILE, Reading, Sink, Stored, order
 from tasks.repository import records
 from tasks.repository.blocks import Blocks, columns_of, shown
 from tasks.repository.columns import Columns, join
@@ -47,13 +47,13 @@ class Items:
                 yield Group(name, len(chunk), items)
 
     def _since(self, names: bytes, path: bytes) -> bytes:
-        order = path.replace(b"/", b"\0")
+        wanted = order(path)
         low, high = 0, len(names) // NAME  # of groups: those before `low` begin before `path`
         while low < high:
             middle = (low + high) // 2
             (chunk,) = self._lists.chunks(names[middle * NAME : (middle + 1) * NAME], _ITEM_LIST)
             first = next(records.decode(chunk))
-            low, high = (middle + 1, high) if first.entry.path.replace(b"/", b"\0") <= order else (low, middle)
+            low, high = (middle + 1, high) if order(first.entry.path) <= wanted else (low, middle)
         return names[max(low - 1, 0) * NAME :]
 
     def list_chunks(self, names: bytes) -> Iterator[bytes]:

@@ -11,7 +11,7 @@ from contextlib import suppress
 from typing import Protocol
 
 from tasks.errors import BackupError, Damaged
-from tasks.item import FILE, Flaw, Item, Stored, Unreadable, Vanished
+from tasks.item import FILE, Flaw, Item, Stored, Unreadable, Vanished, order
 from tasks.listing import Listed, Siblings, Stamp
 from tasks.repository import chunker, columns
 from tasks.repository.buffers import Buffers
@@ -138,16 +138,16 @@ class Saving(Storing):
                 continue
             self._take_over(same, grouper, stored)
             at += len(same)
-            self._before = _order(paths[at - 1])
+            self._before = order(paths[at - 1])
             self._report(time.monotonic())
 
     def _save_item(self, item: Item, grouper: Grouper, stored: Callable[[Stored], None]) -> None:
         path, previous = item.entry.path, self._previous
         old = None if previous.is_at_end else previous.find(path)
-        order = _order(path)
-        if self._before is not None and order <= self._before:
+        place = order(path)
+        if self._before is not None and place <= self._before:
             raise BackupError(f"the source listed {path!r} twice or out of order: report this as a bug")
-        self._before = order
+        self._before = place
         if old is not None and item.open and is_same(item, old) and (previous.there or self._is_there(old)):
             self._take_over((old,), grouper, stored)
         elif (kept := self._keep(item, old)) is not None:
@@ -246,8 +246,3 @@ class Saving(Storing):
             done = self.content_bytes if now == float("inf") else max(self.content_bytes, self.read_bytes)
             total = max(self._expected, done) if self._expected else 0
             self._tell({"done_bytes": done, "total_bytes": total, "items": self.items})
-
-
-def _order(path: bytes) -> bytes:
-    """Sorts as the parts of paths do."""
-    return path.replace(b"/", b"\0")

@@ -5,10 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
-
-def order(path: bytes) -> bytes:
-    """What paths sort by: a folder comes right before what it holds."""
-    return path.replace(b"/", b"\0")
+from tasks.item import order
 
 
 @dataclass(frozen=True, slots=True)

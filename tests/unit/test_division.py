@@ -15,7 +15,7 @@ import pytest
 
 from tasks.division import Bounded, Division, _beside, divide, seems_large, stretches_from
 from tasks.errors import Damaged
-from tasks.item import Entry, Flaw, Item, Stored
+from tasks.item import Entry, Flaw, Item, Stored, order
 from tasks.pieces import Digest, Large, Piece
 from tasks.repository import Part, Repository, Snapshot, Whole
 from tasks.repository.parts import in_pieces
@@ -26,7 +26,7 @@ from tasks.sources.filetree import FileTree
 from tasks.sources.logs import Logs
 from tasks.sources.models import Models
 from tasks.sources.source import Restoring
-from tasks.sources.stretch import Stretch, order
+from tasks.sources.stretch import Stretch
 from tests.contracts.file_source import SETTLED
 from tests.flows.trees import state_of
 from tests.repositories import about, create, local

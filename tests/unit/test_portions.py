@@ -11,10 +11,9 @@ import pytest
 
 from tasks.chosen import Chosen
 from tasks.errors import Damaged, Occupied
-from tasks.item import FILE, FOLDER, HARDLINK, Entry, Stored
+from tasks.item import FILE, FOLDER, HARDLINK, Entry, Stored, order
 from tasks.portions import Portions, divided
 from tasks.sources.source import Limits
-from tasks.sources.stretch import order
 from tests.contracts.memory_items import MemoryItems
 
 LIMITS = Limits(size=1000, files=1000, parts=16)

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import click
 
-from tasks.item import Stored
+from tasks.item import Stored, order
 from workers.cli import screen
 from workers.cli.main import subcommand
 from workers.cli.session import Session, chosen
@@ -46,10 +46,10 @@ def compare(before: Iterator[Stored], after: Iterator[Stored]) -> Iterator[tuple
     """Walks two sorted lists together; holds neither."""
     old, new = next(before, None), next(after, None)
     while old is not None or new is not None:
-        if old is not None and (new is None or _order(old) < _order(new)):
+        if old is not None and (new is None or _is_before(old, new)):
             yield REMOVED, old
             old = next(before, None)
-        elif new is not None and (old is None or _order(new) < _order(old)):
+        elif new is not None and (old is None or _is_before(new, old)):
             yield ADDED, new
             new = next(after, None)
         elif old is not None and new is not None:
@@ -65,5 +65,5 @@ def compare(before: Iterator[Stored], after: Iterator[Stored]) -> Iterator[tuple
             old, new = next(before, None), next(after, None)
 
 
-def _order(item: Stored) -> bytes:
-    return item.entry.path.replace(b"/", b"\0")
+def _is_before(item: Stored, other: Stored) -> bool:
+    return order(item.entry.path) < order(other.entry.path)
