@@ -10,7 +10,7 @@ import sys
 from itertools import pairwise
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict, GetJsonSchemaHandler
+from pydantic import AliasChoices, BaseModel, ConfigDict, GetJsonSchemaHandler
 from pydantic_core import CoreSchema
 
 # Pydantic would ask every installed package for plugins: slow, and none of them has any business with these settings.
@@ -32,8 +32,14 @@ class Model(BaseModel):
     def __get_pydantic_json_schema__(cls, core_schema: CoreSchema, handler: GetJsonSchemaHandler) -> dict[str, Any]:
         made = handler.resolve_ref_schema(handler(core_schema))
         for name, text in texts(cls).items():
-            made["properties"][name].setdefault("description", text)
+            made["properties"][written(cls, name)].setdefault("description", text)
         return made
+
+
+def written(model: type[BaseModel], name: str) -> str:
+    """What an option is called by those who write it: `as` can't be the name of a field."""
+    alias = model.model_fields[name].validation_alias
+    return str(alias.choices[0] if isinstance(alias, AliasChoices) else alias or name)
 
 
 def texts(model: type[BaseModel]) -> dict[str, str]:

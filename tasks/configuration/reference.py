@@ -1,10 +1,11 @@
-"""Every option of backup.toml, out of the models themselves: as data, as text for people, as a schema for editors."""
+"""Every option of backup.toml, and of a restore into a server, out of the models themselves: as data, as text for
+people, and those of backup.toml as a schema for editors."""
 
 from __future__ import annotations
 
 import json
 import textwrap
-from collections.abc import Iterator, Mapping
+from collections.abc import Container, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
@@ -12,8 +13,8 @@ from typing import Any
 
 from pydantic import BaseModel
 
-from tasks.configuration.kinds import destination_kinds, source_kinds
-from tasks.model import Model
+from tasks.configuration.kinds import destination_kinds, source_kinds, target_kinds
+from tasks.model import Model, written
 from tasks.settings import DestinationSettings, KeysSettings, PlanSettings, Settings, SourceSettings
 from tasks.values import ByteCount, in_short
 
@@ -52,11 +53,12 @@ def options(model: type[BaseModel]) -> list[Option]:
         if name == "kind" or _is_table(field.annotation):
             continue
         default = None if field.is_required() else toml(field.get_default())
-        described = schema["properties"][name]
+        called = written(model, name)
+        described = schema["properties"][called]
         what = _in_words(described, schema)
         text = " ".join(described.get("description", "").split())
         example = toml(field.examples[0]) if field.examples else None
-        found.append(Option(name, what, text, default, needed=field.is_required(), example=example))
+        found.append(Option(called, what, text, default, needed=field.is_required(), example=example))
     return found
 
 
@@ -86,7 +88,7 @@ def about(model: type[BaseModel]) -> str:
 
 
 def reference() -> str:
-    """Every option of every kind, for a terminal or the README."""
+    """Every option of every kind, for a terminal."""
     return "\n".join(_lines()) + "\n"
 
 
@@ -106,30 +108,35 @@ def schema() -> dict[str, Any]:
     return {"$schema": "https://json-schema.org/draft/2020-12/schema", **whole}
 
 
+_TARGET = 'geometra-backup restore SOURCE --to URL -o NAME=VALUE, where kind = "{}"'
+
+
 def _lines() -> Iterator[str]:
-    yield from _table("At the top of the file", "", Settings)
-    yield from _table("[keys]", about(KeysSettings), KeysSettings)
+    yield from _table("At the top of the file", "", options(Settings))
+    yield from _table("[keys]", about(KeysSettings), options(KeysSettings))
     for noun, base, kinds in (
         ("destinations", DestinationSettings, destination_kinds()),
         ("sources", SourceSettings, source_kinds()),
     ):
-        yield from _table(f"[{noun}.NAME]", f"{about(base)} `kind` is one of {', '.join(kinds)}.", base)
+        yield from _table(f"[{noun}.NAME]", f"{about(base)} `kind` is one of {', '.join(kinds)}.", options(base))
         known = set(options(base))
         for kind, model in kinds.items():
-            own = [option for option in options(model) if option not in known]
-            yield from _table(f'[{noun}.NAME] with kind = "{kind}"', about(model), model, own)
-            known |= set(own)
-    yield from _table("[plans.NAME]", about(PlanSettings), PlanSettings)
-    yield from _table("[plans.NAME.keep]", about(_keep()), _keep())
+            yield from _table(f'[{noun}.NAME] with kind = "{kind}"', about(model), options(model), known)
+            known |= set(options(model))
+    yield from _table("[plans.NAME]", about(PlanSettings), options(PlanSettings))
+    yield from _table("[plans.NAME.keep]", about(_keep()), options(_keep()))
+    for kind, target in target_kinds().items():
+        named = [option for option in options(target) if option.name != "url"]
+        yield from _table(_TARGET.format(kind), about(target), named)
 
 
-def _table(title: str, text: str, model: type[BaseModel], chosen: list[Option] | None = None) -> Iterator[str]:
+def _table(title: str, text: str, every: list[Option], known: Container[Option] = ()) -> Iterator[str]:
     """One table with its options; those that it shares with one above, where they are said, are only named."""
     yield title
     yield from textwrap.wrap(text, WIDTH, initial_indent="  ", subsequent_indent="  ")
-    every = options(model)
-    chosen = every if chosen is None else chosen
-    for option in chosen:
+    for option in every:
+        if option in known:
+            continue
         default = (
             "needed" if option.needed else f"default {option.default}" if option.default is not None else "not set"
         )
@@ -138,7 +145,7 @@ def _table(title: str, text: str, model: type[BaseModel], chosen: list[Option] |
             f"{option.name}: {option.what}; {default}", WIDTH, initial_indent="  ", subsequent_indent="    "
         )
         yield from textwrap.wrap(option.text, WIDTH, initial_indent="    ", subsequent_indent="    ")
-    shared = [option.name for option in every if option not in chosen]
+    shared = [option.name for option in every if option in known]
     if shared:
         yield ""
         yield from textwrap.wrap(f"As above: {', '.join(shared)}", WIDTH, initial_indent="  ", subsequent_indent="    ")

@@ -96,7 +96,8 @@ class RedisTarget(TargetSettings):
     databases."""
 
     keys: Annotated[tuple[str, ...], BeforeValidator(_patterns)] = ()
-    """Only keys that match one of these patterns, as SCAN MATCH has them: `user:*`, `h?llo`, `[ab]*`."""
+    """Only keys that match one of these patterns, as SCAN MATCH has them: `user:*`, `h?llo`, `[ab]*`. With
+    `-o` again for each."""
 
     into_database: int | None = Field(default=None, ge=0)
     """Put the keys into this database, whatever they were in. Without it: into the database that they were in."""

@@ -37,7 +37,7 @@ COMMANDS = {
     "prune": ("prune", "Let go what no rule keeps and something newer makes dispensable."),
     "policy": ("policy", "The least rights that a writer, a pruner or a reader needs at a destination."),
     "metrics": ("metrics", "Age, size, duration and proof of every source, for Prometheus."),
-    "options": ("options", "Every option of backup.toml, for each kind."),
+    "options": ("options", "Every option of backup.toml, for each kind, and of `restore -o`."),
     "completion": ("completion", "The completion script of a shell."),
 }
 

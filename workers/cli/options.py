@@ -1,4 +1,4 @@
-"""`options`: every option of backup.toml, from the schema itself."""
+"""`options`: every option of backup.toml and of `restore -o`, from the schema itself."""
 
 from __future__ import annotations
 
@@ -9,7 +9,10 @@ from workers.cli.session import Session
 
 @subcommand("options")
 def command(session: Session) -> None:
-    """Every option of backup.toml, for each kind of source and destination. With --json: a JSON schema for editors."""
+    """Every option of backup.toml, for each kind of source and destination, and of `restore -o` into a server.
+
+    With --json: a JSON schema of backup.toml, for editors.
+    """
     from tasks.configuration.reference import reference, schema
 
     if session.as_json:

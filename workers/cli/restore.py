@@ -36,7 +36,9 @@ from workers.cli.session import Session, ask_passphrase, chosen
 @click.option(
     "-t", "--to", help="A folder, or a server: its URL, or `env:NAME`, `file:PATH`; default: a new folder here."
 )
-@click.option("-o", "--option", "options", multiple=True, metavar="NAME=VALUE", help="For a server; again for more.")
+@click.option(
+    "-o", "--option", "options", multiple=True, metavar="NAME=VALUE", help="For a server, as `options` explains."
+)
 @click.option("-m", "--match", "patterns", multiple=True, help="Only what matches, in gitignore style.")
 @click.option("-d", "--destination", help="From there; default: the first of the source's that answers.")
 @click.option(

@@ -6,7 +6,7 @@ import json
 import re
 
 from tasks.configuration import reference, schema
-from tasks.configuration.kinds import destination_kinds, source_kinds
+from tasks.configuration.kinds import destination_kinds, source_kinds, target_kinds
 from tasks.configuration.reference import options
 from tasks.model import Model
 from tasks.settings import Keep, KeysSettings, PlanSettings, Settings
@@ -24,6 +24,21 @@ def test_the_reference_names_every_option_of_every_kind_with_its_default_and_tex
     assert "broker: `env:NAME` or `file:PATH`; not set" in text
     assert "path: a path; needed" in text
     assert max(len(line) for line in reference().split("\n")) <= 110
+
+
+def test_the_reference_names_every_option_of_a_restore_into_a_server_as_it_is_typed() -> None:
+    texts = {
+        kind: " ".join(reference().split(f'VALUE, where kind = "{kind}"')[1].split("geometra-backup")[0].split())
+        for kind in target_kinds()
+    }
+    for kind, target in target_kinds().items():
+        for option in options(target):
+            assert (f"{option.name}: {option.what}; " in texts[kind]) is (option.name != "url")
+            assert option.text
+            assert option.name == "url" or option.text in texts[kind]
+    assert "keys: a list, each text; " in texts["redis"]
+    assert "as: text; " in texts["postgres"]
+    assert "as: text; " in texts["chroma"]
 
 
 def test_the_editors_schema_holds_what_the_loader_accepts() -> None:
