@@ -7,6 +7,7 @@ import json
 import re
 from dataclasses import asdict, dataclass, field, fields
 from datetime import UTC, datetime, timedelta
+from types import UnionType
 from typing import Any
 
 from tasks.errors import Damaged, NewerFormat
@@ -14,6 +15,9 @@ from tasks.item import Facts
 
 FORMAT = 2
 """The newest that is read. 1: every item's stream lies as it is; 2: those of some items by columns."""
+
+_MOST_LEVELS = 16
+"""Of an item list: each names at least sixty times as much as the one below."""
 
 _CLOCKS_DIFFER = timedelta(days=1)
 
@@ -78,7 +82,8 @@ class Snapshot:
 
     @classmethod
     def from_bytes(cls, name: str, payload: bytes) -> Snapshot:
-        """Raises `Damaged`, `NewerFormat`."""
+        """Of the object of that name. Whoever writes may put there what he likes: what is none is damaged, and so is
+        another's, whose proofs would count for it. Raises `Damaged`, `NewerFormat`."""
         try:
             data: dict[str, Any] = json.loads(payload)
             if data["format"] > FORMAT:
@@ -88,9 +93,44 @@ class Snapshot:
             known["finished"] = datetime.fromisoformat(data["finished"])
             known["packs"] = tuple(data["packs"])
             known["flaws"] = tuple(Flawed(**flaw) for flaw in data["flaws"])
-            return cls(**known)
-        except (ValueError, KeyError, TypeError) as error:
+            made = cls(**known)
+            made._check(name.rpartition("/")[2])
+            return made
+        except (ValueError, KeyError, TypeError, RecursionError) as error:
             raise Damaged(f"`{name}` can't be read as a snapshot: {error}") from error
+
+    def _check(self, own: str) -> None:
+        """Raises `ValueError`, `TypeError`."""
+        if self.id != own:
+            raise ValueError(f"it is that of `{self.id}`")
+        if self.started.tzinfo is None or self.finished.tzinfo is None:
+            raise ValueError("a time without a zone")
+        for table in (self.roots, self.facts, self.figures):
+            _check_is(table, dict)
+        texts = (
+            self.source,
+            self.kind,
+            self.run,
+            self.plan,
+            self.host,
+            self.version,
+            *self.roots,
+            *self.roots.values(),
+        )
+        for each in (*texts, *(text for flaw in self.flaws for text in (flaw.path, flaw.what, flaw.why))):
+            _check_is(each, str)
+        for figure in (self.level, *self.figures.values()):
+            _check_is(figure, int | float)
+        _check_is(self.complete, bool)
+        if not 0 <= self.level <= _MOST_LEVELS:
+            raise ValueError("an impossible list of items")
+        for hexadecimal in (self.content, *self.packs):
+            bytes.fromhex(hexadecimal)
+
+
+def _check_is(value: object, kind: type | UnionType) -> None:
+    if not isinstance(value, kind):
+        raise TypeError(f"{type(value).__name__} in the place of something else")
 
 
 def is_ahead(started: datetime, now: datetime) -> bool:

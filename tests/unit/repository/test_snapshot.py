@@ -15,6 +15,8 @@ from tasks.errors import Damaged, NewerFormat
 from tasks.repository import Flawed, Snapshot, snapshot_id
 from tasks.repository.snapshot import FORMAT
 
+NAME = "snapshots/20261101T020000Z-1a2b3c4d"
+
 SNAPSHOT = Snapshot(
     id="20261101T020000Z-1a2b3c4d",
     source="docs",
@@ -37,7 +39,7 @@ SNAPSHOT = Snapshot(
 
 
 def test_a_snapshot_comes_back_with_every_field() -> None:
-    again = Snapshot.from_bytes("snapshots/a", SNAPSHOT.to_bytes())
+    again = Snapshot.from_bytes(NAME, SNAPSHOT.to_bytes())
     for each in fields(Snapshot):
         assert getattr(again, each.name) == getattr(SNAPSHOT, each.name), each.name
     assert again.started.utcoffset() == timedelta(0)
@@ -45,19 +47,19 @@ def test_a_snapshot_comes_back_with_every_field() -> None:
 
 def test_a_later_field_does_not_disturb() -> None:
     data = json.loads(SNAPSHOT.to_bytes())
-    assert Snapshot.from_bytes("snapshots/a", json.dumps({**data, "later": 1}).encode()) == SNAPSHOT
+    assert Snapshot.from_bytes(NAME, json.dumps({**data, "later": 1}).encode()) == SNAPSHOT
 
 
 def test_a_newer_format_says_so() -> None:
     data = json.loads(SNAPSHOT.to_bytes())
-    with pytest.raises(NewerFormat, match="snapshots/a"):
-        Snapshot.from_bytes("snapshots/a", json.dumps({**data, "format": FORMAT + 1}).encode())
+    with pytest.raises(NewerFormat, match=NAME):
+        Snapshot.from_bytes(NAME, json.dumps({**data, "format": FORMAT + 1}).encode())
 
 
 @pytest.mark.parametrize("payload", [b"", b"{}", b"[]", b"null", b"\xff", b'{"format": "one"}', b'{"format": 1}'])
 def test_what_is_no_snapshot_is_damaged(payload: bytes) -> None:
-    with pytest.raises(Damaged, match="snapshots/a"):
-        Snapshot.from_bytes("snapshots/a", payload)
+    with pytest.raises(Damaged, match=NAME):
+        Snapshot.from_bytes(NAME, payload)
 
 
 @pytest.mark.parametrize("missing", [each.name for each in fields(Snapshot)])
@@ -65,7 +67,42 @@ def test_a_snapshot_without_a_field_is_damaged(missing: str) -> None:
     data = json.loads(SNAPSHOT.to_bytes())
     del data[missing]
     with pytest.raises(Damaged):
-        Snapshot.from_bytes("snapshots/a", json.dumps(data).encode())
+        Snapshot.from_bytes(NAME, json.dumps(data).encode())
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"id": "20261101T020000Z-00000000"},
+        {"started": "2026-11-01T02:00:00"},
+        {"finished": "2026-11-01T02:00:00"},
+        {"level": -1},
+        {"level": 1 << 20},
+        {"level": "1"},
+        {"content": "no hex"},
+        {"packs": ["no hex"]},
+        {"packs": [1]},
+        {"roots": ["docs"]},
+        {"roots": {"docs": 1}},
+        {"facts": []},
+        {"figures": {"items": "3"}},
+        {"figures": []},
+        {"host": None},
+        {"complete": "yes"},
+        {"flaws": [{"path": 1, "what": "partial", "why": ""}]},
+        {"flaws": ["a"]},
+    ],
+    ids=str,
+)
+def test_what_no_capture_writes_is_damaged(wrong: dict[str, object]) -> None:
+    data = json.loads(SNAPSHOT.to_bytes())
+    with pytest.raises(Damaged, match=NAME):
+        Snapshot.from_bytes(NAME, json.dumps(data | wrong).encode())
+
+
+def test_what_is_nested_without_end_is_damaged() -> None:
+    with pytest.raises(Damaged, match=NAME):
+        Snapshot.from_bytes(NAME, b"[" * 200_000)
 
 
 MOMENTS = st.datetimes(datetime(2000, 1, 1), datetime(2199, 1, 1), timezones=st.just(UTC))

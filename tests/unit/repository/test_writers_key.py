@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import random
+from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 
@@ -13,7 +14,7 @@ import pytest
 from tasks.destinations import Destination
 from tasks.errors import BackupError, Damaged, NotARepository, Refused, WrongKey
 from tasks.item import SYMLINK, Vanished
-from tasks.repository import Proof, Repository, WriterKey
+from tasks.repository import Proof, Repository, WriterKey, snapshot_id
 from tasks.repository.blocks import Blocks
 from tasks.repository.compression import RAW
 from tasks.repository.index import encode
@@ -21,7 +22,7 @@ from tasks.repository.pack import CONTENT, NAME, Encoded, PackWriter, SealedPack
 from tasks.repository.packing import scratch_folder
 from tasks.repository.sealing import seal
 from tests.memory_source import File, MemoryCapture, MemorySink, tree
-from tests.repositories import START, about, create, keys, local, other_keys, packs, restored, save
+from tests.repositories import SOURCE, START, about, create, keys, local, other_keys, packs, restored, save
 from tests.unit.repository.pruned import DAY, GRACE, condemned, prune
 
 MARK = "GEOMETRA-MARK"
@@ -291,3 +292,15 @@ def _rubbish_for(stolen: Repository, pack: SealedPack) -> SealedPack:
         sealed = writer.close()
         stolen.destination.put(object_name(sealed.name), writer.path)
     return sealed
+
+
+def test_a_proof_of_one_snapshot_does_not_count_for_another_that_says_it_were_that(stolen: Repository) -> None:
+    """Newer, and proven, it would let all go that is."""
+    (snapshot,) = stolen.snapshots()
+    later = START + timedelta(days=5)
+    name = f"snapshots/{snapshot_id(SOURCE, 'forged', later)}"
+    forged = replace(snapshot, started=later, finished=later, level=0, content="")
+    stolen.destination.put(name, seal(stolen.keys.metadata, name, forged.to_bytes()))
+    assert stolen.readable_snapshots() == [snapshot]
+    with pytest.raises(Damaged, match=f"{name}.*{snapshot.id}"):
+        stolen.snapshots()
