@@ -13,6 +13,7 @@ from rich.table import Table
 from rich.text import Text
 
 from tasks.amount import size
+from tasks.sources.path_text import path_text as text
 
 __all__ = [
     "STATE",
@@ -79,9 +80,3 @@ def age(moment: datetime) -> str:
         if seconds >= 2 * length:
             return f"{seconds / length:.0f} {unit} ago"
     return "just now" if seconds >= -60 else "in the future"
-
-
-def text(path: bytes) -> str:
-    """A path of any bytes as a terminal may show it: control characters and what is no UTF-8 are escaped."""
-    decoded = path.decode("utf-8", "backslashreplace")
-    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in decoded)

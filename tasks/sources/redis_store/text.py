@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+from tasks.sources.path_text import path_text
+
 _LONGEST = 200
 
 
 def shown(name: bytes) -> str:
     """On one line, however long and binary it is."""
-    text = name[:_LONGEST].decode("utf-8", "backslashreplace")
-    text = "".join(each if each.isprintable() else each.encode("unicode_escape").decode() for each in text)
-    return text + ("..." if len(name) > _LONGEST else "")
+    return path_text(name[:_LONGEST]) + ("..." if len(name) > _LONGEST else "")
