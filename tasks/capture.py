@@ -20,6 +20,7 @@ from tasks.pieces import Digest, Only, Piece, PieceCapture, Without, alone, read
 from tasks.progress import Progress, unheard
 from tasks.record import Run, step_name
 from tasks.repository import About, Part, Repository, Snapshot, Whole, snapshot_id
+from tasks.sources.path_text import path_text
 from tasks.sources.source import Capture, Divisible, Rooted
 
 
@@ -238,5 +239,5 @@ def _outcome(snapshot: Snapshot) -> Outcome:
 
 
 def _in_words(path: str, what: str, why: str) -> str:
-    shown = path.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
+    shown = path_text(path.encode("utf-8", "surrogateescape"))
     return f"{shown} is {what}: {why}" if why else f"{shown} is {what}"
