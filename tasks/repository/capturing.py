@@ -12,7 +12,7 @@ from typing import NamedTuple, Protocol
 
 from tasks.destinations.destination import Destination
 from tasks.errors import Condemned, Damaged, Exists, Missing
-from tasks.item import Facts, Flaw, Item, Stored
+from tasks.item import HELD, Facts, Flaw, Item, Stored
 from tasks.listing import listed
 from tasks.repository import reliance
 from tasks.repository.blocks import Blocks
@@ -25,7 +25,6 @@ from tasks.repository.parts import Joining, Part, Whole, in_pieces, summed
 from tasks.repository.reading import Items
 from tasks.repository.records import Group
 from tasks.repository.references import References
-from tasks.repository.saved import Saved
 from tasks.repository.saving import Progress, Saving
 from tasks.repository.sealing import seal, unseal
 from tasks.repository.snapshot import About, Flawed, Snapshot
@@ -192,7 +191,7 @@ class Capturing(Inventory):
     def finish(self, part: Part, about: About, into: Destination) -> Snapshot:
         """The snapshot of a capture that turned out to be all of its source."""
         name, saved = f"snapshots/{about.id}", part.saved
-        flaws = _judged(chain(part.flaws, self._emptied(saved, about)), about.allow_incomplete)
+        flaws = _judged(chain(part.flaws, self._emptied(part, about)), about.allow_incomplete)
         snapshot = Snapshot(
             id=about.id,
             source=about.source,
@@ -226,18 +225,19 @@ class Capturing(Inventory):
             return Snapshot.from_bytes(name, unseal(self.keys.metadata, name, into.get(name)))
         return snapshot
 
-    def _emptied(self, saved: Saved, about: About) -> Iterator[Flaw]:
-        """A source that had files and has none: perhaps its disk is not mounted. What was proven of it would else make
-        room for what is proven to be nothing."""
-        if saved.figures.get("files", 1):
+    def _emptied(self, part: Part, about: About) -> Iterator[Flaw]:
+        """A source that had files, or a server that had anything, and has none: perhaps its disk is not mounted. What
+        was proven of it would else make room for what is proven to be nothing."""
+        counted = HELD in part.facts
+        if part.facts[HELD] if counted else part.saved.figures.get("files", 1):
             return
         last = next((each for each in reversed(self.readable_snapshots()) if each.complete), None)
-        if last and last.figures.get("files", 0):
-            why = f"the source holds no file any more, and `{last.id}` had {last.figures['files']:,.0f}"
-            for root in about.roots or ("",):
-                yield Flaw(
-                    os.fsencode(root), "emptied", f"{why}: mount its disk, or put `{root}` into `allow_incomplete`"
-                )
+        had = (last.facts.get(HELD) if counted else last.figures.get("files")) if last else 0
+        if last and had:
+            why = f"the source holds {'nothing' if counted else 'no file'} any more, and `{last.id}` had {had:,.0f}"
+            mend = "mount its disk" if about.roots else "give its server its data again"
+            for root in about.roots or (about.source,):
+                yield Flaw(os.fsencode(root), "emptied", f"{why}: {mend}, or put `{root}` into `allow_incomplete`")
 
     def _has_all(self, snapshot: Snapshot, known: Known) -> bool:
         """Whether every chunk of a snapshot is sure to be known."""

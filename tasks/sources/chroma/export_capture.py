@@ -14,7 +14,7 @@ from urllib.parse import quote
 from blake3 import blake3
 
 from tasks.errors import Missing, SourceError
-from tasks.item import FILE, FOLDER, Entry, Facts, Flaw, Item, Stored
+from tasks.item import FILE, FOLDER, HELD, Entry, Facts, Flaw, Item, Stored
 from tasks.sources.chroma import columns
 from tasks.sources.chroma.answers import answered
 from tasks.sources.chroma.export import Export
@@ -68,6 +68,7 @@ class ExportCapture:
             self._facts |= {
                 "collections": sorted(labels),
                 "records": records,
+                HELD: records,
                 "version": version,
                 "changed_while_read": changed,
                 "appeared_while_read": sorted(after - {*labels}),

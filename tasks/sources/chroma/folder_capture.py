@@ -8,7 +8,7 @@ from functools import partial
 from pathlib import Path
 
 from tasks.errors import SourceError
-from tasks.item import Facts, Flaw, Item, Stored
+from tasks.item import HELD, Facts, Flaw, Item, Stored
 from tasks.sources.chroma.facts import count
 from tasks.sources.chroma.free_pages import clear
 from tasks.sources.chroma.left_out import leave_out, something_left_out, words_of
@@ -43,6 +43,7 @@ class FolderCapture:
             try:
                 self._facts, found = folder_facts(scratch)
                 flaws = found | flaws
+                self._facts[HELD] = self._facts["records"]
                 self._facts["indexes"] = self._indexes(scratch / DATABASE)
                 clear(scratch / DATABASE)
                 clear_gaps(scratch / DATABASE)

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from functools import partial
 
 from tasks.errors import BackupError, Refused, SourceError
-from tasks.item import FILE, FOLDER, Entry, Facts, Flaw, Item, Stored, Stream
+from tasks.item import FILE, FOLDER, HELD, Entry, Facts, Flaw, Item, Stored, Stream
 from tasks.sources.own_stream import InMemory
 from tasks.sources.path_text import path_text
 from tasks.sources.postgresql import catalogue, dump, names, roles
@@ -101,6 +101,7 @@ class ServerCapture:
             "client": self._programs.version,
             "role_passwords": self._passwords,
             "files": self._files,
+            HELD: sum(capture.held for capture in self._captured.values()),
             **database_facts({name: capture.facts() for name, capture in self._captured.items()}),
         }
 
@@ -162,6 +163,12 @@ class DatabaseCapture:
         if stream:
             rows = stream.rows
             self._tables[path] = TableFacts(rows.table.counted_as, rows.count, rows.row_sum or digest)
+
+    @property
+    def held(self) -> int:
+        """Rows and large objects."""
+        objects: int = self.document.large_objects.get("count", 0)
+        return objects + sum(table.rows for table in self._tables.values())
 
     def facts(self) -> Facts:
         return {"tables": tables_facts(self._tables.values()), **catalogue_facts(self.document)}

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from functools import partial
 
-from tasks.item import FILE, Entry, Facts, Flaw, Item, Reading, Stored, Stream
+from tasks.item import FILE, HELD, Entry, Facts, Flaw, Item, Reading, Stored, Stream
 from tasks.sources.redis_store.connection import Connection, ErrorReply
 from tasks.sources.redis_store.info import info
 from tasks.sources.redis_store.place import Place
@@ -71,8 +71,13 @@ class RedisCapture:
         if method == "snapshot" and self._facts.get("shards"):
             consistency += " for each shard, not across them"
         made = {"method": method, "consistency": consistency, "keys_in_parts": self._in_parts}
-        counted = {} if "not_counted" in self._facts else self.tally.facts()
+        counted = {} if "not_counted" in self._facts else self.tally.facts() | self._held()
         return self._facts | made | counted
+
+    def _held(self) -> Facts:
+        """By the keys that never expire: where all others have, nothing was lost."""
+        lasting = self.tally.lasting
+        return {HELD: lasting} if lasting or not self.tally.keys else {}
 
     def _open(self, place: Place, path: bytes) -> Stream:
         if path != DUMP:

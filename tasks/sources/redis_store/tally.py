@@ -92,7 +92,12 @@ class Tally:
 
     @property
     def keys(self) -> int:
-        return sum(self._lasting.values()) + sum(self._expiring.values())
+        return self.lasting + sum(self._expiring.values())
+
+    @property
+    def lasting(self) -> int:
+        """The keys that never expire."""
+        return sum(self._lasting.values())
 
     def _expires(self, place: int, expires: int, mark: int) -> None:
         self._expiring[place] += 1
