@@ -141,6 +141,14 @@ def test_an_empty_database_of_another_encoding_is_not_filled(
     assert second_postgres.rows("SELECT length(name) FROM kept", "shop") == [(1,)]
     [line] = put("other")
     assert "`other` was there, and sorts as `C, C` says" in line
+    if postgres.rows("SELECT current_setting('server_version_num')::int")[0][0] >= 150000:
+        (kept,) = postgres.rows("SELECT datcollate, datctype FROM pg_database WHERE datname = 'shop'")
+        alike = f"LC_COLLATE '{kept[0]}' LC_CTYPE '{kept[1]}'"
+        second_postgres.run(
+            f"CREATE DATABASE german TEMPLATE template0 LOCALE_PROVIDER icu ICU_LOCALE 'de-u-co-phonebk' {alike}"
+        )
+        [line] = put("german")
+        assert f"sorts as `{kept[0]}, {kept[1]}, de-u-co-phonebk of ICU` says" in line
 
 
 def test_what_can_not_be_dropped_is_left_beside_what_replaces_it_and_told(postgres: PostgresProcess) -> None:  # noqa: F811

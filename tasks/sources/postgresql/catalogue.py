@@ -350,8 +350,7 @@ def database(connection: Connection) -> Database:
         encoding,
         collate or "",
         ctype or "",
-        everything.get("datlocprovider", "c"),
-        everything.get("datlocale") or everything.get("daticulocale") or "",
+        *sorting(everything),
         tablespace,
         limit,
         comment or "",
@@ -362,6 +361,12 @@ def database(connection: Connection) -> Database:
         major,
         version,
     )
+
+
+def sorting(everything: dict[str, Any]) -> tuple[str, str]:
+    """The provider of a database's collation, and its locale where that is not libc's: of its row in pg_database."""
+    locale = everything.get("datlocale") or everything.get("daticulocale") or ""
+    return everything.get("datlocprovider", "c"), locale
 
 
 def extensions(connection: Connection) -> dict[str, str]:

@@ -26,9 +26,10 @@ _LISTS = frozenset(
 """Variables whose stored value is a list of quoted names."""
 _IN_USE = "55006"
 _KIND = """
-SELECT pg_catalog.pg_encoding_to_char(encoding), coalesce(datcollate, ''), coalesce(datctype, '')
-FROM pg_catalog.pg_database WHERE datname = %s
+SELECT pg_catalog.pg_encoding_to_char(encoding), coalesce(datcollate, ''), coalesce(datctype, ''), to_jsonb(d)
+FROM pg_catalog.pg_database d WHERE datname = %s
 """
+_PROVIDERS = {"i": "ICU", "b": "PostgreSQL"}
 _PASSING = " being restored "
 _SECONDS = 30.0
 
@@ -54,9 +55,11 @@ def holds_anything(server: Server, database: str) -> bool:
 def otherwise(connection: Connection, database: str, like: Database) -> tuple[str, str]:
     """How a database that is there encodes, and how it sorts, where that is not as the captured one did; else ""."""
     row = connection.execute(_KIND, (database,)).fetchone()
-    encoding, collate, ctype = row or ("", "", "")
-    sorts = "" if (collate, ctype) == (like.collate, like.ctype) else f"{collate}, {ctype}"
-    return ("" if encoding == like.encoding else encoding), sorts
+    encoding, collate, ctype, everything = row or ("", "", "", {})
+    provider, locale = catalogue.sorting(everything)
+    sorts = [collate, ctype, *(() if provider == "c" else (f"{locale} of {_PROVIDERS.get(provider, provider)}",))]
+    alike = (collate, ctype, provider, locale) == (like.collate, like.ctype, like.provider, like.locale)
+    return ("" if encoding == like.encoding else encoding), "" if alike else ", ".join(sorts)
 
 
 def is_superuser(connection: Connection) -> bool:
