@@ -16,7 +16,7 @@ from tasks.destinations.probe import probe
 from tasks.destinations.reach import skew
 from tasks.destinations.remote import RemoteSettings
 from tasks.destinations.rights import Role
-from tasks.errors import BackupError, NotARepository, NotFound, SettingsError, WrongKey
+from tasks.errors import BackupError, NotARepository, SettingsError, WrongKey
 from tasks.installation import PASSPHRASE, Installation
 from tasks.record import Record
 from tasks.repository.keys import keyring_of
@@ -146,12 +146,9 @@ def _room(installation: Installation, size: int) -> list[Problem]:
 
 def check_destination(installation: Installation, name: str, role: Role = "writer") -> Iterator[Finding]:
     """Whether a role can work there, with the credentials that this host has: is the service there, does it agree on
-    the time, and does it let the role do what it needs. Nothing is waited for long."""
+    the time, and does it let the role do what it needs. Nothing is waited for long. Raises `NotFound`."""
     what = f"destination {name}"
-    if name not in installation.settings.destinations:
-        known = ", ".join(installation.settings.destinations) or "none"
-        raise NotFound(f"there is no destination `{name}`; known: {known}")
-    settings = installation.settings.destinations[name]
+    settings = installation.destination_settings(name)
     worked: list[str] = []
     weak: list[Finding] = []
     try:

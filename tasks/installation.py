@@ -15,7 +15,7 @@ from tasks.errors import NotARepository, NotFound, Refused, SettingsError
 from tasks.record import Record, step_name
 from tasks.repository import ReaderKey, Repository, WriterKey, open_keys
 from tasks.sealed import Sealed
-from tasks.settings import Settings
+from tasks.settings import DestinationSettings, Settings
 from tasks.sources.kinds import SOURCES
 from tasks.sources.source import Source
 from tasks.spool import Spool
@@ -45,14 +45,17 @@ class Installation:
         return source
 
     def destination(self, name: str, source: str | None = None) -> Destination:
-        """A destination as it is, or the part of it that holds one source's repository."""
-        if name not in self.settings.destinations:
-            raise NotFound(
-                f"there is no destination `{name}`; known: {', '.join(self.settings.destinations) or 'none'}"
-            )
-        settings = self.settings.destinations[name]
+        """A destination as it is, or the part of it that holds one source's repository. Raises `NotFound`."""
+        settings = self.destination_settings(name)
         whole: Destination = self._once(("destination", name), lambda: open_destination(settings))
         return Prefixed(whole, f"{source}/") if source else whole
+
+    def destination_settings(self, name: str) -> DestinationSettings:
+        """Raises `NotFound`."""
+        known = self.settings.destinations
+        if name not in known:
+            raise NotFound(f"there is no destination `{name}`; known: {', '.join(known) or 'none'}")
+        return known[name]
 
     def destinations_of(self, source: str) -> tuple[str, ...]:
         """The names of a source's destinations; the first is the one it is deduplicated against."""

@@ -23,16 +23,14 @@ def command(session: Session, destination: str, role: Role, document: bool) -> N
 
     A writer captures and uploads, a pruner verifies and prunes, a reader restores. Nothing is changed.
     """
-    known = session.settings.destinations
-    if destination not in known:
-        raise NotFound(f"there is no destination `{destination}`; known: {', '.join(known) or 'none'}")
-    found = rights(destination, known[destination], role)
+    settings = session.installation.destination_settings(destination)
+    found = rights(destination, settings, role)
     if document:
         if found.document is None:
-            raise NotFound(f"`{destination}` is of kind `{known[destination].kind}`, which takes no document")
+            raise NotFound(f"`{destination}` is of kind `{settings.kind}`, which takes no document")
         click.echo(json.dumps(found.document, indent=2))
     elif session.as_json:
-        screen.print_json({"destination": destination, "kind": known[destination].kind, **asdict(found)})
+        screen.print_json({"destination": destination, "kind": settings.kind, **asdict(found)})
     else:
         for note in found.notes:
             click.echo(f"# {note}")
