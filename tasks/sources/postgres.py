@@ -124,11 +124,11 @@ class Postgres:
     def check(self) -> list[Problem]:
         problems: list[Problem] = []
         try:
-            server, programs, databases = self._look()
+            server, _, databases = self._look()
             with closing(server.connect()) as connection, server.explained("can't look at the server"):
                 problems += server_problems(connection, self._manner())
             for name in databases:
-                problems += database_problems(server, programs, name, self._manner())
+                problems += database_problems(server, name, self._manner())
         except BackupError as error:
             problems.append(problem_of(error))
         return problems

@@ -113,7 +113,7 @@ def _try(session: Session, folder: Path, megabytes: int) -> int:
     told["identical"] = not different and state == code
     told["seconds"] = round(time.monotonic() - began, 2)
     if show:
-        _print(told, before, different, state, code, folder)
+        _print(told, before, different, state, code)
     else:
         screen.print_json(told)
     return 0 if told["identical"] else 1
@@ -219,7 +219,6 @@ def _print(
     different: list[str],
     state: dict[str, str],
     code: dict[str, str],
-    folder: Path,
 ) -> None:
     if told["identical"]:
         git = f", and git's {len(state.get('refs', '').splitlines())} refs and uncommitted work" if state else ""

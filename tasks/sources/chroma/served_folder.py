@@ -43,7 +43,7 @@ def served(path: Path) -> Iterator[Access]:
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=null, stderr=null, env=environment) as child:
         try:
             access = Access(f"http://127.0.0.1:{port}")
-            _wait(child, access, path)
+            _wait(access, path)
             yield access
         finally:
             if child.stdin:
@@ -52,7 +52,7 @@ def served(path: Path) -> Iterator[Access]:
                 child.wait(30)
 
 
-def _wait(child: subprocess.Popen[bytes], access: Access, path: Path) -> None:
+def _wait(access: Access, path: Path) -> None:
     deadline = time.monotonic() + _START_SECONDS
     while True:
         try:

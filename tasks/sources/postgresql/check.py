@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any
 from tasks.errors import BackupError, Refused, Unavailable
 from tasks.sources.postgresql import catalogue
 from tasks.sources.postgresql.capture import Manner
-from tasks.sources.postgresql.programs import Programs
 from tasks.sources.postgresql.roles import can_read_passwords
 from tasks.sources.postgresql.server import Server
 from tasks.sources.source import Problem
@@ -62,7 +61,7 @@ def server_problems(connection: Connection, manner: Manner) -> Iterator[Problem]
         )
 
 
-def database_problems(server: Server, programs: Programs, name: str, manner: Manner) -> Iterator[Problem]:
+def database_problems(server: Server, name: str, manner: Manner) -> Iterator[Problem]:
     try:
         with closing(server.connect(name)) as connection, server.explained(f"can't look into the database `{name}`"):
             yield from _rights(connection, name, manner)
