@@ -28,6 +28,7 @@ HOST_GONE = timedelta(seconds=float(os.environ.get("GEOMETRA_BACKUP_HOST_GONE_SE
 """When no worker served a host's own queue for so long, what waits in it has failed. The next run does without."""
 
 _CLOCKS_DIFFER = timedelta(hours=1)
+_ASK_SECONDS = 3.0
 
 _log = structlog.get_logger(__name__)
 
@@ -98,9 +99,7 @@ def _silent(record: Record, run: Run, life: Life, *, now: datetime, silence: tim
     return [source for source in sources if now - signs[source] >= silence * 2 ** life.resumed.get(source, 0)]
 
 
-def see_to_unserved(
-    app: Celery, installation: Installation, now: datetime, timeout: float = 3.0
-) -> dict[str, list[str]]:
+def see_to_unserved(app: Celery, installation: Installation, now: datetime) -> dict[str, list[str]]:
     """Of each unfinished run the queues that its steps wait for and that no worker serves, as none answers that does:
     noted on these steps. The command `run` shows the notes to whoever waits; the report has them of steps that were
     closed. That is done after an hour to those that wait for one host alone, whose disk holds what they need, and
@@ -109,7 +108,7 @@ def see_to_unserved(
     record, found = installation.record, dict[str, list[str]]()
     open_runs = [run for run in record.runs() if not record.has_report(run.id)]
     waiting = {run.id: _waiting(app, installation, run) for run in open_runs}
-    served = _served(app, timeout) if any(waiting.values()) else set()
+    served = served_queues(app, _ASK_SECONDS) if any(waiting.values()) else set()
     for run in open_runs:
         for step, queue in waiting[run.id].items():
             if queue in served:
@@ -154,7 +153,9 @@ def _hours(time: timedelta) -> str:
     return f"{time.total_seconds() / 3600:.2g} h"
 
 
-def _served(app: Celery, timeout: float) -> set[str]:
+def served_queues(app: Celery, timeout: float) -> set[str]:
+    """Those that a running worker consumes, asked of the workers themselves, of whom those count that answer within
+    `timeout` seconds. Raises `Unavailable` where the broker does not answer."""
     try:
         answers = app.control.inspect(timeout=timeout).active_queues() or {}
     except (OperationalError, redis.RedisError) as error:

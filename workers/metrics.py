@@ -90,7 +90,7 @@ def read(installation: Installation, before: Reading, now: datetime) -> Reading:
     try:
         runs = _last_runs(last_reports(installation, REPORTS), pairs)
         if not is_embedded(settings):
-            missing = unserved(settings)
+            missing = unserved()
             served = {pool.name: pool.name not in missing for pool in POOLS}
     except BackupError as error:
         broker = False
