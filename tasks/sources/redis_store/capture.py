@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from functools import partial
 
-from tasks.item import FILE, HELD, Entry, Facts, Flaw, Item, Reading, Stored, Stream
+from tasks.item import FILE, HELD, Entry, Facts, Flaw, Item, Stored, Stream
+from tasks.sources.own_stream import InMemory
 from tasks.sources.redis_store.connection import Connection, ErrorReply
 from tasks.sources.redis_store.info import info
 from tasks.sources.redis_store.place import Place
@@ -48,7 +49,8 @@ class RedisCapture:
             yield Item(Entry(path, FILE, size=-1), partial(self._open, shard.place, path), _CUT, expected=expected)
         if users is not None:
             self._facts["users"] = len(users.splitlines())
-            yield Item(Entry(USERS, FILE, size=len(users)), partial(_Memory, users))
+            entry = Entry(USERS, FILE, size=len(users))
+            yield Item(entry, partial(InMemory, users, entry))
         if names != [DUMP]:
             self._look_for_moves(found, before)
 
@@ -127,20 +129,3 @@ def paths(found: list[Shard]) -> list[bytes]:
     if len(found) == 1 and found[0] == Shard(found[0].place):
         return [DUMP]
     return [b"shard-%05d.rdb" % shard.slots[0][0] for shard in found]
-
-
-class _Memory:
-    """A `Stream` of bytes at hand."""
-
-    def __init__(self, content: bytes) -> None:
-        self._entry = Entry(USERS, FILE, size=len(content))
-        self._left = memoryview(content)
-
-    def readinto(self, buffer: memoryview, /) -> int:
-        count = min(len(buffer), len(self._left))
-        buffer[:count] = self._left[:count]
-        self._left = self._left[count:]
-        return count
-
-    def close(self) -> Reading:
-        return Reading(self._entry)
