@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
-from contextlib import suppress
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Self
 
@@ -37,16 +37,10 @@ class Inventory(StoredIndex):
     @classmethod
     def open(cls, destination: Destination, writer: WriterKey, cache: Path | None = None) -> Self:
         """Raises `NotARepository`, `NewerFormat`, `WrongKey`."""
-        try:
-            marker = destination.get(_MARKER)
-        except Missing:
-            raise NotARepository("there is no repository at this destination: nothing was ever uploaded here") from None
-        try:
-            fields = json.loads(marker)
+        with _reading_marker():
+            fields = json.loads(destination.get(_MARKER))
             found, source = int(fields["format"]), str(fields["source"])
             keyring, identity = str(fields["keyring"]), str(fields["id"])
-        except (ValueError, KeyError, TypeError):
-            raise Damaged("`repository` can't be read: the object that says what is stored here is damaged") from None
         if found > FORMAT:
             raise NewerFormat(f"the repository has format {found}; this version reads up to {FORMAT}: upgrade first")
         repository = cls(destination, source, writer, cache)
@@ -93,12 +87,8 @@ class Inventory(StoredIndex):
     @staticmethod
     def key_document(destination: Destination) -> bytes:
         """The keyring document that is stored beside the packs: with a passphrase, all that a restore needs."""
-        try:
+        with _reading_marker():
             name = f"keys/{json.loads(destination.get(_MARKER))['keyring']}"
-        except Missing:
-            raise NotARepository("there is no repository at this destination: nothing was ever uploaded here") from None
-        except (ValueError, KeyError, TypeError):
-            raise Damaged("`repository` can't be read: the object that says what is stored here is damaged") from None
         try:
             return destination.get(name)
         except Missing:
@@ -108,10 +98,8 @@ class Inventory(StoredIndex):
         """Raises `Damaged` or `NewerFormat` where the keyring document that is stored here would open nothing."""
         document = self.key_document(self.destination)
         check_document(document, self.writer)
-        try:
+        with _reading_marker():
             expected = json.loads(self.destination.get(_MARKER)).get("document")
-        except (ValueError, AttributeError):
-            raise Damaged("`repository` can't be read: the object that says what is stored here is damaged") from None
         if expected not in (None, blake3(document).hexdigest()):
             raise Damaged(f"`keys/{self.writer.keyring}` is not what was stored: put `keyring.json` there in its place")
 
@@ -155,6 +143,16 @@ class Inventory(StoredIndex):
     def locks(self) -> Locks:
         """Of what is stored here, as far as it is locked at all."""
         return Locks(self.destination, self._cache)
+
+
+@contextmanager
+def _reading_marker() -> Iterator[None]:
+    try:
+        yield
+    except Missing:
+        raise NotARepository("there is no repository at this destination: nothing was ever uploaded here") from None
+    except (ValueError, KeyError, TypeError, AttributeError):
+        raise Damaged("`repository` can't be read: the object that says what is stored here is damaged") from None
 
 
 def _put_once(destination: Destination, name: str, data: bytes) -> None:

@@ -102,33 +102,34 @@ class StoredIndex:
         """Packs of a lower rank come first, so that of a chunk stored twice the better place is found; None leaves a
         pack out. Of those that are to be `named`, the chunks are left out; `known` is told of all. Unless `strict`,
         what a damaged index object names is unknown: it is stored again, or missed when read."""
-        for _ in range(_INDEX_TRIES):
-            loaded, names = Index(), set[str]()
+
+        def load() -> tuple[Index, set[str]]:
+            index, names = Index(), set[str]()
             late: list[tuple[int, SealedPack, str]] = []
             if known is not None:
                 known.forget()
-            try:
-                for origin, packs in self.index_objects(strict=strict, without=without):
-                    names.add(origin)
-                    for pack in packs:
-                        place = rank(pack)
-                        if known is not None and place is not None:
-                            known.add(pack)
-                        if place is not None and named is not None and named(pack):
-                            loaded.add_name(pack, origin)
-                        elif place == 0:
-                            loaded.add(pack, origin)
-                        elif place is not None:
-                            late.append((place, pack, origin))
-            except Missing:
-                # A prune has put this object's packs into another one meanwhile: look again.
-                continue
+            for origin, packs in self.index_objects(strict=strict, without=without):
+                names.add(origin)
+                for pack in packs:
+                    place = rank(pack)
+                    if place is None:
+                        continue
+                    if known is not None:
+                        known.add(pack)
+                    if named is not None and named(pack):
+                        index.add_name(pack, origin)
+                    elif place == 0:
+                        index.add(pack, origin)
+                    else:
+                        late.append((place, pack, origin))
             for _, pack, origin in sorted(late, key=itemgetter(0)):
-                loaded.add(pack, origin)
-            self._copies.keep_only(names)
-            loaded.sort()
-            return loaded
-        raise Unavailable(f"the index of `{self.source}` changes faster than it can be read: is a prune in a loop?")
+                index.add(pack, origin)
+            return index, names
+
+        loaded, names = settled(load, self.source)
+        self._copies.keep_only(names)
+        loaded.sort()
+        return loaded
 
     def index_objects(
         self, *, strict: bool = True, without: Collection[str] = ()
