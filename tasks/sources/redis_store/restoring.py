@@ -13,7 +13,7 @@ from tasks.sources.redis_store.capture import USERS
 from tasks.sources.redis_store.connection import Connection
 from tasks.sources.redis_store.info import databases
 from tasks.sources.redis_store.place import Place
-from tasks.sources.redis_store.selection import Conflicts, Selected
+from tasks.sources.redis_store.selection import Conflicts, Selected, Twice
 from tasks.sources.redis_store.servers import Shard, resolved, shards, slot, target_warnings
 from tasks.sources.redis_store.users import restore_users
 from tasks.sources.redis_store.walk import Key, Visitor, Walk
@@ -38,8 +38,8 @@ class Wanted:
 
 
 def restore_into(items: StoredItems, chosen: Iterable[Stored], place: Place, wanted: Wanted) -> list[str]:
-    """Returns a line for what was not given back, and for what may undo it. Raises `Occupied` before anything is
-    written where a key is there already."""
+    """Returns a line for what was not given back, and for what may undo it. Raises, before anything is written,
+    `Occupied` where a key is there already, and `Refused` where two would become one."""
     chosen = list(chosen)
     dumps = [item for item in chosen if item.entry.path.endswith(b".rdb")]
     users = [item for item in chosen if item.entry.path == USERS]
@@ -47,6 +47,11 @@ def restore_into(items: StoredItems, chosen: Iterable[Stored], place: Place, wan
     with Connection(resolved(place, writing=True)) as connection:
         lines += target_warnings(connection)
         found = shards(connection)
+    if wanted.into is not None and wanted.database is None:
+        twice = Twice()
+        for dump in dumps:
+            walk_through(items, dump, _selected(twice, wanted))
+        twice.settle()
     if dumps and not wanted.overwrite:
         _look_for_conflicts(items, dumps, found, wanted)
     if wanted.users:

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 
+from tasks.errors import Refused
 from tasks.sources.redis_store.connection import Connection, ErrorReply
 from tasks.sources.redis_store.glob import matcher
+from tasks.sources.redis_store.seen import Seen
+from tasks.sources.redis_store.text import shown
 from tasks.sources.redis_store.walk import Key, Visitor
 from tasks.sources.redis_store.writing import refusal
 
@@ -51,6 +55,37 @@ class Selected:
 
     def _moved(self, key: Key) -> Key:
         return key if self._into is None else key._replace(database=self._into)
+
+
+class Twice:
+    """A `Visitor` that raises `Refused` for a key that is told twice: of two databases that are to become one. `settle`
+    must end it."""
+
+    def __init__(self) -> None:
+        self._seen = Seen()
+        self._names: list[bytes] = []
+
+    def function(self, code: bytes) -> None: ...
+
+    def value(self, key: Key, data: bytes) -> None:
+        self._names.append(key.name)
+        if len(self._names) >= 1000:
+            self.settle()
+
+    def begin(self, key: Key, count: int) -> None:
+        self.value(key, b"")
+
+    def piece(self, data: bytes, *, last: bool) -> None: ...
+
+    def finish(self) -> None: ...
+
+    def settle(self) -> None:
+        for name in Counter(self._names) - Counter(self._seen.new(self._names)):
+            raise Refused(
+                f"several databases of the snapshot have a key `{shown(name)}`, and one can't hold them all: choose"
+                " the `database` that is meant, or other keys"
+            )
+        self._names.clear()
 
 
 class Conflicts:

@@ -87,6 +87,23 @@ def test_one_database_or_some_keys_or_elsewhere(filled: RedisProcess, fresh: Red
         made.restore_into(saved, saved, into(fresh, keys="hash:*", into_database=99), Restoring())
 
 
+def test_keys_of_one_name_in_several_databases_are_not_put_into_one(fresh: RedisProcess) -> None:
+    with start() as server:
+        for database in range(2):
+            with server.client(database) as client:
+                client.mset({f"only in {database}: {number}": number for number in range(2000)})
+                client.set("in both", database)
+        saved = Saved(of(server).capture())
+        for overwrite in (False, True):
+            with pytest.raises(Refused, match="several databases of the snapshot have a key `in both`"):
+                of(server).restore_into(saved, saved, into(fresh, into_database=5), Restoring(overwrite=overwrite))
+            assert held(fresh) == {}
+        of(server).restore_into(saved, saved, into(fresh, into_database=5, keys="only *"), Restoring())
+        of(server).restore_into(saved, saved, into(fresh, into_database=6, database=1), Restoring())
+    with fresh.client(5) as five, fresh.client(6) as six:
+        assert (five.dbsize(), six.get("in both")) == (4000, "1")
+
+
 def test_large_keys_are_written_in_parts(
     filled: RedisProcess, fresh: RedisProcess, saved: Saved, monkeypatch: pytest.MonkeyPatch
 ) -> None:
