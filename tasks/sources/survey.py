@@ -6,11 +6,9 @@ import os
 import stat
 from pathlib import Path
 
-from tasks.errors import Occupied
 from tasks.item import FIFO, FILE, FOLDER, HARDLINK, SYMLINK, Stored
 from tasks.sources.open_folders import Descriptor, OpenFolders
-from tasks.sources.path_text import path_text
-from tasks.sources.target_path import OPEN_FOLDER, InOrder, translated
+from tasks.sources.target_path import OPEN_FOLDER, InOrder, is_a_folder, is_no_folder, is_there, translated
 
 _MADE = (FILE, FOLDER, HARDLINK, SYMLINK, FIFO)
 
@@ -46,14 +44,11 @@ class Survey:
                 self._absent = path + b"/"
         elif kind != FOLDER:
             if stat.S_ISDIR(mode):
-                raise Occupied(f"`{path_text(path)}` is a folder there, and no folder is ever removed; move it away")
+                raise is_a_folder(path)
             if not self._overwrite:
-                raise Occupied(
-                    f"`{path_text(path)}` is there already; restore to another folder, or allow to overwrite"
-                    " (`--overwrite`)"
-                )
+                raise is_there(path)
         elif not stat.S_ISDIR(mode):
-            raise Occupied(f"`{path_text(path)}` is to be a folder, but something else has that name; move it away")
+            raise is_no_folder(path)
         elif not self._overwrite:
             self.there.add(path)
 

@@ -8,10 +8,8 @@ from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 
-from tasks.errors import Occupied
 from tasks.sources.open_folders import Descriptor, OpenFolders
-from tasks.sources.path_text import path_text
-from tasks.sources.target_path import OPEN_FOLDER, check_path, is_plain, translated
+from tasks.sources.target_path import OPEN_FOLDER, check_path, is_no_folder, is_plain, translated
 
 _OWN = 0o700
 _LOOK = getattr(os, "O_PATH", os.O_RDONLY) | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
@@ -56,9 +54,7 @@ class TargetFolders(OpenFolders):
             os.mkdir(name, 0o700, dir_fd=parent.number)
         except FileExistsError:
             if not stat.S_ISDIR(os.stat(name, dir_fd=parent.number, follow_symlinks=False).st_mode):
-                raise Occupied(
-                    f"`{path_text(path)}` is to be a folder, but something else has that name; move it away"
-                ) from None
+                raise is_no_folder(path) from None
             if let_in:
                 _let_in(parent, name)
             return False

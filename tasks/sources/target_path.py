@@ -48,16 +48,30 @@ class InOrder:
         self._leaf = b"" if item.entry.type == FOLDER else path + b"/"
 
 
+def is_there(path: bytes) -> Occupied:
+    return Occupied(
+        f"`{path_text(path)}` is there already; restore to another folder, or allow to overwrite (`--overwrite`)"
+    )
+
+
+def is_a_folder(path: bytes) -> Occupied:
+    return Occupied(f"`{path_text(path)}` is a folder there, and no folder is ever removed; move it away")
+
+
+def is_no_folder(path: bytes) -> Occupied:
+    return Occupied(f"`{path_text(path)}` is to be a folder, but something else has that name; move it away")
+
+
 def translated(error: OSError, path: bytes) -> BackupError:
     text = path_text(path)
     if error.errno in _IN_THE_WAY:
         return UnsafePath(
             f"`{text}` would be written through a link, or a file is where a folder must be; move it away"
         )
-    if error.errno in (errno.EEXIST, errno.EISDIR, errno.ENOTEMPTY):
-        if error.errno in (errno.EISDIR, errno.ENOTEMPTY):
-            return Occupied(f"`{text}` is a folder there, and no folder is ever removed; move it away")
-        return Occupied(f"`{text}` is there already; restore to another folder, or allow to overwrite (`--overwrite`)")
+    if error.errno in (errno.EISDIR, errno.ENOTEMPTY):
+        return is_a_folder(path)
+    if error.errno == errno.EEXIST:
+        return is_there(path)
     if error.errno in _FULL:
         return NoSpace(f"no room to restore `{text}`: {error.strerror}")
     return Refused(f"`{text}` can't be restored: {error.strerror}")
