@@ -14,10 +14,8 @@ from tasks.sources.extents import SMALLEST
 from tasks.sources.file_entry import OwnerNames
 from tasks.sources.file_stream import FileStream, as_to_be_read_again, is_as_listed, is_young, translated
 from tasks.sources.mapped_writes import LaterWrites
-from tasks.sources.open_folders import Descriptor, OpenFolders
+from tasks.sources.open_folders import OPEN_FILE, Descriptor, OpenFolders
 
-# Without O_NONBLOCK a pipe that took the file's place would wait for a writer.
-_READ = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 _WITHOUT_ATIME: int = getattr(os, "O_NOATIME", 0)
 _MOST_HELD = 256
 _LEASED_SECONDS, _LOOK_SECONDS = 60.0, 0.01
@@ -134,11 +132,11 @@ def open_for_reading(folder: Descriptor, name: bytes, *, own: bool) -> int:
     owner and to root only. Raises `OSError`."""
     if own:
         try:
-            return os.open(name, _READ | _WITHOUT_ATIME, dir_fd=folder.number)
+            return os.open(name, OPEN_FILE | _WITHOUT_ATIME, dir_fd=folder.number)
         except PermissionError as error:
             if error.errno != errno.EPERM:
                 raise
-    return os.open(name, _READ, dir_fd=folder.number)
+    return os.open(name, OPEN_FILE, dir_fd=folder.number)
 
 
 def _most_held() -> int:

@@ -19,7 +19,7 @@ from tasks.sources.left_journals import LeftJournals
 from tasks.sources.left_out import LeftOut
 from tasks.sources.metadata import Metadata
 from tasks.sources.not_restored import NotRestored
-from tasks.sources.open_folders import Descriptor
+from tasks.sources.open_folders import OPEN_FILE, Descriptor
 from tasks.sources.path_text import path_text
 from tasks.sources.source import Restoring
 from tasks.sources.target_file import TargetFile, identity
@@ -27,7 +27,6 @@ from tasks.sources.target_folders import TargetFolders, remove
 from tasks.sources.target_path import CREATE, NO_LINKS, translated
 
 _REOPEN = os.O_WRONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
-_OPEN_PIPE = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 _OPEN_FILES = 64
 
 
@@ -222,7 +221,7 @@ class FolderWriter:
 
         def make(parent: int, name: bytes) -> None:
             os.mkfifo(name, 0o600, dir_fd=parent)
-            pipe = Descriptor(os.open(name, _OPEN_PIPE, dir_fd=parent))
+            pipe = Descriptor(os.open(name, OPEN_FILE, dir_fd=parent))
             if not stat.S_ISFIFO(os.fstat(pipe.number).st_mode):
                 raise UnsafePath(f"someone put something else in the place of `{path_text(entry.path)}`")
             self._metadata.give(pipe.number, entry)

@@ -10,10 +10,9 @@ from typing import NamedTuple
 from tasks.item import Entry
 from tasks.sources.extents import data_extents
 from tasks.sources.metadata import Metadata
-from tasks.sources.open_folders import Descriptor
+from tasks.sources.open_folders import OPEN_FILE, Descriptor
 from tasks.sources.target_path import CREATE
 
-_READ = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 _BUFFER = 1 << 20
 
 
@@ -51,7 +50,7 @@ class FurtherName(NamedTuple):
 
     def copy(self, parent: int, name: bytes, metadata: Metadata) -> None:
         """Make `name` a file of its own, with the same content."""
-        source = Descriptor(os.open(self.first, _READ, dir_fd=self.folder.number))
+        source = Descriptor(os.open(self.first, OPEN_FILE, dir_fd=self.folder.number))
         target = Descriptor(os.open(name, CREATE, 0o600, dir_fd=parent))
         try:
             size = os.fstat(source.number).st_size

@@ -7,14 +7,14 @@ import os
 from contextlib import suppress
 
 from tasks.sources.not_restored import NotRestored
-from tasks.sources.open_folders import Descriptor, OpenFolders
+from tasks.sources.open_folders import OPEN_FILE, Descriptor, OpenFolders
 
 _MAGIC = b"SQLite format 3\0"
 """https://www.sqlite.org/fileformat2.html"""
-_ENDS = (b"-journal", b"-wal")
-"""https://www.sqlite.org/tempfiles.html"""
+JOURNALS = ("-journal", "-wal")
+"""What their names have at the end: https://www.sqlite.org/tempfiles.html"""
+_ENDS = tuple(map(os.fsencode, JOURNALS))
 _WHAT = "it is from before, and SQLite would apply it to the database that was restored beside it: remove it"
-_READ = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 
 
 class LeftJournals:
@@ -37,6 +37,6 @@ class LeftJournals:
             with suppress(OSError):
                 folder = folders.at(parent)
                 status = os.stat(name + end, dir_fd=folder.number, follow_symlinks=False)
-                file = Descriptor(os.open(name, _READ, dir_fd=folder.number))
+                file = Descriptor(os.open(name, OPEN_FILE, dir_fd=folder.number))
                 if status.st_ctime_ns < began and os.pread(file.number, len(_MAGIC), 0) == _MAGIC:
                     missed.add(_WHAT, path + end)

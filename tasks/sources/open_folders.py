@@ -6,6 +6,9 @@ import os
 from threading import Lock
 
 _OPEN_FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+OPEN_FILE = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+"""How a file in one is opened to be read: not through a link either, nor waiting for the writer of a pipe that took its
+place."""
 
 
 class Descriptor:

@@ -11,9 +11,9 @@ from pathlib import Path
 
 from tasks.errors import Occupied, Refused
 from tasks.sources.chroma.served_folder import user_of
+from tasks.sources.left_journals import JOURNALS
 
-_ENDS = ("-journal", "-wal", "-shm")
-"""https://www.sqlite.org/tempfiles.html"""
+_ENDS = (*JOURNALS, "-shm")
 
 
 def look(databases: Sequence[Path], *, overwrite: bool) -> None:
