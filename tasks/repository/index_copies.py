@@ -4,10 +4,11 @@ does a disk that refuses them."""
 from __future__ import annotations
 
 import re
-import tempfile
 from collections.abc import Collection
 from contextlib import suppress
 from pathlib import Path
+
+from tasks.repository import cache_file
 
 _NAME = re.compile(r"[0-9a-f]{32}")
 
@@ -25,18 +26,8 @@ class IndexCopies:
         return None
 
     def keep(self, name: str, data: bytes) -> None:
-        if self._within is None:
-            return
-        path = self._within / name
-        with suppress(OSError):  # then it is fetched again
-            path.parent.mkdir(parents=True, exist_ok=True)
-            with tempfile.NamedTemporaryFile(dir=path.parent, delete=False) as file:
-                try:
-                    file.write(data)
-                    file.flush()
-                    Path(file.name).replace(path)
-                finally:
-                    Path(file.name).unlink(missing_ok=True)
+        if self._within:
+            cache_file.keep(self._within / name, data)
 
     def drop(self, name: str) -> None:
         with suppress(OSError):  # whoever reads it finds out again

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
-import tempfile
 from collections.abc import Collection, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
@@ -14,6 +12,7 @@ from pathlib import Path
 from tasks.destinations.destination import Destination
 from tasks.destinations.immutable import LEFT, immutable, term_of
 from tasks.errors import Missing
+from tasks.repository import cache_file
 
 _AT_ONCE = 16
 
@@ -75,15 +74,7 @@ class Locks:
         if self._file is None:
             return
         held = {name: until.isoformat() for name, until in self._known.items() if until > now}
-        with suppress(OSError):  # then it is asked again
-            self._file.parent.mkdir(parents=True, exist_ok=True)
-            with tempfile.NamedTemporaryFile("w", dir=self._file.parent, delete=False) as file:
-                try:
-                    json.dump(held, file)
-                    file.flush()
-                    os.replace(file.name, self._file)
-                finally:
-                    Path(file.name).unlink(missing_ok=True)
+        cache_file.keep(self._file, json.dumps(held).encode())
 
 
 def needed_indexes(named: Mapping[str, set[bytes]], there: Collection[bytes]) -> set[str]:

@@ -7,7 +7,6 @@ goes with one item list: two hosts may capture the same for one run, under one i
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Collection
 from contextlib import suppress
 from pathlib import Path
@@ -16,6 +15,7 @@ from blake3 import blake3
 
 from tasks.destinations.destination import Destination
 from tasks.errors import Damaged, Missing, NewerFormat
+from tasks.repository import cache_file
 from tasks.repository.keys import RepositoryKeys
 from tasks.repository.pack import NAME
 from tasks.repository.sealing import seal, unseal
@@ -50,11 +50,8 @@ class Remembered:
     def keep(self, snapshot: Snapshot, packs: Collection[bytes]) -> None:
         if self._folder is None:
             return
-        with suppress(OSError):  # then they are looked for, the next time
-            self._folder.mkdir(parents=True, exist_ok=True)
-            with tempfile.NamedTemporaryFile(dir=self._folder, prefix=".", delete=False) as file:
-                file.write(_sealed(self._keys, snapshot, packs))
-            Path(file.name).replace(self._folder / snapshot.id)
+        cache_file.keep(self._folder / snapshot.id, _sealed(self._keys, snapshot, packs))
+        with suppress(OSError):
             # More than one, as the last may never be uploaded. Their names begin with the time.
             for path in sorted(self._folder.iterdir())[:-_REMEMBERED]:
                 path.unlink(missing_ok=True)
