@@ -22,7 +22,7 @@ from tasks.due import next_due, slot_of
 from tasks.errors import BackupError, NotFound, Refused, Unavailable
 from tasks.installation import Installation, current
 from tasks.prune import prune_task
-from tasks.record import Run, step_name
+from tasks.record import Run, Step, step_name
 from tasks.report import recall
 from tasks.run_keys import KEPT
 from tasks.runs import close, close_task, join, join_task
@@ -127,12 +127,12 @@ def _steps(source: str, destinations: Sequence[str]) -> list[str]:
 
 
 def _captured(steps: Sequence[str]) -> list[str]:
-    return sorted({step.split("/")[1] for step in steps})
+    return sorted({Step.of(step).source for step in steps})
 
 
 def step_before(step: str) -> str:
     """The one whose outcome a step is given; empty for the first."""
-    verb, source, destination = (*step.split("/"), "")[:3]
+    verb, source, destination = Step.of(step)
     before = {"upload": "backup", "verify": "upload", "prune": "verify"}.get(verb, "")
     return step_name(before, source, "" if before == "backup" else destination) if before else ""
 
@@ -140,7 +140,7 @@ def step_before(step: str) -> str:
 def send(installation: Installation, run: Run, only: Sequence[str] = ()) -> None:
     """The messages of what has no outcome yet, or `only` of some sources; without any such, of the report."""
     record = installation.record
-    sources = dict.fromkeys(step.split("/")[1] for step in record.missing(run))
+    sources = dict.fromkeys(Step.of(step).source for step in record.missing(run))
     for source in sources:
         if not only or source in only:
             send_step(installation, run, step_name("backup", source))
@@ -150,7 +150,7 @@ def send(installation: Installation, run: Run, only: Sequence[str] = ()) -> None
 
 def send_step(installation: Installation, run: Run, step: str) -> None:
     """The message of a step, after which those of the steps that follow it come by themselves."""
-    verb, source, destination = (*step.split("/"), "")[:3]
+    verb, source, destination = Step.of(step)
     previous = installation.record.outcome(run.id, step_before(step)) if destination else None
     try:
         if previous:
@@ -159,7 +159,7 @@ def send_step(installation: Installation, run: Run, step: str) -> None:
         else:
             _canvas(installation, run.id, source).apply_async()
     except NotFound as error:  # the configuration has changed since the run began
-        steps = [step for step in run.steps if step.split("/")[1] == source]
+        steps = [step for step in run.steps if Step.of(step).source == source]
         close(installation.record, run.id, steps, str(error))
 
 

@@ -11,7 +11,7 @@ from base64 import b64decode, b64encode
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime, timedelta
-from typing import Any
+from typing import Any, NamedTuple
 
 from tasks.run_keys import KEPT, check_run, reaching
 from tasks.tries import Tries
@@ -37,6 +37,19 @@ def step_name(verb: str, source: str = "", destination: str = "", part: str = ""
     """A step's name within its run, such as `upload/models/offsite`; one that is shared has parts, `part` of which is a
     number from 1 on: `backup/models/part-2`."""
     return "/".join(each for each in (verb, source, destination, f"part-{part}" if part else "") if each)
+
+
+class Step(NamedTuple):
+    """What the name of a step says."""
+
+    verb: str
+    source: str = ""
+    destination: str = ""
+
+    @classmethod
+    def of(cls, name: str) -> Step:
+        """Of a run's own steps; of a part's name no more than verb and source are told apart."""
+        return cls(*name.split("/")[:3])
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,7 +123,7 @@ class Record(Tries):
     def touch(self, run: str, now: datetime | None = None, *, step: str = "") -> None:
         """A sign of life, of a step's source too."""
         stamp = repr((now or datetime.now(UTC)).timestamp())
-        source = _source_of(step)
+        source = Step.of(step).source
         self._set(run, {"alive": stamp} | ({f"alive {source}": stamp} if source else {}))
 
     def take(self, run: str, step: str, token: str, seconds: float) -> int | None:
@@ -231,10 +244,6 @@ class Record(Tries):
             pipe.hset(key, items=[each for pair in fields.items() for each in pair])
             pipe.expire(key, KEPT)
             pipe.execute()
-
-
-def _source_of(step: str) -> str:
-    return (*step.split("/"), "")[1]
 
 
 def _cut(outcome: dict[str, Any]) -> dict[str, Any]:

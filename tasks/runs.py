@@ -15,7 +15,7 @@ from tasks.asked import RunId, checked
 from tasks.errors import BackupError, NotFound, Unavailable
 from tasks.installation import current
 from tasks.outcome import Failure, Outcome
-from tasks.record import Record
+from tasks.record import Record, Step
 from tasks.report import in_short, report_task
 from tasks.run_keys import KEPT
 
@@ -35,7 +35,7 @@ def close(record: Record, run: str, steps: Sequence[str], message: str) -> None:
     notes = record.notes(run)
     broken: set[tuple[str, str]] = set()
     for step in steps:
-        verb, source, destination = (*step.split("/"), "", "")[:3]
+        verb, source, destination = Step.of(step)
         known = record.outcome(run, step)
         if known is None:
             lost = Outcome(

@@ -18,7 +18,7 @@ from tasks.backup import BACKUPS
 from tasks.errors import Unavailable
 from tasks.installation import Installation, current
 from tasks.plan import send, send_step, step_before
-from tasks.record import Life, Record, Run
+from tasks.record import Life, Record, Run, Step
 from tasks.runs import close
 
 OVERDUE = timedelta(hours=6)
@@ -68,7 +68,7 @@ def _life(record: Record, run: Run, now: datetime) -> Life:
 
 
 def _sources(steps: Sequence[str]) -> dict[str, None]:
-    return dict.fromkeys(step.split("/")[1] for step in steps)
+    return dict.fromkeys(Step.of(step).source for step in steps)
 
 
 def _resume(installation: Installation, run: Run, silent: Sequence[str]) -> bool:
@@ -78,7 +78,7 @@ def _resume(installation: Installation, run: Run, silent: Sequence[str]) -> bool
     abandoned = [
         step
         for step in missing
-        if losses.get(step, 0) > 0 and not record.is_leased(run.id, step) and step.split("/")[1] not in silent
+        if losses.get(step, 0) > 0 and not record.is_leased(run.id, step) and Step.of(step).source not in silent
         # Once for each loss: the message may have to wait its turn.
         if record.is_first(run.id, f"{step} loss {losses[step]}")
     ]
@@ -134,7 +134,7 @@ def _waiting(app: Celery, installation: Installation, run: Run) -> dict[str, str
         before = step_before(step)
         if step in outcomes or (before and before not in outcomes) or record.is_leased(run.id, step):
             continue
-        verb, source = step.split("/")[:2]
+        verb, source, _ = Step.of(step)
         if source not in installation.settings.sources:
             continue  # the configuration has changed since
         task = BACKUPS[installation.settings.sources[source].kind].name if verb == "backup" else verb
@@ -144,9 +144,10 @@ def _waiting(app: Celery, installation: Installation, run: Run) -> dict[str, str
 
 def _is_after(step: str, first: str) -> bool:
     """Whether a step is `first`, or one that can't be done without it. In a run's order they follow it."""
-    (verb, source, destination), (other, of, to) = [(*name.split("/"), "")[:3] for name in (step, first)]
-    order = ("backup", "upload", "verify", "prune")
-    return source == of and (not to or destination == to) and order.index(verb) >= order.index(other)
+    one, other, verbs = Step.of(step), Step.of(first), ("backup", "upload", "verify", "prune")
+    if one.source != other.source or other.destination not in ("", one.destination):
+        return False
+    return verbs.index(one.verb) >= verbs.index(other.verb)
 
 
 def _hours(time: timedelta) -> str:

@@ -20,6 +20,7 @@ from tasks.broker import is_embedded
 from tasks.errors import BackupError, NotARepository
 from tasks.installation import Installation
 from tasks.plan import last_expected
+from tasks.record import Step
 from tasks.report import last_reports
 from tasks.repository import is_ahead
 from workers.pools import POOLS
@@ -142,8 +143,10 @@ def _last_runs(reports: Iterable[Mapping[str, Any]], pairs: Iterable[Labels]) ->
         outcomes = list(report["steps"].values())
         for source, destination in wanted & {(each["source"], each["destination"]) for each in outcomes}:
             steps = [o for o in outcomes if o["source"] == source and o["destination"] in ("", destination)]
-            named = [step.split("/") for step in report["missing"]]
-            missing = any(name[1] == source and name[2:] in ([], [destination]) for name in named)
+            missing = any(
+                step.source == source and step.destination in ("", destination)
+                for step in map(Step.of, report["missing"])
+            )
             good = not missing and all(step["state"] == "done" for step in steps)
             ended = datetime.fromisoformat(report["finished"]).timestamp()
             found[source, destination] = LastRun(ended, good, {step["verb"]: _seconds(step) for step in steps})
