@@ -1,4 +1,4 @@
-"""The client programs of PostgreSQL: which of those installed suits a server, and a child process of one."""
+"""The client programs of PostgreSQL: which of those installed suits a server."""
 
 from __future__ import annotations
 

@@ -60,8 +60,7 @@ class Walk:
     """Fed with a stream from its start. Raises `NotWalked` for what it does not know, `Damaged` for what makes no
     sense.
 
-    `version` is known once nine bytes came, `ended` once the opcode EOF did. `resized` has what the server says of the
-    keys of each database.
+    `version` is known once nine bytes came, `ended` once the opcode EOF did. `aux` has what the server says of itself.
     """
 
     def __init__(self, visitor: Visitor) -> None:

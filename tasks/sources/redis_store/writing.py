@@ -28,7 +28,7 @@ _TEMPORARY_MILLISECONDS = 3_600_000
 
 
 class Writer:
-    """A `Visitor` that writes what it is told into one server. `finish_all` must end it. Memory stays bounded: what is
+    """A `Visitor` that writes what it is told into one server. `settle` must end it. Memory stays bounded: what is
     large goes in parts, or through a file without a name.
 
     Raises `Occupied` for a key that is there where `overwrite` is not allowed, `Refused` naming a key that the server
