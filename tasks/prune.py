@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from functools import partial
@@ -11,12 +12,14 @@ from zoneinfo import ZoneInfo
 
 from celery import Task, shared_task
 
-from tasks.errors import Condemned, Damaged, Locked, NotFound, Refused
+from tasks.errors import BackupError, Condemned, Damaged, Locked, NotFound, Refused
 from tasks.installation import Installation
 from tasks.outcome import Outcome
 from tasks.progress import Progress, unheard
 from tasks.record import Record, step_name
 from tasks.repository import PrunePlan, Repository, Snapshot, is_ahead
+from tasks.repository.condemned import doubts
+from tasks.repository.healing import heal
 from tasks.retention import Judgement, judge
 from tasks.settings import Keep, Settings
 from tasks.step import run_step
@@ -66,9 +69,26 @@ def _is_damaged(repository: Repository, name: str) -> bool:
 
 
 def prune(installation: Installation, source: str, destination: str, *, progress: Progress = unheard) -> Outcome:
-    """Decide and act: forget snapshots, condemn what only they needed, delete what was condemned long enough ago."""
+    """Decide and act: forget snapshots, condemn what only they needed, delete what was condemned long enough ago. And
+    replace what is damaged there, first of all."""
+    healed = replace_damaged(installation, source, destination)
     plan = plan_pruning(installation, source, destination, datetime.now(UTC)).plan
-    return Outcome("prune", source, destination, figures=act(plan, destination, progress))
+    figures = act(plan, destination, progress) | ({"healed": float(healed)} if healed else {})
+    return Outcome("prune", source, destination, figures=figures)
+
+
+def replace_damaged(installation: Installation, source: str, destination: str) -> int:
+    """Replace packs that a verify found damaged by what is whole at the source's other destinations: uploads do so as
+    well, but may not be allowed to delete. Returns how many. A destination that can't be asked is passed over, to be
+    asked the next time."""
+    to, healed = installation.repository(source, destination, reader=True), 0
+    for name in installation.destinations_of(source):
+        if name == destination or not doubts(to.destination, to.keys, strict=False).damaged:
+            continue
+        with suppress(BackupError):
+            here = installation.repository(source, name, reader=True)
+            healed += heal(here, to, here.sound_index(names=True), reading=True)
+    return healed
 
 
 def act(plan: PrunePlan, destination: str, progress: Progress) -> dict[str, float]:

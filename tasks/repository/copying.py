@@ -223,6 +223,7 @@ def _gone(to: Inventory, needed: frozenset[bytes], snapshot: str) -> Condemned:
     if damaged := needed & doubts(to.destination, to.keys).damaged:
         return Condemned(
             f"`{object_name(min(damaged))}`, which snapshot `{snapshot}` relies on, is damaged there and was not"
-            " replaced: where these credentials may not delete, upload once with some that may; else back up again"
+            " replaced: where these credentials may not delete, prune there: that replaces it by what another"
+            " destination has; else back up again"
         )
     return Condemned(f"a prune condemned packs that snapshot `{snapshot}` relies on; prune, and back up again")

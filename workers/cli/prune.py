@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from tasks.prune import Pruning, act, plan_pruning
+from tasks.prune import Pruning, act, plan_pruning, replace_damaged
 from workers.cli import screen
 from workers.cli.following import watching
 from workers.cli.main import subcommand
@@ -29,6 +29,8 @@ def command(
     for name in session.sources(source):
         for place in session.destinations(name, destination):
             with watching(f"pruning {name} at {place}", session.as_json) as progress:
+                if not dry_run:
+                    replace_damaged(session.reader, name, place)
                 pruning = plan_pruning(session.reader, name, place, datetime.now(UTC), named=forget)
                 figures = pruning.plan.figures if dry_run else act(pruning.plan, place, progress)
             shown.append(_row(name, place, pruning, figures))
