@@ -26,6 +26,11 @@ class Keys(NamedTuple):
     reader: ReaderKey
     sheet: str
 
+    def put_into(self, folder: Path) -> None:
+        """What a worker that backs up finds in its folder of keys."""
+        (folder / "keyring.json").write_bytes(self.document)
+        (folder / "writer.key").write_text(self.writer.to_text())
+
 
 def new_keys() -> Keys:
     document, writer, sheet = create_keys(PASSPHRASE)

@@ -137,8 +137,7 @@ class House:
             if "path" in options:
                 Path(options["path"]).mkdir(parents=True, exist_ok=True)
         (self.folder / "keys").mkdir(mode=0o700, exist_ok=True)
-        (self.folder / "keys/keyring.json").write_bytes(keys().document)
-        (self.folder / "keys/writer.key").write_text(keys().writer.to_text())
+        keys().put_into(self.folder / "keys")
         (self.folder / "keys/passphrase").write_text(PASSPHRASE)
         (self.folder / "keys/passphrase").chmod(0o600)
         self.file.write_text(text)

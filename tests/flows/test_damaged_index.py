@@ -105,8 +105,7 @@ class Home:
 def home(tmp_path: Path) -> Home:
     for name in ("keys", "here", "far"):
         (tmp_path / name).mkdir()
-    (tmp_path / "keys/keyring.json").write_bytes(keys().document)
-    (tmp_path / "keys/writer.key").write_text(keys().writer.to_text())
+    keys().put_into(tmp_path / "keys")
     grow(tmp_path / "originals/docs")
     return Home(tmp_path, Installation(parse(TEXT, tmp_path / "backup.toml"), passphrase=PASSPHRASE))
 

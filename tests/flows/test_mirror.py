@@ -47,8 +47,7 @@ def writer(tmp_path: Path) -> Installation:
     """One whose passphrase is not there: with the writer's key alone."""
     for name in ("keys", "here", "disk"):
         (tmp_path / name).mkdir()
-    (tmp_path / "keys/keyring.json").write_bytes(keys().document)
-    (tmp_path / "keys/writer.key").write_text(keys().writer.to_text())
+    keys().put_into(tmp_path / "keys")
     return Installation(parse(TEXT, tmp_path / "backup.toml"))
 
 

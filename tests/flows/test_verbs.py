@@ -41,8 +41,7 @@ path = "offsite"
 def installed(tmp_path: Path) -> Installation:
     for name in ("keys", "here", "offsite"):
         (tmp_path / name).mkdir()
-    (tmp_path / "keys/keyring.json").write_bytes(keys().document)
-    (tmp_path / "keys/writer.key").write_text(keys().writer.to_text())
+    keys().put_into(tmp_path / "keys")
     grow(tmp_path / "originals/docs")
     return install(tmp_path)
 

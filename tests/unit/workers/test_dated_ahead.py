@@ -41,8 +41,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.delenv("GEOMETRA_BACKUP_BROKER", raising=False)
     for name in ("keys", "store", "documents"):
         (tmp_path / name).mkdir()
-    (tmp_path / "keys/keyring.json").write_bytes(keys().document)
-    (tmp_path / "keys/writer.key").write_text(keys().writer.to_text())
+    keys().put_into(tmp_path / "keys")
     (tmp_path / "backup.toml").write_text(TEXT)
     return tmp_path
 

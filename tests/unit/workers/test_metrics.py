@@ -61,8 +61,7 @@ def house(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Installation:
     for name in ("keys", "store", "documents"):
         (tmp_path / name).mkdir()
     (tmp_path / "documents/read.me").write_bytes(b"text" * 1000)
-    (tmp_path / "keys/keyring.json").write_bytes(keys().document)
-    (tmp_path / "keys/writer.key").write_text(keys().writer.to_text())
+    keys().put_into(tmp_path / "keys")
     return Installation(parse(TEXT, tmp_path / "backup.toml"))
 
 
