@@ -37,7 +37,10 @@ def explained(verb: str, name: str, settings: GcsSettings) -> Iterator[None]:
     except InvalidResponse as error:
         raise answered(error.response.status_code, error.response.text, verb, name, settings=settings) from error
     except DefaultCredentialsError as error:
-        raise Refused(f"no credentials for {settings.where} were found: give `credentials`") from error
+        raise Refused(
+            f"no credentials for {settings.where} were found: set GOOGLE_APPLICATION_CREDENTIALS to the file of a"
+            " key, or give `credentials` in backup.toml"
+        ) from error
     except RefreshError as error:
         if not error.retryable:
             raise Refused(f"Google does not accept the credentials for {settings.where}: check them") from error

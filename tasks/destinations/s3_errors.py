@@ -165,7 +165,10 @@ def _unanswered(error: Exception, verb: str, name: str, where: str) -> BackupErr
 
     kind = type(error).__name__
     if isinstance(error, (sdk.NoCredentialsError, sdk.PartialCredentialsError)):
-        return Refused(f"no credentials for {where} were found: give `access_key` and `secret_key`")
+        return Refused(
+            f"no credentials for {where} were found: set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or give"
+            " `access_key` and `secret_key` in backup.toml"
+        )
     if isinstance(error, (sdk.CredentialRetrievalError, sdk.ProfileNotFound, sdk.TokenRetrievalError)):
         return Refused(f"the credentials for {where} can't be had ({kind}): check the machine's role or `~/.aws`")
     if "CERTIFICATE_VERIFY_FAILED" in str(error):

@@ -45,7 +45,10 @@ class Inventory(StoredIndex):
             raise NewerFormat(f"the repository has format {found}; this version reads up to {FORMAT}: upgrade first")
         repository = cls(destination, source, writer, cache)
         if keyring != writer.keyring or identity != repository.keys.identity.hex():
-            raise WrongKey(f"the repository of `{source}` belongs to keyring {keyring}, not to {writer.keyring}")
+            raise WrongKey(
+                f"the repository of `{source}` belongs to keyring {keyring}, not to {writer.keyring}: take the keys of"
+                " who wrote it, as `init --from` does, or store in another folder, bucket or `prefix`"
+            )
         return repository
 
     @classmethod

@@ -9,6 +9,7 @@ import click
 from tasks.item import Stored, order
 from workers.cli import screen
 from workers.cli.main import subcommand
+from workers.cli.place import from_place
 from workers.cli.session import Session, chosen
 
 ADDED, REMOVED, CHANGED, METADATA = "+", "-", "M", "m"
@@ -20,6 +21,7 @@ _STYLE = {ADDED: "green", REMOVED: "red", CHANGED: "yellow", METADATA: "dim"}
 @click.argument("older")
 @click.argument("newer", default="latest")
 @click.option("-d", "--destination", help="Look there; default: the first of the source's that answers.")
+@from_place
 def command(session: Session, source: str, older: str, newer: str, destination: str | None) -> None:
     """What changed between two snapshots: `+` added, `-` removed, `M` other bytes, `m` other mode, owner or time."""
     _, repository = session.repository(source, destination)

@@ -12,6 +12,7 @@ from tasks.item import FOLDER, Stored
 from tasks.sources.patterns import Patterns
 from workers.cli import screen
 from workers.cli.main import subcommand
+from workers.cli.place import from_place
 from workers.cli.session import Session
 
 
@@ -20,6 +21,7 @@ from workers.cli.session import Session
 @click.option("-s", "--source", help="Only this source.")
 @click.option("-d", "--destination", help="Only this destination.")
 @click.option("--all", "every", is_flag=True, help="Every snapshot, not only those in which it changed.")
+@from_place
 def command(session: Session, pattern: str, source: str | None, destination: str | None, every: bool) -> None:
     """Look for a path in all snapshots: PATTERN is in gitignore style, such as `app.toml` or `logs/**/*.gz`.
 

@@ -11,25 +11,39 @@ import click
 from tasks.configuration import FILE, load
 from tasks.configuration.template import render
 from tasks.destinations import Local
+from tasks.destinations.address import settings_at
 from tasks.destinations.file_errors import explained
+from tasks.destinations.local import LocalSettings
 from tasks.discovery import Found, discover
-from tasks.errors import Occupied
+from tasks.errors import Occupied, SettingsError
+from tasks.installation import PASSPHRASE
 from tasks.repository import create_keys
 from tasks.secret import Secret
 from workers.cli import screen
 from workers.cli.main import subcommand
+from workers.cli.place import Place, ask_passphrase
 from workers.cli.session import Session
 
 
 @subcommand("init")
 @click.argument("folder", type=click.Path(file_okay=False, path_type=Path), default=".")
-@click.option("--destination", type=click.Path(path_type=Path), default="backups", help="The folder to back up to.")
+@click.option("--destination", type=click.Path(path_type=Path), help="The folder to back up to. Default: backups.")
 @click.option("--passphrase", metavar="REFERENCE", help="Use the one in `env:NAME` or `file:PATH`; default: make one.")
+@click.option("--from", "address", metavar="PLACE", help="Go on with what is stored there, as `restore --from` has it.")
 @click.option("--recovery-sheet", type=click.Path(path_type=Path), help="Write the recovery sheet there, not here.")
 def command(
-    session: Session, folder: Path, destination: Path, passphrase: str | None, recovery_sheet: Path | None
+    session: Session,
+    folder: Path,
+    destination: Path | None,
+    passphrase: str | None,
+    address: str | None,
+    recovery_sheet: Path | None,
 ) -> None:
-    """Write a commented backup.toml for what is found in FOLDER, and make the keys."""
+    """Write a commented backup.toml for what is found in FOLDER, and make the keys.
+
+    With --from, as on the machine that takes a lost one's place, the keys are those of what is stored there: the
+    passphrase is asked for, and PLACE, if it is a folder, is backed up to.
+    """
     folder = folder.absolute()
     file, keys = folder / FILE, folder / "keys"
     for taken in (file, keys / "keyring.json", keys / "writer.key"):
@@ -39,9 +53,20 @@ def command(
         raise Occupied(f"`{recovery_sheet}` is there already: the recovery sheet needs a new file")
     found = discover(folder)
     own = keys / "passphrase"
+    if address is not None and passphrase is None and PASSPHRASE in os.environ:
+        passphrase = f"env:{PASSPHRASE}"
     reference = passphrase or f"file:{keys.name}/{own.name}"
-    secret = Secret.at(passphrase).read() if passphrase else secrets.token_urlsafe(24)
-    document, writer, sheet = create_keys(secret)
+    secret = Secret.at(passphrase).read() if passphrase else _made() if address is None else _asked()
+    known: list[str] = []
+    if address is None:
+        document, writer, sheet = create_keys(secret)
+    else:
+        place = Place(address, passphrase=secret)
+        document, writer = place.keyring()
+        sheet, known = writer.recovery_sheet(), place.sources()
+        at = settings_at(address)
+        destination = destination or (at.path if isinstance(at, LocalSettings) else None)
+    destination = destination or Path("backups")
     text = render(found, destination=destination, passphrase=reference)
     with explained("write", keys):
         keys.mkdir(mode=0o700, exist_ok=True)
@@ -56,9 +81,31 @@ def command(
     Local(Local.Settings(kind="local", path=folder / destination)).prepare()
     if session.as_json:
         shown = None if recovery_sheet else sheet
-        screen.print_json({"file": file, "keys": keys, "sources": list(settings.sources), "recovery_sheet": shown})
+        told = {"file": file, "keys": keys, "sources": list(settings.sources), "recovery_sheet": shown}
+        screen.print_json(told | ({"stored": known} if address is not None else {}))
         return
     _print(found, file, list(settings.sources), sheet, recovery_sheet)
+    if address is not None:
+        _print_stored(address, known, is_backed_up_to=isinstance(settings_at(address), LocalSettings))
+
+
+def _made() -> str:
+    return secrets.token_urlsafe(24)
+
+
+def _asked() -> str:
+    typed = ask_passphrase()
+    if typed is None:
+        raise SettingsError(f"there is no passphrase: set {PASSPHRASE}, or give `--passphrase REFERENCE`")
+    return typed
+
+
+def _print_stored(address: str, known: list[str], *, is_backed_up_to: bool) -> None:
+    out = screen.console.print
+    out(f"These are the keys of {address}, which holds: {', '.join(known)}.", markup=False, soft_wrap=True)
+    out("A source goes on with the history that has its name: call yours in backup.toml the same.")
+    if not is_backed_up_to:
+        out("And make it a destination there: `geometra-backup options` has what it takes.")
 
 
 def _write(path: Path, text: str) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from datetime import UTC, datetime
 from typing import Any
-from zoneinfo import ZoneInfo
 
 import click
 from rich.text import Text
@@ -13,6 +12,7 @@ from tasks import moments
 from tasks.repository import Repository, Snapshot
 from workers.cli import screen
 from workers.cli.main import subcommand
+from workers.cli.place import from_place
 from workers.cli.session import Session
 
 
@@ -20,10 +20,10 @@ from workers.cli.session import Session
 @click.argument("source", required=False)
 @click.option("-d", "--destination", help="Only this destination.")
 @click.option("--since", help="Only snapshots from this time on: `2026-11-23`, `3 days ago`.")
+@from_place
 def command(session: Session, source: str | None, destination: str | None, since: str | None) -> None:
     """The snapshots of one source, or of all."""
-    zone = ZoneInfo(session.settings.timezone)
-    first = moments.parse(since, zone, datetime.now(UTC)).first if since else None
+    first = moments.parse(since, session.zone, datetime.now(UTC)).first if since else None
     found = [
         row
         for name, place, repository in session.repositories(source, destination)

@@ -5,16 +5,11 @@ from __future__ import annotations
 import os
 from datetime import UTC, datetime
 from pathlib import Path
-from zoneinfo import ZoneInfo
 
 import click
 
 from tasks import moments
-from tasks.destinations import Prefixed, open_destination
-from tasks.destinations.address import settings_at
-from tasks.destinations.file_errors import explained
-from tasks.errors import NotARepository, NotFound, SettingsError
-from tasks.installation import PASSPHRASE
+from tasks.errors import NotFound
 from tasks.repository import Repository, Snapshot, open_keys
 from tasks.restore import Wanted, restore_from
 from tasks.room import free_at
@@ -25,7 +20,8 @@ from tasks.target import Target, target_of
 from workers.cli import screen
 from workers.cli.following import watching
 from workers.cli.main import subcommand
-from workers.cli.session import Session, ask_passphrase, chosen
+from workers.cli.place import from_place, read_sheet
+from workers.cli.session import Session, chosen
 
 
 @subcommand("restore")
@@ -41,15 +37,9 @@ from workers.cli.session import Session, ask_passphrase, chosen
 )
 @click.option("-m", "--match", "patterns", multiple=True, help="Only what matches, in gitignore style.")
 @click.option("-d", "--destination", help="From there; default: the first of the source's that answers.")
-@click.option(
-    "--from",
-    "place",
-    metavar="PLACE",
-    help="Without a backup.toml: a folder, s3://BUCKET/PREFIX, gs://BUCKET/PREFIX or https://ACCOUNT.blob.../CONTAINER.",
-)
-@click.option("--recovery-sheet", type=click.Path(path_type=Path), help="Instead of a passphrase.")
 @click.option("--overwrite", is_flag=True, help="Replace what is in the way.")
 @click.option("--no-owners", is_flag=True, help="Let everything belong to who restores.")
+@from_place
 def command(
     session: Session,
     source: str,
@@ -60,8 +50,6 @@ def command(
     options: tuple[str, ...],
     patterns: tuple[str, ...],
     destination: str | None,
-    place: str | None,
-    recovery_sheet: Path | None,
     overwrite: bool,
     no_owners: bool,
 ) -> None:
@@ -70,10 +58,9 @@ def command(
     Writes into a new folder, never outside it, and replaces nothing unless told to.
     """
     watch = Stopwatch()
-    sheet = _read_sheet(recovery_sheet) if recovery_sheet else None
-    repository, zone = _open(session, source, destination, place, sheet)
+    repository = _open(session, source, destination)
     if at is not None:
-        moment = moments.parse(at, zone, datetime.now(UTC))
+        moment = moments.parse(at, session.zone, datetime.now(UTC))
         found = moments.newest_at(repository.readable_snapshots(), moment)
         if found is None:
             raise NotFound(f"`{source}` has no snapshot as old as `{at}`: `list {source}` shows the oldest")
@@ -81,7 +68,7 @@ def command(
         found = chosen(repository, snapshot)
     if to is not None and not str(to).strip():
         raise click.UsageError("--to needs the name of a folder")
-    made = _source(session, found, repository.source, configured=place is None)
+    made = _source(session, found, repository.source, configured=session.place is None)
     into = target_of(made, to or f"restored-{source}-{found.id}", _options(options))
     wanted = Wanted(into, patterns, tuple(map(os.fsencode, paths)), Restoring(overwrite, owners=not no_owners))
     if isinstance(into, Path) and not (patterns or paths or overwrite):
@@ -130,38 +117,12 @@ def _shown(target: Target) -> str:
     return str(target if isinstance(target, Path) else target.url)
 
 
-def _read_sheet(path: Path) -> str:
-    with explained("read", path):
-        try:
-            return path.read_text(encoding="utf-8", errors="replace")
-        except FileNotFoundError as error:
-            raise NotFound(f"there is no recovery sheet at `{path}`") from error
-
-
-def _open(
-    session: Session, source: str, destination: str | None, place: str | None, sheet: str | None
-) -> tuple[Repository, ZoneInfo]:
-    if place is None:
-        if sheet is None:
-            return session.repository(source, destination, reader=True)[1], ZoneInfo(session.settings.timezone)
-        _, repository = session.repository(source, destination)
-        keys = open_keys(Repository.key_document(repository.destination), sheet=sheet)
-        return Repository.open(repository.destination, keys), ZoneInfo(session.settings.timezone)
-    whole = open_destination(settings_at(place))
-    at = Prefixed(whole, f"{source}/")
-    try:
-        document = Repository.key_document(at)
-    except NotARepository:
-        names = (each.name.split("/") for each in whole.list())
-        known = sorted({parts[0] for parts in names if parts[1:] == ["repository"]})
-        advice = f"there are {', '.join(known)}" if known else "give the folder that holds the sources' folders"
-        raise NotARepository(f"`{place}` holds no repository of `{source}`: {advice}") from None
-    passphrase = os.environ.get(PASSPHRASE) if sheet is None else None
-    if sheet is None and passphrase is None:
-        passphrase = ask_passphrase()
-        if passphrase is None:
-            raise SettingsError(f"there is no passphrase: set {PASSPHRASE}, or give `--recovery-sheet FILE`")
-    return Repository.open(at, open_keys(document, passphrase=passphrase, sheet=sheet)), ZoneInfo("UTC")
+def _open(session: Session, source: str, destination: str | None) -> Repository:
+    if session.place is not None or session.sheet is None:
+        return session.repository(source, destination, reader=True)[1]
+    _, repository = session.repository(source, destination)
+    keys = open_keys(Repository.key_document(repository.destination), sheet=read_sheet(session.sheet))
+    return Repository.open(repository.destination, keys)
 
 
 def _source(session: Session, snapshot: Snapshot, name: str, configured: bool) -> Source:

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import logging
 import os
-import sys
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from functools import cached_property
 from pathlib import Path
+from zoneinfo import ZoneInfo
 
-import click
 import structlog
 
 from tasks.configuration import VARIABLE, find, load
@@ -20,6 +19,7 @@ from tasks.memory import keep_freed_memory
 from tasks.repository import Repository, Snapshot, is_ahead
 from tasks.settings import Settings
 from workers.cli import screen
+from workers.cli.place import Place, ask_passphrase, read_sheet
 
 
 class Session:
@@ -31,6 +31,9 @@ class Session:
         structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.ERROR))
         self._config = config
         self.as_json = as_json
+        self.address: str | None = None
+        """Of a place that was named by `--from`: then no settings are looked for."""
+        self.sheet: Path | None = None
 
     @cached_property
     def file(self) -> Path:
@@ -52,6 +55,17 @@ class Session:
     def reader(self) -> Installation:
         """Opens contents: the passphrase comes from the settings or the environment, else from the terminal."""
         return Installation(self.settings, self.passphrase())
+
+    @cached_property
+    def place(self) -> Place | None:
+        if self.address is None:
+            return None
+        return Place(self.address, sheet=read_sheet(self.sheet) if self.sheet else None)
+
+    @property
+    def zone(self) -> ZoneInfo:
+        """In which times are typed."""
+        return ZoneInfo("UTC" if self.address is not None else self.settings.timezone)
 
     def passphrase(self) -> str | None:
         """What was typed; None where the settings or the environment have it, or nobody is there to ask."""
@@ -76,6 +90,10 @@ class Session:
 
     def repositories(self, source: str | None, destination: str | None) -> Iterator[tuple[str, str, Repository]]:
         """Source, destination and repository of all that were ever uploaded to; what can't be reached is raised."""
+        if self.place is not None:
+            for name in [source] if source else self.place.sources():
+                yield name, self.place.address, self.place.repository(name)
+            return
         for name in self.sources(source):
             for place in self.destinations(name, destination):
                 try:
@@ -85,6 +103,8 @@ class Session:
 
     def repository(self, source: str, destination: str | None, *, reader: bool = False) -> tuple[str, Repository]:
         """The first destination of a source that answers and has a repository. Raises the last one's error."""
+        if self.place is not None:
+            return self.place.address, self.place.repository(source)
         last: BackupError = NotFound(f"the source `{source}` has no destination")
         installation = self.reader if reader else self.installation
         for place in self.destinations(source, destination):
@@ -93,13 +113,6 @@ class Session:
             except BackupError as error:
                 last = error
         raise last
-
-
-def ask_passphrase() -> str | None:
-    if not sys.stdin.isatty():
-        return None
-    typed: str = click.prompt("Passphrase", hide_input=True, err=True)
-    return typed
 
 
 def chosen(repository: Repository, wanted: str) -> Snapshot:

@@ -11,6 +11,7 @@ from tasks.item import FOLDER, HARDLINK, SYMLINK, Stored
 from tasks.repository import Proof, Snapshot
 from workers.cli import screen
 from workers.cli.main import subcommand
+from workers.cli.place import from_place
 from workers.cli.session import Session, chosen
 
 
@@ -19,6 +20,7 @@ from workers.cli.session import Session, chosen
 @click.argument("snapshot", default="latest")
 @click.option("-d", "--destination", help="Look there; default: the first of the source's that answers.")
 @click.option("--items", is_flag=True, help="List what it holds.")
+@from_place
 def command(session: Session, source: str, snapshot: str, destination: str | None, items: bool) -> None:
     """One snapshot: its figures, flaws, facts and proofs. SNAPSHOT is an id, its beginning, or `latest`."""
     place, repository = session.repository(source, destination)

@@ -11,7 +11,7 @@ from tasks.destinations.address import settings_at
 from tasks.destinations.azure_settings import AzureSettings
 from tasks.destinations.gcs_settings import GcsSettings
 from tasks.destinations.local import LocalSettings
-from tasks.errors import SettingsError
+from tasks.errors import Refused, SettingsError
 from tests.stores.s3 import KEY, SECRET, S3Server
 
 
@@ -46,3 +46,14 @@ def test_what_names_no_store_is_one_clear_line(address: str) -> None:
     with pytest.raises(SettingsError, match="--from") as caught:
         settings_at(address)
     assert len(str(caught.value).splitlines()) == 1
+
+
+def test_credentials_that_are_nowhere_are_asked_for_by_the_names_of_their_variables(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_PROFILE"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
+    with pytest.raises(Refused, match="set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY"):
+        list(open_destination(settings_at("s3://bucket")).list())
