@@ -12,6 +12,10 @@ from tasks.errors import Damaged, Refused
 Data = bytes | bytearray | memoryview | Path
 """What can be put: bytes, or a finished file of the spool that nobody writes to any more."""
 
+GREATEST_OBJECT = 256 << 20
+"""Bytes. Packs have an eighth of it, and what is read whole otherwise has mostly less; so what has more was not stored
+by this program, and would only fill the memory."""
+
 _NAME = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9._-]{0,199}(?:/[A-Za-z0-9_-][A-Za-z0-9._-]{0,199})*")
 
 
@@ -34,7 +38,7 @@ class Destination(Protocol):
 
     def get(self, name: str, offset: int = 0, length: int | None = None) -> bytes:
         """`length` bytes from `offset` (None: to the end). Raises `Missing`; `Damaged` where the object is too short
-        for the range; `Refused`, `Unavailable`."""
+        for the range, or is larger than any that was stored and would be read to its end; `Refused`, `Unavailable`."""
         ...
 
     def list(self, prefix: str = "") -> Iterator[Listed]:
@@ -87,12 +91,20 @@ def check_prefix(prefix: str) -> str:
 
 def check_range(name: str, size: int, offset: int, length: int | None) -> int:
     """How many bytes a `get` of that range returns from an object of `size` bytes. Raises `Damaged` where it is too
-    short, `Refused` where the range is negative."""
+    short, or too large to be read to its end; `Refused` where the range is negative."""
     if offset < 0 or (length is not None and length < 0):
         raise Refused(f"`{name}` has no bytes {offset}+{length}: a range is not negative")
+    if length is None:
+        check_size(name, size)
     wanted = max(size - offset, 0) if length is None else length
     if offset + wanted > size:
         raise Damaged(
             f"`{name}` has only {size} bytes where {offset}+{wanted} were asked for: run `verify` on its source"
         )
     return wanted
+
+
+def check_size(name: str, size: int) -> None:
+    """Raises `Damaged` for an object of `size` bytes that is not to be read to its end, before anything of it is."""
+    if size > GREATEST_OBJECT:
+        raise Damaged(f"`{name}` has {size} bytes, more than anything that is stored here, so it is something else's")

@@ -8,7 +8,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any, ClassVar
 
 from tasks.destinations.body import Body, body_of, crc32c
-from tasks.destinations.destination import Data, Listed, check_name, check_prefix, check_range
+from tasks.destinations.destination import Data, Listed, check_name, check_prefix, check_range, check_size
 from tasks.destinations.foreign import check_span
 from tasks.destinations.gcs_errors import answered, explained, only_of_google
 from tasks.destinations.gcs_session import Sessions
@@ -113,6 +113,8 @@ class Gcs:
                 allow_redirects=False,
             ) as answer,
         ):
+            if length is None and answer.status_code in (200, 206):
+                check_size(name, int(answer.headers.get("Content-Length", 0)))
             content = self._pace().read_all(answer.raw.read)
             if answer.status_code not in (200, 206, 416):
                 raise answered(

@@ -12,7 +12,7 @@ from datetime import datetime, timedelta
 from typing import IO, TYPE_CHECKING, Any, ClassVar, cast
 
 from tasks.destinations.body import Altered, Body, body_of, is_whole
-from tasks.destinations.destination import Data, Listed, check_name, check_prefix, check_range
+from tasks.destinations.destination import Data, Listed, check_name, check_prefix, check_range, check_size
 from tasks.destinations.foreign import Foreign, check_span, kept_with
 from tasks.destinations.immutable import Terms
 from tasks.destinations.pace import Handed, Pace
@@ -102,6 +102,8 @@ class S3:
                 check_range(name, self._size(name), offset, length)
                 return b""
             with found["Body"] as stream:
+                if length is None:
+                    check_size(name, found.get("ContentLength", 0))
                 content = self._read(stream)
             if whole:  # sent in chunks it has no length; where it ends is told, and its checksum is kept beside it
                 total = found.get("ContentLength", len(content))

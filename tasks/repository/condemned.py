@@ -84,7 +84,7 @@ def sentence(destination: Destination, keys: RepositoryKeys, name: str) -> Sente
         )
         at, until = datetime.fromisoformat(data["at"]), datetime.fromisoformat(data["until"])
         return Sentence(name, at, until, packs, orphans, damaged)
-    except (Damaged, ValueError, KeyError, TypeError):
+    except (Damaged, ValueError, KeyError, TypeError, RecursionError):
         # No prune deletes a pack while a list can't be read, and without the list its packs get a new one first.
         raise Damaged(
             f"`{name}` can't be read as a list of condemned packs: delete this object, the next prune makes another"

@@ -102,13 +102,15 @@ def _whole_pack(pack: IndexedPack, here: Inventory) -> Data:
 def hand_on_index(origin: str, here: Inventory, to: Inventory) -> bool:
     """An index object as it is stored. False where it is damaged, and only a copy on this host tells what it said; and
     where what has its name over there is not the same."""
-    data = here.destination.get(origin)
     try:
+        data = here.destination.get(origin)
         unseal_stream(here.keys.metadata, origin, data)
     except (Damaged, NewerFormat):
         return False
     try:
         to.destination.put(origin, data)
     except Exists:
-        return to.destination.get(origin) == data
+        with suppress(Damaged):
+            return to.destination.get(origin) == data
+        return False
     return True

@@ -13,7 +13,7 @@ from tasks.errors import Damaged
 from tasks.memory import BUSY, give_back
 from tasks.numbers import SLICE, Numbers, numpy
 from tasks.repository.names import SortedNames, halves
-from tasks.repository.pack import NAME, Block, BlockList, SealedPack, header_size
+from tasks.repository.pack import GREATEST_LIST, NAME, Block, BlockList, SealedPack, header_size
 from tasks.repository.runs import Column, Growing
 
 _KINDS = "QQI"
@@ -49,7 +49,7 @@ def encode(packs: Iterable[SealedPack]) -> bytes:
 
 def decode(name: str, payload: IO[bytes]) -> Iterator[SealedPack]:
     """Pack by pack: of a large index only one is in memory. Raises `Damaged`, perhaps not before the last."""
-    unpacker = msgpack.Unpacker(payload, read_size=_READ, max_buffer_size=0)
+    unpacker = msgpack.Unpacker(payload, read_size=_READ, max_buffer_size=GREATEST_LIST)
     try:
         for _ in range(unpacker.read_array_header()):
             pack, size, kind, *parts = unpacker.unpack()

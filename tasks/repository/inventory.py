@@ -10,7 +10,7 @@ from typing import Self
 
 from blake3 import blake3
 
-from tasks.destinations.destination import Destination
+from tasks.destinations.destination import Destination, Listed
 from tasks.errors import (
     Damaged,
     Exists,
@@ -29,6 +29,7 @@ from tasks.repository.snapshot import Snapshot, is_ahead, is_id
 from tasks.repository.stored_index import StoredIndex
 
 _MARKER = "repository"
+_SMALL_BYTES = 4 << 20
 
 
 class Inventory(StoredIndex):
@@ -109,17 +110,19 @@ class Inventory(StoredIndex):
     def snapshots(self) -> list[Snapshot]:
         """All of them, oldest first; what is dated ahead, by a clock that was wrong, comes before all others. Raises
         `Damaged` naming one that can't be read."""
-        return self._in_order(ahead(lambda name: self._snapshot(f"snapshots/{name}"), self.snapshot_ids()))
+        return self._in_order(
+            ahead(lambda each: self._snapshot(each.name), self._listed_snapshots(), is_small=_is_small)
+        )
 
     def readable_snapshots(self) -> list[Snapshot]:
         """Those that can be read, in the same order: one damaged object must stop neither a capture nor a restore."""
 
-        def read(snapshot_id: str) -> Snapshot | None:
+        def read(each: Listed) -> Snapshot | None:
             with suppress(Damaged, NewerFormat, NotFound):
-                return self.snapshot(snapshot_id)
+                return self.snapshot(_id_of(each))
             return None
 
-        return self._in_order(filter(None, ahead(read, self.snapshot_ids())))
+        return self._in_order(filter(None, ahead(read, self._listed_snapshots(), is_small=_is_small)))
 
     def _in_order(self, found: Iterable[Snapshot]) -> list[Snapshot]:
         now = self.clock()
@@ -127,8 +130,10 @@ class Inventory(StoredIndex):
 
     def snapshot_ids(self) -> list[str]:
         """Without reading them; sorted by time."""
-        names = (listed.name.removeprefix("snapshots/") for listed in self.destination.list("snapshots/"))
-        return [name for name in names if is_id(name)]
+        return [_id_of(each) for each in self._listed_snapshots()]
+
+    def _listed_snapshots(self) -> list[Listed]:
+        return [each for each in self.destination.list("snapshots/") if is_id(_id_of(each))]
 
     def snapshot(self, snapshot_id: str) -> Snapshot:
         """Raises `NotFound`."""
@@ -154,8 +159,17 @@ def _reading_marker() -> Iterator[None]:
         yield
     except Missing:
         raise NotARepository("there is no repository at this destination: nothing was ever uploaded here") from None
-    except (ValueError, KeyError, TypeError, AttributeError):
+    except (ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError):
         raise Damaged("`repository` can't be read: the object that says what is stored here is damaged") from None
+
+
+def _id_of(snapshot: Listed) -> str:
+    return snapshot.name.removeprefix("snapshots/")
+
+
+def _is_small(snapshot: Listed) -> bool:
+    """Several larger ones are not read at once: somebody may have put them there only to fill the memory."""
+    return snapshot.size <= _SMALL_BYTES
 
 
 def _put_once(destination: Destination, name: str, data: bytes) -> None:

@@ -28,6 +28,9 @@ _ARGON2_OPERATIONS, _ARGON2_MEMORY = 3, 64 << 20
 _ONCE_TAKEN_AS = ("{}", "{}\n", "{}\r\n", "{}\r", "\ufeff{}")
 """What keys were made with before they were of what a person types: with what a variable or a file has around it."""
 
+_UNREADABLE = (ValueError, KeyError, TypeError, OverflowError, RecursionError)
+"""What JSON that is not as it was written trips whoever reads it with; whoever owns the place may write any."""
+
 _WRITER_TAG = "geometra-backup-writer-1"
 _SHEET_CHECK = 3
 
@@ -227,7 +230,7 @@ def _opened(fields: dict[str, str], passphrase: bytes) -> bytes:
         if operations > 64 or memory > 4 << 30:
             raise Damaged("the keyring document asks for an absurd amount of memory or time; take it from another copy")
         wrapping = argon2id.kdf(32, passphrase, salt, opslimit=operations, memlimit=memory)
-    except (KeyError, TypeError, ValueError):
+    except _UNREADABLE:
         raise Damaged("the keyring document's private part is damaged: take `keyring.json` from another copy") from None
     return SecretBox(wrapping).decrypt(box)
 
@@ -249,7 +252,7 @@ def _document(document: bytes) -> dict[str, str]:
     try:
         fields = json.loads(document)
         version = int(fields["format"])
-    except (ValueError, KeyError, TypeError):
+    except _UNREADABLE:
         raise Damaged("the keyring document is not readable: take `keyring.json` from another copy") from None
     if version > FORMAT:
         raise NewerFormat(f"the keyring has format {version}; this version reads up to {FORMAT}: upgrade first")

@@ -18,6 +18,7 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from tasks.errors import Damaged, NewerFormat, WrongKey
 from tasks.repository.keys import RepositoryKeys
+from tasks.repository.zstd import decompress
 
 CONTENT, LISTS = "D", "L"
 TARGET = 32 << 20
@@ -36,6 +37,9 @@ TRAILER = _TRAILER.size
 """Bytes at a pack's end that say where its footer begins."""
 LONGEST_HEADER = len(_MAGIC) + 1 + max(_MATERIAL.values())
 
+
+GREATEST_LIST = 1 << 28
+"""Decoded bytes of a block list: a hundred times as many chunks as a pack is closed at."""
 
 NAME = 16
 """Bytes of a chunk's or a pack's name."""
@@ -210,7 +214,7 @@ class PackCipher:
         try:
             plain = self._cipher.decrypt(_NONCE.pack(_FOOTER, 0), footer, self.header)
             return _unpack_list(plain)
-        except (InvalidTag, ValueError, zstandard.ZstdError, msgpack.exceptions.UnpackException):
+        except (InvalidTag, ValueError, msgpack.exceptions.UnpackException):
             raise Damaged(f"`{self.object}`: its footer is not what was stored") from None
 
 
@@ -232,8 +236,7 @@ def _pack_list(listed: BlockList) -> bytes:
 
 
 def _unpack_list(data: bytes) -> BlockList:
-    plain = zstandard.ZstdDecompressor().decompress(data, max_output_size=1 << 30)
-    return BlockList.from_parts(msgpack.unpackb(plain))
+    return BlockList.from_parts(msgpack.unpackb(decompress(data, GREATEST_LIST)))
 
 
 def _write(file: int, data: bytes | memoryview) -> int:

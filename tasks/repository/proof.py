@@ -17,6 +17,7 @@ from tasks.repository.sealing import seal, unseal
 from tasks.repository.snapshot import is_ahead
 
 _FOLDER = "proofs/"
+_UNREADABLE = (Damaged, Missing, NewerFormat, ValueError, KeyError, TypeError, RecursionError)
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +54,7 @@ def proofs(destination: Destination, keys: RepositoryKeys, now: datetime) -> dic
             data = json.loads(text)
             when, findings = datetime.fromisoformat(data["when"]), tuple(data["findings"])
             proof = Proof(**{**data, "when": when, "findings": findings})
-        except (Damaged, Missing, NewerFormat, ValueError, KeyError, TypeError, msgpack.UnpackException):
+        except (*_UNREADABLE, msgpack.UnpackException):
             continue
         if keys.writer.verified(listed.name, text, signature) and listed.name.startswith(f"{_FOLDER}{proof.snapshot}/"):
             found.setdefault(proof.snapshot, []).append(proof)

@@ -11,10 +11,13 @@ from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from tasks.errors import Damaged, NewerFormat
+from tasks.repository.zstd import decompress
 
 _MAGIC, _SALT = b"GBO1", 32
 _NONCE = bytes(12)
-_GREATEST = 1 << 31
+_GREATEST = 1 << 30
+"""Bytes of a payload that is held in memory as a whole. The largest are snapshots and lists of packs, which have 40
+bytes a pack: those of nearly a petabyte."""
 
 
 def seal(metadata_key: bytes, name: str, payload: bytes) -> bytes:
@@ -28,8 +31,8 @@ def unseal(metadata_key: bytes, name: str, data: bytes) -> bytes:
     """Raises `Damaged` naming the object, `NewerFormat`."""
     packed = _opened(metadata_key, name, data)
     try:
-        return zstandard.ZstdDecompressor().decompress(packed, max_output_size=_GREATEST)
-    except zstandard.ZstdError:
+        return decompress(packed, _GREATEST)
+    except ValueError:
         raise _changed(name) from None
 
 

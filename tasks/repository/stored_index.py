@@ -142,8 +142,17 @@ class StoredIndex:
     def stored_packs(self, broken: dict[str, BackupError]) -> Iterator[tuple[SealedPack, str]]:
         """All packs that the index objects name as they are stored, whatever a copy says, and which of them does. Of
         those that can't be read any more, or not to their end, `broken` is told why. Raises `Missing`."""
-        for name, data in self._each_index(self.destination.get):
+
+        def get(name: str) -> bytes | Damaged:
             try:
+                return self.destination.get(name)
+            except Damaged as error:
+                return error
+
+        for name, data in self._each_index(get):
+            try:
+                if isinstance(data, Damaged):
+                    raise data
                 for pack in indexes.decode(name, unseal_stream(self.keys.metadata, name, data)):
                     yield pack, name
             except (Damaged, NewerFormat) as error:

@@ -110,6 +110,24 @@ class DestinationObjects:
         assert read == content[part[0] :][: part[1]]
         assert peak < 2 * len(read) + MIB
 
+    def test_what_is_larger_than_anything_that_is_stored_is_not_read_whole(
+        self, destination: Destination, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """Whoever owns the place may put there what he likes; memory is what it would take."""
+        destination.put("index/0", content := os.urandom(12 * MIB))
+        destination.get("index/0", 0, 1)
+        monkeypatch.setattr("tasks.destinations.destination.GREATEST_OBJECT", 12 * MIB - 1)
+        monkeypatch.setattr("tasks.destinations.azure.WHOLE_BYTES", MIB)  # its first part tells how large the whole is
+        tracemalloc.start()
+        try:
+            with pytest.raises(Damaged, match=r"index/0.* more than anything"):
+                destination.get("index/0")
+            _, peak = tracemalloc.get_traced_memory()
+        finally:
+            tracemalloc.stop()
+        assert peak < 4 * MIB
+        assert destination.get("index/0", MIB, 10) == content[MIB:][:10]
+
     def test_the_longest_names_can_be_stored(self, destination: Destination) -> None:
         name = "/".join(["0" * 200, "a" * 200, "-" * 200, "_" + "." * 199])
         destination.put(name, b"x")

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 
 import pytest
 
+from tasks.destinations.destination import OnDisk
 from tasks.errors import BackupError, Damaged, NotARepository, WrongKey
 from tasks.repository import Repository, open_keys
 from tests.damaged.history import History, contents_of, stranger
@@ -43,7 +45,17 @@ def _by_a_stranger(history: History, name: str) -> None:
     history.replace(name, stranger().get(foreign))
 
 
+def _enormous(history: History, name: str) -> None:
+    """As a hostile owner of the place would have it, whom it costs nothing."""
+    history.replace(name, b"")
+    assert isinstance(history.destination, OnDisk)
+    path = history.destination.path_of(name)
+    assert path
+    os.truncate(path, 1 << 42)
+
+
 DAMAGES: dict[str, Change] = {
+    "of four terabytes": _enormous,
     "flipped at the start": _altered(_flip(0)),
     "flipped format": _altered(_flip(3)),
     "flipped salt": _altered(_flip(20)),
@@ -202,6 +214,8 @@ MARKERS: dict[str, Callable[[bytearray], None]] = {
     "a list": lambda data: data.__setitem__(slice(None), b"[]"),
     "null": lambda data: data.__setitem__(slice(None), b"null"),
     "no text": lambda data: data.__setitem__(slice(None), b"\xff\xfe"),
+    "nested without end": lambda data: data.__setitem__(slice(None), b"[" * 200_000),
+    "of an endless number": lambda data: data.__setitem__(slice(None), b'{"format": 1e999}'),
 }
 
 
@@ -269,6 +283,8 @@ KEY_DOCUMENTS: dict[str, Callable[[bytearray], None]] = {
     "emptied": lambda data: data.clear(),
     "halved": _halve,
     "with a byte appended": lambda data: data.append(0x20),
+    "nested without end": MARKERS["nested without end"],
+    "of an endless number": MARKERS["of an endless number"],
 }
 
 

@@ -212,3 +212,25 @@ def test_an_empty_index_knows_nothing() -> None:
 def test_what_is_no_index_is_damaged(payload: bytes) -> None:
     with pytest.raises(Damaged, match="index/a"):
         list(indexes.decode("index/a", io.BytesIO(payload)))
+
+
+def test_a_pack_with_a_list_larger_than_any_is_damage(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of what is packed, a few kilobytes may be gigabytes of zeros."""
+    monkeypatch.setattr(indexes, "GREATEST_LIST", 1 << 20)
+    payload = indexes.encode([SealedPack(bytes(NAME), LISTS, 1, BlockList(names=bytearray(2 << 20)))])
+    with pytest.raises(Damaged, match="index/a"):
+        next(indexes.decode("index/a", _Counted(payload, 3 << 19)))
+
+
+class _Counted(io.BytesIO):
+    """Of which no more than so much may be read."""
+
+    def __init__(self, content: bytes, left: int) -> None:
+        super().__init__(content)
+        self._left = left
+
+    def read(self, size: int | None = -1) -> bytes:
+        piece = super().read(size)
+        self._left -= len(piece)
+        assert self._left >= 0
+        return piece

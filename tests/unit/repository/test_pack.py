@@ -12,6 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tasks.errors import Damaged, NewerFormat, Refused
+from tasks.repository import pack
 from tasks.repository.keys import WriterKey
 from tasks.repository.pack import (
     CONTENT,
@@ -141,6 +142,16 @@ def test_a_footer_is_bound_to_header_and_name(kind: str, tmp_path: Path) -> None
             cipher(sealed, data).open_footer(sealed.name, bytes(wrong))
         with pytest.raises(Damaged):
             cipher(sealed, data).open_footer(blake3(bytes(wrong)).digest(NAME), bytes(wrong))
+
+
+def test_a_footer_that_says_it_is_larger_than_any_is_not_even_begun(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(pack, "GREATEST_LIST", 50)
+    sealed = write(tmp_path / "pack", LISTS)
+    data = (tmp_path / "pack").read_bytes()
+    with pytest.raises(Damaged, match="its footer"):
+        cipher(sealed, data).open_footer(sealed.name, footer_of(sealed.name, memoryview(data)))
 
 
 @given(end=st.integers(0, 500))

@@ -7,6 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tasks.errors import Damaged, NewerFormat
+from tasks.repository import sealing
 from tasks.repository.sealing import seal, unseal, unseal_stream
 
 KEY, NAME = bytes(range(32)), "snapshots/20261101T020000Z-00000000"
@@ -20,6 +21,14 @@ def test_what_was_sealed_opens(payload: bytes) -> None:
 def test_a_large_payload_opens() -> None:
     payload = bytes(range(256)) * (40 << 10)
     assert unseal(KEY, NAME, seal(KEY, NAME, payload)) == payload
+
+
+def test_a_payload_that_says_it_is_larger_than_any_is_not_even_begun(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A few kilobytes of zstd may be gigabytes of zeros, and room for them is made by what the frame says of itself."""
+    monkeypatch.setattr(sealing, "_GREATEST", 1000)
+    assert unseal(KEY, NAME, seal(KEY, NAME, bytes(1000))) == bytes(1000)
+    with pytest.raises(Damaged, match=NAME):
+        unseal(KEY, NAME, seal(KEY, NAME, bytes(1001)))
 
 
 @pytest.mark.parametrize("size", [0, 1, 3_000_000])

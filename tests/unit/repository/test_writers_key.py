@@ -132,7 +132,17 @@ def test_a_forged_proof_proves_nothing(stolen: Repository) -> None:
         [b"", bytes(64), other_keys().reader.sign(name, text), keys().reader.sign("proofs/another", text), "text", None]
     ):
         forge(stolen, f"{name[:-1]}{at}", proof, signature)  # type: ignore[arg-type]  # whatever a stranger puts there
-    for at, payload in enumerate([b"", b"\x01", b"\xc1", b"\x92\x01\x02", msgpack.packb([b"[]", b""]), b"\x93\0\0\0"]):
+    for at, payload in enumerate(
+        [
+            b"",
+            b"\x01",
+            b"\xc1",
+            b"\x92\x01\x02",
+            msgpack.packb([b"[]", b""]),
+            b"\x93\0\0\0",
+            msgpack.packb([b"[" * 200_000, b""]),
+        ]
+    ):
         other = f"proofs/{snapshot}/20261101T020000Z-verify-1000000{at}"
         stolen.destination.put(other, seal(stolen.keys.metadata, other, payload))
     stolen.destination.put(f"proofs/{snapshot}/20261101T020000Z-verify-20000000", b"no sealed object at all")
