@@ -17,9 +17,9 @@ from tasks.item import Facts, Stored, StoredItems
 from tasks.secret import Address, Secret, SecretReference
 from tasks.settings import SourceSettings, TargetSettings
 from tasks.sources.file_restore import restore_files
-from tasks.sources.postgresql import catalogue
 from tasks.sources.postgresql.capture import Manner, ServerCapture
 from tasks.sources.postgresql.check import database_problems, problem_of, server_problems
+from tasks.sources.postgresql.databases import names_of
 from tasks.sources.postgresql.examining import examine_databases, examine_folder
 from tasks.sources.postgresql.moment import Patience
 from tasks.sources.postgresql.programs import Programs, programs_for
@@ -142,7 +142,7 @@ class Postgres:
         """The bytes that the databases take on the server: about what a first capture reads."""
         server = self._server()
         with closing(server.connect()) as connection, server.explained("can't measure the databases"):
-            sizes = dict(catalogue.names_of(connection))
+            sizes = dict(names_of(connection))
         return sum(max(0, size) for name, size in sizes.items() if name in (self.settings.databases or sizes))
 
     def restore(self, items: StoredItems, chosen: Iterable[Stored], into: Path, how: Restoring) -> list[str]:
@@ -173,7 +173,7 @@ class Postgres:
         """Of the target's database under the name that it has in the snapshot, or of all that this source takes."""
         server = Server.at(target.url, target.password)
         with closing(server.connect()) as connection, server.explained("can't look at the server"):
-            there = [name for name, _ in catalogue.names_of(connection)]
+            there = [name for name, _ in names_of(connection)]
             programs = programs_for(connection.info.server_version // 10000, target.programs)
         if target.database or target.name:
             shown = target.database or target.name
@@ -187,7 +187,7 @@ class Postgres:
         server = self._server()
         with closing(server.connect()) as connection, server.explained("can't look at the server"):
             major = connection.info.server_version // 10000
-            there = dict(catalogue.names_of(connection))
+            there = dict(names_of(connection))
         if major < OLDEST:
             raise SourceError(f"{server.name} is of version {major}, and the oldest that can be captured is {OLDEST}")
         for name in self.settings.databases:

@@ -12,7 +12,7 @@ from tasks.errors import BackupError, Refused, SourceError
 from tasks.item import FILE, FOLDER, HELD, Entry, Facts, Flaw, Item, Stored, Stream
 from tasks.sources.own_stream import InMemory
 from tasks.sources.path_text import path_text
-from tasks.sources.postgresql import catalogue, dump, names, roles
+from tasks.sources.postgresql import catalogue, databases, dump, names, roles
 from tasks.sources.postgresql.document import Document, readme
 from tasks.sources.postgresql.dump import DumpStream
 from tasks.sources.postgresql.facts import TableFacts, large_objects_facts, sequences_facts, tables_facts
@@ -81,7 +81,7 @@ class ServerCapture:
 
     def _is_there(self, database: str) -> bool:
         with closing(self._server.connect()) as connection, self._server.explained("can't look at the server"):
-            return database in dict(catalogue.names_of(connection))
+            return database in dict(databases.names_of(connection))
 
     def stored(self, item: Stored) -> None:
         path, digest = item.entry.path, item.entry.digest.hex()
@@ -196,7 +196,7 @@ def look(moment: Moment, programs: Programs, *, large_objects: bool = True) -> D
     """All that the catalogue says, in the moment; with `large_objects`, what there is to say of them."""
     keeper = moment.keeper
     with moment.explained("can't read the catalogue"):
-        database = catalogue.database(keeper)
+        database = databases.database(keeper)
         objects: Facts = {}
         if large_objects:
             with moment.taking_its_time():
@@ -205,7 +205,7 @@ def look(moment: Moment, programs: Programs, *, large_objects: bool = True) -> D
             database,
             tuple(catalogue.tables(keeper, moment.relations, plain_order=database.plain_order)),
             tuple(catalogue.sequences(keeper, moment.relations)),
-            catalogue.extensions(keeper),
+            databases.extensions(keeper),
             catalogue.object_counts(keeper),
             objects,
             programs.version,

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from tasks.errors import BackupError, Refused, Unavailable
 from tasks.sources.postgresql import catalogue
 from tasks.sources.postgresql.capture import Manner
+from tasks.sources.postgresql.databases import invalid_databases
 from tasks.sources.postgresql.roles import can_read_passwords
 from tasks.sources.postgresql.server import Server
 from tasks.sources.source import Problem
@@ -53,7 +54,7 @@ def server_problems(connection: Connection, manner: Manner) -> Iterator[Problem]
             "set them anew after a restore, or capture as a superuser",
             fatal=False,
         )
-    for name in catalogue.invalid_databases(connection):
+    for name in invalid_databases(connection):
         yield Problem(
             f"the database `{name}` is invalid, as a DROP DATABASE was cut off: it is not captured",
             "drop it",

@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 from tasks.errors import Unavailable
 from tasks.sources.postgresql import catalogue
-from tasks.sources.postgresql.catalogue import Database, literal, quoted
+from tasks.sources.postgresql.catalogue import literal, quoted
+from tasks.sources.postgresql.databases import Database, sorting
 from tasks.sources.postgresql.server import Server
 
 if TYPE_CHECKING:
@@ -56,7 +57,7 @@ def otherwise(connection: Connection, database: str, like: Database) -> tuple[st
     """How a database that is there encodes, and how it sorts, where that is not as the captured one did; else ""."""
     row = connection.execute(_KIND, (database,)).fetchone()
     encoding, collate, ctype, everything = row or ("", "", "", {})
-    provider, locale = catalogue.sorting(everything)
+    provider, locale = sorting(everything)
     sorts = [collate, ctype, *(() if provider == "c" else (f"{locale} of {_PROVIDERS.get(provider, provider)}",))]
     alike = (collate, ctype, provider, locale) == (like.collate, like.ctype, like.provider, like.locale)
     return ("" if encoding == like.encoding else encoding), "" if alike else ", ".join(sorts)

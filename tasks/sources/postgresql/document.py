@@ -8,7 +8,8 @@ from dataclasses import asdict, dataclass, fields
 from typing import Any
 
 from tasks.errors import Damaged, NewerFormat
-from tasks.sources.postgresql.catalogue import Database, SequenceValue, Table, literal
+from tasks.sources.postgresql.catalogue import SequenceValue, Table, literal
+from tasks.sources.postgresql.databases import Database
 from tasks.sources.postgresql.names import file_name
 
 _FORMAT = 1

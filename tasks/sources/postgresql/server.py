@@ -45,6 +45,7 @@ def pinned(version: int) -> dict[str, str]:
     return _PINNED | {name: "0" for name, since in newer.items() if version >= since}
 
 
+_ALIVE = {"keepalives_idle": "30", "keepalives_interval": "10", "keepalives_count": "3"}
 _KEPT = ("PATH", "HOME", "TMPDIR", "LD_LIBRARY_PATH", "DYLD_LIBRARY_PATH", "USER", "LOGNAME")
 _UNAVAILABLE = re.compile(r"08|53|57P0|57014|55P03|40|58|25P03|XX")
 _PLACE = re.compile(r'(connection to server (?:at|on socket) "[^"]*"(?: \([^)]*\))?(?:, port \d+)? failed: )+')
@@ -93,7 +94,7 @@ class Server:
         import psycopg
 
         name = database or self.database
-        reach = {"connect_timeout": "10", "keepalives_idle": "30", "keepalives_interval": "10", "keepalives_count": "3"}
+        reach = {"connect_timeout": "10", **_ALIVE}
         fixed = {"dbname": name, "client_encoding": "UTF8"}
         with self.explained(f"can't connect to the database `{name}`"):
             merged: dict[str, Any] = {**reach, "application_name": "geometra-backup", **self.parameters, **fixed}
@@ -112,9 +113,8 @@ class Server:
         """For a child's `--dbname`: what has no variable in the environment, and is no secret."""
         from psycopg.conninfo import make_conninfo
 
-        alive = {"keepalives_idle": "30", "keepalives_interval": "10", "keepalives_count": "3"}
         without = {name: value for name, value in self.parameters.items() if name not in _variables()}
-        return make_conninfo("", **{**alive, **without})
+        return make_conninfo("", **{**_ALIVE, **without})
 
     def environment(self, database: str, **more: str) -> dict[str, str]:
         """For a child process: where to connect and with which password, in no argument."""

@@ -11,8 +11,9 @@ import pytest
 
 from tasks.errors import Damaged, NewerFormat, NoSpace, Refused, SourceError, Unavailable
 from tasks.sources.postgres import PostgresTarget
-from tasks.sources.postgresql.catalogue import Database, SequenceValue, Table, literal, quoted
+from tasks.sources.postgresql.catalogue import SequenceValue, Table, literal, quoted
 from tasks.sources.postgresql.creating import properties, variable_value
+from tasks.sources.postgresql.databases import Database
 from tasks.sources.postgresql.digest import RowSum, added
 from tasks.sources.postgresql.document import Document
 from tasks.sources.postgresql.dump import without_time
