@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime, timedelta, tzinfo
 from pathlib import Path
+from unittest import mock
 
 import pytest
 from click.testing import CliRunner, Result
@@ -12,6 +13,7 @@ from click.testing import CliRunner, Result
 from tasks.capture import capture
 from tasks.chosen import chosen_snapshot
 from tasks.configuration import load
+from tasks.errors import Damaged
 from tasks.installation import PASSPHRASE, Installation
 from tasks.record import Run
 from tasks.upload import upload
@@ -44,6 +46,15 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     keys().put_into(tmp_path / "keys")
     (tmp_path / "backup.toml").write_text(TEXT)
     return tmp_path
+
+
+class Ahead(datetime):
+    """The clock of who verifies."""
+
+    @classmethod
+    def now(cls, tz: tzinfo | None = None) -> Ahead:
+        there = datetime.now(tz) + YEARS
+        return cls.fromtimestamp(there.timestamp(), tz)
 
 
 def night(folder: Path, name: str, when: datetime) -> str:
@@ -109,3 +120,17 @@ def test_it_is_let_go_by_name_once_something_else_is_proven(folder: Path) -> Non
         run(folder, "prune", "docs", "--forget", good)
     run(folder, "prune", "docs", "--forget", ahead)
     assert Installation(load(folder / "backup.toml")).repository("docs", "here").snapshot_ids() == [good]
+
+
+def test_what_a_verify_finds_later_counts_and_not_what_one_found_that_was_ahead(folder: Path) -> None:
+    made = night(folder, "good", NOW)
+    with mock.patch("tasks.verify.datetime", Ahead):
+        verify(Installation(load(folder / "backup.toml")), "docs", "here", made)
+    packs = {path: path.read_bytes() for path in (folder / "store/docs/packs").glob("*/*")}
+    for path, content in packs.items():
+        path.write_bytes(content[:-9] + bytes(9))
+    with pytest.raises(Damaged):
+        verify(Installation(load(folder / "backup.toml")), "docs", "here", made)
+    status = json.loads(run(folder, "status", "--json").stdout)["sources"][0]
+    assert (status["good"], status["problem"]) == (False, "nothing is proven yet")
+    assert [row["proven"] for row in json.loads(run(folder, "list", "docs", "--json").stdout)] == [False]
