@@ -153,7 +153,7 @@ class StoredItems(Protocol):
 
 
 Facts = dict[str, Any]
-"""What a source counted while it captured; JSON, compared after a drill. `HELD` among them: how much there was in a
-server; 0 only where there was nothing at all."""
+"""What a source counted while it captured; JSON, to be compared with what `examine` counts in a restored copy. `HELD`
+among them: how much there was in a server; 0 only where there was nothing at all."""
 
 HELD = "held"

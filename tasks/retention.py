@@ -42,7 +42,7 @@ def judge(  # noqa: PLR0917 - the protocol's own, and all that a judgement depen
 ) -> list[Judgement[S]]:
     """One judgement for each snapshot of one source, oldest first, whatever the order given.
 
-    `proofs` says of a snapshot's id whether its newest verify or drill found it good. `timezone` tells days, weeks
+    `proofs` says of a snapshot's id whether its newest proof found it good. `timezone` tells days, weeks
     (ISO), months and years apart, and hours by their offset too, as one comes twice a year. A snapshot dated after
     `now` comes from a clock that was wrong: it stays, and counts neither in a rule nor as proof that others may go.
     """

@@ -1,4 +1,4 @@
-"""Proofs: what a verify or a drill found, signed by a holder of the private key, so that no writer can forge one."""
+"""Proofs: what a verify found, signed by a holder of the private key, so that no writer can forge one."""
 
 from __future__ import annotations
 
