@@ -33,6 +33,8 @@ _ABANDONED = timedelta(minutes=1)
 """After this silence a run that another command began, and that was killed, is taken up."""
 _PATIENCE = 24 * 3600.0
 """Seconds that a task under way may take when the command ends by itself."""
+_CONSOLE = "WARNING"
+"""The least that comes to `console.log`, which never ends: all else is in the dated files, of which old ones go."""
 
 
 @contextmanager
@@ -150,7 +152,7 @@ def _work(name: str, queues: tuple[str, ...], concurrency: int, *, lasting: bool
         concurrency=concurrency,
         without_gossip=True,
         without_mingle=True,
-        loglevel="INFO",
+        loglevel=_CONSOLE,
     )
     worker.start()
     sys.exit(worker.exitcode)
@@ -160,7 +162,7 @@ def _beat() -> None:
     """`celery beat`, likewise."""
     from workers.celery import app
 
-    beat: Any = app.Beat(loglevel="INFO")
+    beat: Any = app.Beat(loglevel=_CONSOLE)
     beat.run()
 
 

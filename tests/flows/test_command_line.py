@@ -244,3 +244,20 @@ def is_below(link: Path, folder: Path) -> bool:
     with suppress(OSError):
         return link.readlink().is_relative_to(folder)
     return False
+
+
+def test_who_goes_by_another_configuration_than_there_is_now_is_named(
+    copied: Terminal, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    held: list[IO[str]] = []
+    monkeypatch.setattr(outdated, "_held", held)
+    monkeypatch.setenv("GEOMETRA_BACKUP_CONFIG", str(copied.folder / "backup.toml"))
+    outdated.note("files@here")
+    copied.edit("[sources.docs]", "# Edited.\n[sources.docs]")
+    (found,) = [f for f in copied.json("check") if f["what"] == "processes"]
+    assert found["state"] == "weak"
+    assert found["says"].startswith("files@here began before backup.toml was changed")
+    said = copied.run("status").stderr
+    held[0].close()
+    assert "files@here began before backup.toml was changed" in said
+    assert "restart `serve`" in said
