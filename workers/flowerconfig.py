@@ -9,6 +9,7 @@ from prometheus_client import REGISTRY as _REGISTRY
 
 from tasks.installation import current as _current
 from tasks.secret import Secret as _Secret
+from workers import outdated as _outdated
 from workers.celery import app as _app
 from workers.metrics import Gathered as _Gathered
 
@@ -20,6 +21,7 @@ if "GEOMETRA_BACKUP_FLOWER_LOGIN" in _os.environ:
 tasks_columns = "name,kwargs,state,result,started,runtime,worker"
 
 _app.conf.get("broker_url")  # Celery's own settings come first, as in every other process
+_outdated.note(f"flower@{_current().settings.host}")
 _gathered = _Gathered(_current())
 _gathered.start()
 _REGISTRY.register(_gathered)

@@ -12,7 +12,7 @@ from celery import signals
 
 from tasks.installation import current
 from tasks.memory import give_back
-from workers import log_files, pools
+from workers import log_files, outdated, pools
 
 _log = structlog.get_logger("workers")
 HEARTBEAT = "GEOMETRA_BACKUP_HEARTBEAT"
@@ -27,6 +27,16 @@ def _set_up_logging(loglevel: int | str = "INFO", logfile: str | None = None, **
     state = current().settings.state
     state.mkdir(mode=0o700, parents=True, exist_ok=True)  # beat keeps its schedule there, and makes no folder
     log_files.set_up(state / "logs", level=loglevel)
+
+
+@signals.celeryd_init.connect
+def _worker_begins(sender: Any, **_: Any) -> None:
+    outdated.note(str(sender))
+
+
+@signals.beat_init.connect
+def _beat_begins(**_: Any) -> None:
+    outdated.note(f"beat@{current().settings.host}")
 
 
 @signals.celeryd_after_setup.connect

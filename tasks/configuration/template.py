@@ -40,7 +40,8 @@ def render(
     page.comment(
         "Geometra backup: what is backed up, where to, when, and how long it is kept. Written by `geometra-backup init`"
         f" on {now.astimezone(ZoneInfo(found.timezone)):%Y-%m-%d} from what it found. Options that are commented out"
-        f" show their default. Relative paths start at this file's folder. After a change: `geometra-backup check`."
+        f" show their default. Relative paths start at this file's folder. After a change: `geometra-backup check`, and"
+        " restart `serve`, or the workers, beat and Flower, which read it when they begin."
     )
     page.options(Settings, {"host": found.host, "timezone": found.timezone})
     page.table("keys", about(KeysSettings))

@@ -10,11 +10,13 @@ import subprocess
 import sys
 from contextlib import suppress
 from pathlib import Path
+from typing import IO
 
 import pytest
 
 from tests.flows.terminal import ROOT, Terminal
 from tests.flows.trees import state_of
+from workers import outdated
 
 
 def test_a_night_is_captured_proven_and_restored_byte_for_byte_without_any_cache(lived: Terminal) -> None:
@@ -45,6 +47,14 @@ def test_status_says_good_and_list_says_proven(lived: Terminal) -> None:
     assert {place["source"] for place in status["sources"]} == {"config", "docs"}
     assert all(row["proven"] and row["complete"] for row in lived.json("list"))
     assert "proven" in lived.run("list", "docs").stdout
+
+
+def test_what_is_only_information_is_in_the_dated_log_and_not_in_the_console_which_never_ends(lived: Terminal) -> None:
+    logs = lived.folder / ".geometra-backup/logs"
+    assert any('"run ended"' in file.read_text() for file in logs.glob("geometra-backup-*.log"))
+    console = (logs / "console.log").read_text()
+    assert "run ended" not in console
+    assert "[info" not in console
 
 
 def test_check_finds_everything_good(lived: Terminal) -> None:

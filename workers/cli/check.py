@@ -17,6 +17,7 @@ from tasks.settings import Settings
 from workers.cli import screen
 from workers.cli.main import subcommand
 from workers.cli.session import Session
+from workers.outdated import outdated
 from workers.signing import set_up, valid_until
 from workers.unserved import unserved
 
@@ -55,6 +56,8 @@ def _everything(session: Session) -> list[Finding]:
         findings.append(Finding("workers", "bad", says, advice) if pools else Finding("workers", "good", "all pools"))
         if any(plan.schedule for plan in session.settings.plans.values()):
             findings.append(_beat(session))
+    if older := outdated(session.settings):
+        findings.append(Finding("processes", "weak", older.says, older.advice))
     return findings
 
 

@@ -22,6 +22,7 @@ from workers.embedded import embedded
 @click.option("--no-wait", is_flag=True, help="Only send it to the workers; print the run's id.")
 def command(session: Session, plan: str | None, sources: tuple[str, ...], no_wait: bool) -> int:
     """Back up now: PLAN, or every source. Shows the workers' progress and, at the end, the report."""
+    session.tell_of_outdated()
     if is_embedded(session.settings):
         if no_wait:
             raise click.UsageError("--no-wait needs workers that go on: name a broker, and start `serve` or workers")

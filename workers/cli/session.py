@@ -20,6 +20,7 @@ from tasks.repository import Repository, Snapshot, is_ahead
 from tasks.settings import Settings
 from workers.cli import screen
 from workers.cli.place import Place, ask_passphrase, read_sheet
+from workers.outdated import outdated
 
 
 class Session:
@@ -72,6 +73,11 @@ class Session:
         if self.settings.keys.passphrase is not None or PASSPHRASE in os.environ:
             return None
         return ask_passphrase()
+
+    def tell_of_outdated(self) -> None:
+        """On standard error, where processes of this host go by another backup.toml than is there now."""
+        if older := outdated(self.settings):
+            screen.errors.print(f"{older.says}: {older.advice}", style="yellow", markup=False, soft_wrap=True)
 
     def sources(self, named: str | None) -> list[str]:
         """The source that was named, or all. Raises `NotFound`."""

@@ -24,6 +24,7 @@ def command(session: Session) -> int:
     Exits with 0 only if each source has a complete, proven snapshot at each destination since its plan was last due.
     """
     now = datetime.now(UTC)
+    session.tell_of_outdated()
     places = [
         _place(session, source, destination, now)
         for source in session.settings.sources
