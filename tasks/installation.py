@@ -71,9 +71,10 @@ class Installation:
         # One that had a repository and has none is another disk, or an emptied one: not to go on with.
         new = not _is_there(cache)
         try:
-            if not create:
-                return Repository.open(at, keys, cache=cache)
-            return Repository.create_or_open(at, source, keys, self.document(), cache=cache, begin=new)
+            if create:
+                found = Repository.create_or_open(at, source, keys, self.document(), cache=cache, begin=new)
+            else:
+                found = Repository.open(at, keys, cache=cache)
         except NotARepository:
             if new:
                 raise
@@ -81,6 +82,17 @@ class Installation:
                 f"`{destination}` held backups of `{source}` and holds none now: is another disk mounted there? To"
                 f" begin anew on it, remove `{cache}`"
             ) from None
+        return self._of(source, destination, found)
+
+    def _of(self, source: str, destination: str, found: Repository) -> Repository:
+        """Raises `Refused` where it is another source's: its objects say so, and open, wherever somebody moves them.
+        That of a source which is not configured any more is let pass: this one may be it, under a new name."""
+        if found.source != source and found.source in self.settings.sources:
+            raise Refused(
+                f"`{source}/` at `{destination}` holds the backups of `{found.source}`: somebody has moved or swapped"
+                " folders there; put each back under the name of its source"
+            )
+        return found
 
     def spooled(self, sealed: Sealed) -> Repository:
         """The repository as it will be once that capture is uploaded: the spool laid over the capture's reference."""
@@ -88,7 +100,8 @@ class Installation:
         spooled = Overlay(self.spool_destination(sealed.source, sealed.folder), below)
         # One that was made: that it is there says that the destination has a repository.
         cache = self.settings.state / "cache" / sealed.reference / sealed.source
-        return Repository.open(spooled, self.writer_key(), cache if _is_there(cache) else None)
+        found = Repository.open(spooled, self.writer_key(), cache if _is_there(cache) else None)
+        return self._of(sealed.source, sealed.reference, found)
 
     def spool_destination(self, source: str, attempt: Path) -> Destination:
         """The part of an attempt's folder that mirrors the source's repository."""

@@ -37,6 +37,12 @@ def test_a_night_is_captured_proven_and_restored_byte_for_byte_without_any_cache
             "restore", "docs", "--from", place / "disk", "--to", place / "by-sheet", "--recovery-sheet", "sheet.txt"
         )
         assert state_of(place / "by-sheet" / "docs") == before["docs"]
+        (place / "disk/docs").rename(place / "disk/papers")
+        told = lived.run(
+            "restore", "papers", "--from", place / "disk", "--to", place / "moved", "--recovery-sheet", "sheet.txt"
+        )
+        assert "What lies below `papers` there are the backups of `docs`" in told.stderr
+        assert state_of(place / "moved" / "docs") == before["docs"]
     finally:
         shutil.rmtree(place)
 

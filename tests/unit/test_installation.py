@@ -77,6 +77,27 @@ def test_a_destination_that_lost_its_repository_is_none_that_never_had_one(folde
         install(folder).repository("docs", "here")
 
 
+def test_repositories_that_somebody_swapped_are_neither_read_nor_written(folder: Path) -> None:
+    """They would open, each under its own keys, and one source's files would come back as the other's."""
+    more = '[sources.config]\nkind = "config"\npaths = ["documents"]\n'
+    installation = install(folder, more)
+    for source in ("docs", "config"):
+        installation.repository(source, "here", create=True)
+    store = folder / "store"
+    for old, new in (("docs", "passing"), ("config", "docs"), ("passing", "config")):
+        (store / old).rename(store / new)
+    for create in (False, True):
+        with pytest.raises(Refused, match=r"`docs/` at `here` holds the backups of `config`.*put each back"):
+            installation.repository("docs", "here", create=create)
+
+
+def test_a_source_that_got_another_name_keeps_its_history_where_its_folder_got_it_too(folder: Path) -> None:
+    install(folder).repository("docs", "here", create=True)
+    (folder / "store/docs").rename(folder / "store/documents")
+    renamed = Installation(parse(TEXT.replace("sources.docs", "sources.documents"), folder / "backup.toml"))
+    assert renamed.repository("documents", "here", create=True).source == "docs"
+
+
 def test_a_worker_that_backs_up_needs_no_passphrase_and_cannot_read(folder: Path) -> None:
     assert not isinstance(install(folder).writer_key(), ReaderKey)
 

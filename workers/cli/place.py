@@ -17,6 +17,7 @@ from tasks.destinations.file_errors import explained
 from tasks.errors import NotARepository, NotFound, SettingsError, WrongKey
 from tasks.installation import PASSPHRASE
 from tasks.repository import ReaderKey, Repository, open_keys
+from workers.cli import screen
 
 if TYPE_CHECKING:
     from workers.cli.session import Session
@@ -63,9 +64,18 @@ class Place:
         return self._known
 
     def repository(self, source: str) -> Repository:
-        """Raises `NotARepository`, naming those that are there."""
+        """Raises `NotARepository`, naming those that are there. Says it where it is another source's."""
         at = Prefixed(self._whole, f"{source}/")
-        return Repository.open(at, self.keys(self.document(source)))
+        found = Repository.open(at, self.keys(self.document(source)))
+        if found.source != source:
+            screen.errors.print(
+                f"What lies below `{source}` there are the backups of `{found.source}`: has that source got another"
+                " name since, or has somebody swapped folders?",
+                style="yellow",
+                markup=False,
+                soft_wrap=True,
+            )
+        return found
 
     def document(self, source: str) -> bytes:
         """The keyring's document, as it is stored beside a source's history. Raises `NotARepository`."""
