@@ -61,7 +61,10 @@ class Chosen:
             if item.entry.type == HARDLINK:
                 linked.add(item.entry.link)
         if not self.count:
-            raise NotFound(f"the snapshot holds nothing that matches `{'`, `'.join(self.wants.lines)}`")
+            raise NotFound(
+                f"the snapshot holds nothing that matches `{'`, `'.join(self.wants.lines)}`: paths begin with the"
+                " name of a folder or file of the source, and `show --items` and `find` tell them"
+            )
         self._outside: set[bytes] = set()
         for item in items if linked else ():
             if self._is_outside(item, linked):

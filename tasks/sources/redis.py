@@ -171,7 +171,7 @@ class Redis:
             database=target.database if target.database is not None else place.database,
             keys=target.keys,
             into=target.into_database,
-            users=target.users,
+            users=target.users if "users" in target.model_fields_set else None,
             overwrite=how.overwrite,
         )
         return restore_into(items, chosen, place, wanted)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -93,6 +94,7 @@ def test_find_says_where_a_path_is_and_fails_where_it_is_nowhere(lived: Terminal
         ("docs", "docs/empty.toml"),
     }
     assert lived.json("find", "nowhere.toml", code=1) == []
+    assert re.search(r"docs/empty.toml .* \d\d:\d\d:\d\d UTC ", lived.run("find", "empty.toml").stdout)
 
 
 def test_a_second_night_reads_only_what_changed_and_diff_names_it(copied: Terminal) -> None:
@@ -112,6 +114,8 @@ def test_a_second_night_reads_only_what_changed_and_diff_names_it(copied: Termin
 def test_only_the_chosen_paths_come_back(lived: Terminal, tmp_path: Path) -> None:
     lived.run("restore", "docs", "docs/team0", "--to", tmp_path / "some")
     assert {path.name for path in (tmp_path / "some/docs").iterdir()} == {"team0"}
+    said = lived.complaint("restore", "docs", "team0", "--to", tmp_path / "none", code=66)
+    assert "paths begin with the name of a folder or file of the source" in said
     assert state_of(tmp_path / "some/docs/team0") == state_of(lived.folder / "docs/team0")
 
 

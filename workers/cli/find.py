@@ -54,7 +54,7 @@ def command(session: Session, pattern: str, source: str | None, destination: str
                 (
                     row["path"],
                     screen.size(row["size"]),
-                    datetime.fromtimestamp(row["mtime_ns"] / 1e9, UTC).strftime("%Y-%m-%d %H:%M:%S"),
+                    datetime.fromtimestamp(row["mtime_ns"] / 1e9, UTC).strftime("%Y-%m-%d %H:%M:%S UTC"),
                     row["source"],
                     row["destination"],
                     row["snapshot"],

@@ -63,7 +63,9 @@ def command(
         moment = moments.parse(at, session.zone, datetime.now(UTC))
         found = moments.newest_at(repository.readable_snapshots(), moment)
         if found is None:
-            raise NotFound(f"`{source}` has no snapshot as old as `{at}`: `list {source}` shows the oldest")
+            raise NotFound(
+                f"`{source}` has no snapshot as old as `{at}` ({session.zone}): `list {source}` shows the oldest"
+            )
     else:
         found = chosen(repository, snapshot)
     if to is not None and not str(to).strip():

@@ -15,7 +15,7 @@ from tasks.sources.redis_store.info import databases
 from tasks.sources.redis_store.place import Place
 from tasks.sources.redis_store.selection import Conflicts, Selected, Twice
 from tasks.sources.redis_store.servers import Shard, resolved, shards, slot, target_warnings
-from tasks.sources.redis_store.users import restore_users
+from tasks.sources.redis_store.users import others_than_default, restore_users
 from tasks.sources.redis_store.walk import Key, Visitor, Walk
 from tasks.sources.redis_store.writing import Writer
 
@@ -24,12 +24,13 @@ _PIECE = 1 << 20
 
 @dataclass(frozen=True, slots=True)
 class Wanted:
-    """What to restore: all, or one database, or keys that match a pattern; and into which database."""
+    """What to restore: all, or one database, or keys that match a pattern; and into which database. `users` is None
+    where nothing was said of them: they are left, and told of where all else comes back."""
 
     database: int | None = None
     keys: tuple[str, ...] = ()
     into: int | None = None
-    users: bool = False
+    users: bool | None = None
     overwrite: bool = False
 
     @property
@@ -60,6 +61,8 @@ def restore_into(items: StoredItems, chosen: Iterable[Stored], place: Place, wan
         for shard in found if users else ():
             with Connection(shard.place) as connection:
                 lines += restore_users(connection, items, users[0])
+    elif wanted.users is None and wanted.everything and users and (names := others_than_default(items, users[0])):
+        lines.append(f"users, which are restored with `-o users=true`: `{'`, `'.join(names)}`")
     if dumps:
         lines += _write(items, dumps, found, wanted)
     return lines

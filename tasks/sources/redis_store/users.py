@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 from tasks.errors import Damaged
 from tasks.item import Stored, StoredItems
 from tasks.sources.redis_store.connection import Connection, ErrorReply
@@ -14,11 +16,7 @@ def restore_users(connection: Connection, items: StoredItems, item: Stored) -> l
     server has a file for that. Returns a line for what was not restored. Raises `Refused`."""
     me: bytes = connection.ask("ACL", "WHOAMI")
     lines: list[str] = []
-    for line in _content(items, item).splitlines():
-        word, _, rest = line.partition(b" ")
-        name, _, rules = rest.partition(b" ")
-        if word != b"user" or not name:
-            raise Damaged("`users.acl` in the snapshot holds a line that is no user")
+    for name, rules in _users(items, item):
         named = name.decode("utf-8", "backslashreplace")
         if name == me:
             lines.append(f"the user `{named}` was left as it is, as it restores")
@@ -36,6 +34,21 @@ def restore_users(connection: Connection, items: StoredItems, item: Stored) -> l
             " CONFIG REWRITE keeps them"
         )
     return lines
+
+
+def others_than_default(items: StoredItems, item: Stored) -> list[str]:
+    """The names of the users that somebody made."""
+    return [name.decode("utf-8", "backslashreplace") for name, _ in _users(items, item) if name != b"default"]
+
+
+def _users(items: StoredItems, item: Stored) -> Iterator[tuple[bytes, bytes]]:
+    """Each with its rules."""
+    for line in _content(items, item).splitlines():
+        word, _, rest = line.partition(b" ")
+        name, _, rules = rest.partition(b" ")
+        if word != b"user" or not name:
+            raise Damaged("`users.acl` in the snapshot holds a line that is no user")
+        yield name, rules
 
 
 def _content(items: StoredItems, item: Stored) -> bytes:

@@ -206,6 +206,21 @@ def test_users_come_back_but_the_one_that_restores(fresh: RedisProcess) -> None:
     assert "gone when it is restarted" in passing
 
 
+def test_users_that_stay_behind_are_told_where_all_else_comes_back_and_nothing_was_said_of_them(
+    fresh: RedisProcess,
+) -> None:
+    with start() as server:
+        with server.client() as client:
+            client.set("key", "value")
+            client.execute_command("ACL", "SETUSER", "reader", "on", ">secret", "~read:*", "+get")
+        saved = Saved(of(server).capture())
+        (line,) = of(server).restore_into(saved, saved, into(fresh), Restoring())
+        assert "`-o users=true`: `reader`" in line
+        how = Restoring(overwrite=True)
+        assert of(server).restore_into(saved, saved, into(fresh, users=False), how) == []
+        assert of(server).restore_into(saved, saved, into(fresh, keys="key"), how) == []
+
+
 def test_a_replica_takes_nothing_and_an_append_only_file_is_told(
     filled: RedisProcess, saved: Saved, tmp_path: Path
 ) -> None:
