@@ -19,7 +19,7 @@ from kombu.exceptions import OperationalError
 
 from tasks.broker import is_embedded
 from tasks.configuration import VARIABLE
-from tasks.errors import Unavailable
+from tasks.errors import BackupError, Unavailable
 from tasks.installation import PASSPHRASE, Installation
 from tasks.settings import Settings
 from workers.child import Child
@@ -128,7 +128,7 @@ class _Keeper:
 
     def _keep(self) -> None:
         if self._private:
-            with suppress(Unavailable):
+            with suppress(BackupError, OSError):
                 keep_running(self._installation.settings)
 
     def _tend(self, silence: timedelta) -> None:

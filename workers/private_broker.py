@@ -48,7 +48,7 @@ def private_broker(settings: Settings, file: Path) -> Iterator[str]:
             _make_private(each)
         users, starting = (folder / "users.lock").open("a"), (folder / "starting.lock").open("a")
     except OSError as error:
-        raise Unavailable(f"the folder of the private broker `{folder}` can't be used: {error.strerror}") from error
+        raise _unusable(folder, error) from error
     with users, starting, _not_inherited(users, starting):
         try:
             with _locked(starting):
@@ -78,7 +78,11 @@ def keep_running(settings: Settings) -> None:
     """Start it again if it was killed; for who is one of its users. Raises `Unavailable`."""
     folder = broker_folder(settings)
     if not _answers(settings):
-        with (folder / "starting.lock").open("a") as starting, _locked(starting):
+        try:
+            _make_private(folder)  # somebody may have removed the state folder meanwhile
+        except OSError as error:
+            raise _unusable(folder, error) from error
+        with _opened(folder / "starting.lock") as starting, _locked(starting):
             _start(settings, folder, socket_path(settings), patience=0)
 
 
@@ -93,6 +97,7 @@ def _start(settings: Settings, folder: Path, socket: Path, patience: float = _ST
     with _opened(folder / _MARK) as mark, _not_inherited(mark):
         if not _is_alone(settings, mark, patience):
             return
+        _end_those_without_folder(folder)
         code = _launch(settings, command, mark)
         if code is not None and _is_by_itself(code) and (aside := _launch_without_data(settings, command, mark)):
             sys.stderr.write(
@@ -192,6 +197,14 @@ def _is_alone(settings: Settings, mark: IO[str], patience: float) -> bool:
         time.sleep(0.05)
 
 
+def _end_those_without_folder(folder: Path) -> None:
+    """For who is alone in it: what this process started there, and lives, has lost its folder to somebody who removed
+    it. Workers that are connected still would not come to the new one."""
+    for child in _started.values():
+        if isinstance(child.args, list) and str(folder) in child.args:
+            child.kill()
+
+
 def _is_mine(file: IO[str]) -> bool:
     """Whether nobody else holds its lock, which is held now."""
     try:
@@ -211,9 +224,11 @@ def _opened(path: Path) -> IO[str]:
     try:
         return path.open("a+")
     except OSError as error:
-        raise Unavailable(
-            f"the folder of the private broker `{path.parent}` can't be used: {error.strerror}"
-        ) from error
+        raise _unusable(path.parent, error) from error
+
+
+def _unusable(folder: Path, error: OSError) -> Unavailable:
+    return Unavailable(f"the folder of the private broker `{folder}` can't be used: {error.strerror}")
 
 
 def _stop(settings: Settings, folder: Path, socket: Path) -> None:

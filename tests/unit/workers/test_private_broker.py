@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -98,6 +99,16 @@ def test_one_whose_user_was_killed_is_taken_over_and_stopped(settings: Settings)
     with private_broker(settings, FILE) as url:
         assert server_of(url) == process
     assert not runs(process)
+
+
+def test_one_whose_folder_was_removed_is_started_anew_and_the_old_one_ends(settings: Settings) -> None:
+    with private_broker(settings, FILE) as url:
+        process = server_of(url)
+        shutil.rmtree(settings.state)
+        keep_running(settings)
+        assert server_of(url) != process
+        assert not runs(process)
+    assert servers_of(settings) == []
 
 
 @pytest.mark.parametrize("moment", ["_note", "_answers"])
