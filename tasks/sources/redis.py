@@ -57,7 +57,8 @@ class RedisSettings(SourceSettings):
     """For TLS: the key of that certificate."""
 
     method: Literal["auto", "snapshot", "scan"] = "auto"
-    """`snapshot`: one point in time, over the replication protocol (rights: +sync +replconf +info). `scan`: each key as
+    """`snapshot`: one point in time, over the replication protocol (rights: +sync +replconf +info,
+    and +acl|whoami +acl|dryrun for `check` to see whether they are there). `scan`: each key as
     it is when it is read, for managed services that give no snapshot (rights: +scan +dump +pttl +pexpiretime
     +memory|usage +type +multi +exec +watch +time +select +function|dump and reading). A cluster needs +cluster|slots
     and +cluster|nodes too. `auto`: a snapshot if the server gives one; the snapshot's facts say which it was."""

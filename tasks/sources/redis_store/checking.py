@@ -6,7 +6,7 @@ from tasks.errors import BackupError, Refused, SettingsError
 from tasks.sources.redis_store.connection import Connection, ErrorReply
 from tasks.sources.redis_store.info import has_lost_its_primary, info
 from tasks.sources.redis_store.place import Place
-from tasks.sources.redis_store.scan import missing_rights
+from tasks.sources.redis_store.rights import hides_rights, missing_rights
 from tasks.sources.redis_store.servers import resolved, shards
 from tasks.sources.redis_store.snapshot import forbids_snapshots
 from tasks.sources.source import Problem
@@ -43,6 +43,10 @@ def _of_server(connection: Connection, method: str) -> list[Problem]:
         advice = 'grant +sync +replconf; or choose `method = "scan"`, if each key for itself is enough'
         said.append(Problem(f"{place} will be scanned, which is no point in time: {why}", advice, fatal=False))
         scans = True
+    elif not scans and hides_rights(connection):
+        what = f"{place} does not tell whether this user may take a snapshot, which needs +sync"
+        advice = "grant +acl|whoami +acl|dryrun, so that this can see it, or see whether `run` takes one"
+        said.append(Problem(what, advice, fatal=False))
     if scans and (missing := missing_rights(connection)):
         rights = " ".join(f"+{name.lower()}" for name in missing)
         return [

@@ -41,16 +41,6 @@ _SILENT = 1.0
 _BEGIN = b"*1\r\n$5\r\nMULTI\r\n*1\r\n$4\r\nTIME\r\n"
 _SIZE = b"*3\r\n$6\r\nMEMORY\r\n$5\r\nUSAGE\r\n$%d\r\n%b\r\n"
 _END = b"*1\r\n$4\r\nEXEC\r\n"
-NEEDED = ("SCAN", "DUMP", "PTTL", "MEMORY", "TYPE", "MULTI", "SELECT", "TIME")
-"""Commands without which a scan can't be."""
-_TRIALS = {
-    "SCAN": ("SCAN", "0"),
-    "DUMP": ("DUMP", "k"),
-    "PTTL": ("PTTL", "k"),
-    "MEMORY": ("MEMORY", "USAGE", "k"),
-    "TYPE": ("TYPE", "k"),
-    "SELECT": ("SELECT", "0"),
-}
 
 
 class Scan:
@@ -293,15 +283,3 @@ def _read(ttl: str) -> bytes:
 
 def _expiry(now: int, left: int) -> bytes:
     return bytes([rdb.EXPIRY]) + (now + left).to_bytes(8, "little", signed=True) if left >= 0 else b""
-
-
-def missing_rights(connection: Connection) -> list[str]:
-    """Commands that a scan needs and this user or server does not have, as far as the server tells."""
-    known, user = connection.ask_all([("COMMAND", "INFO", *NEEDED), ("ACL", "WHOAMI")])
-    missing = [] if isinstance(known, ErrorReply) else [n for n, has in zip(NEEDED, known, strict=True) if has is None]
-    for name, command in _TRIALS.items():
-        if isinstance(user, bytes):
-            reply = connection.ask_all([("ACL", "DRYRUN", user, *command)])[0]
-            if isinstance(reply, bytes) and reply != b"OK":
-                missing.append(name)
-    return list(dict.fromkeys(missing))

@@ -71,3 +71,35 @@ def test_the_rights_that_the_options_name_are_enough(
     finally:
         with filled.client() as client:
             client.execute_command("ACL", "DELUSER", method)
+
+
+_OF_A_SCAN = "SCAN, DUMP, PTTL, MEMORY, TYPE, SELECT, TIME, EXEC"
+
+
+@pytest.mark.parametrize(
+    ("rights", "missing"),
+    [
+        ("auto +get", "+sync"),
+        ("scan +get", _OF_A_SCAN),
+        ("scan +@read +memory|usage +select +time +exec", "scan: MULTI"),
+    ],
+)
+def test_a_user_who_may_not_even_ask_what_it_may_is_not_taken_for_one_that_may(
+    rights: str, missing: str, filled: RedisProcess, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TESTED_PASSWORD", "secret-of-the-test")
+    method, *allowed = rights.split()
+    with filled.client() as client:
+        client.execute_command("ACL", "SETUSER", "mute", "on", ">secret-of-the-test", "~*", *allowed)
+    try:
+        named = of(filled, method=method, username="mute", password="env:TESTED_PASSWORD", users=False)
+        assert any(missing in problem.what for problem in named.check())
+        with pytest.raises(Refused):
+            Saved(named.capture())
+        with filled.client() as client:
+            more = ("+multi", "+acl|whoami", "+acl|dryrun", "+sync")
+            client.execute_command("ACL", "SETUSER", "mute", *more)
+        assert any(missing in problem.what for problem in named.check()) is (missing == _OF_A_SCAN)
+    finally:
+        with filled.client() as client:
+            client.execute_command("ACL", "DELUSER", "mute")
