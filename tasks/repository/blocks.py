@@ -47,7 +47,7 @@ class Blocks:
         """One chunk, by way of a small cache of blocks. `what` says in an error whose chunk it is."""
         place = self.index.find(name)
         if place is None:
-            raise Damaged(f"{what}: a chunk of it is in no pack that an index names")
+            raise lost_chunk(what)
         data = self.cached(place.block)[place.offset : place.offset + place.length]
         self.verify(name, data, place.block)
         return data
@@ -164,3 +164,13 @@ def columns_of(item: Stored) -> Columns:
 def shown(item: Stored) -> str:
     """An item's path as an error may show it."""
     return repr(item.entry.path.decode(errors="backslashreplace"))
+
+
+def lost_chunk(what: str) -> Damaged:
+    """`what` says whose it is."""
+    return Damaged(f"{what}: a chunk of it is in no pack that an index names")
+
+
+def cut_short(what: str) -> Damaged:
+    """`what` says whose list it is."""
+    return Damaged(f"{what}: its list of chunks is cut short")

@@ -11,7 +11,7 @@ from typing import NamedTuple
 from tasks.errors import Damaged
 from tasks.item import Reading, Stored
 from tasks.numbers import Numbers, numpy
-from tasks.repository.blocks import Blocks, shown
+from tasks.repository.blocks import Blocks, cut_short, lost_chunk, shown
 from tasks.repository.pack import NAME
 
 _AHEAD = 6
@@ -94,10 +94,10 @@ class ContentStream:
         index = self._blocks.index
         for names in self._lists:
             if len(names) % NAME:
-                raise Damaged(f"{shown(self._item)}: its list of chunks is cut short")
+                raise cut_short(shown(self._item))
             rows = index.rows(names)
             if len(rows) and rows.min() < 0:
-                raise Damaged(f"{shown(self._item)}: a chunk of it is in no pack that an index names")
+                raise lost_chunk(shown(self._item))
             block, start, length = index.places(rows)
             end = start + length
             turned = block[1:] != block[:-1]

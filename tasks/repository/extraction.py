@@ -10,9 +10,8 @@ from functools import partial
 from operator import attrgetter
 
 from tasks.cores import cores
-from tasks.errors import Damaged
 from tasks.item import Sink, Stored, WholeSink
-from tasks.repository.blocks import Blocks, Fetched, shown
+from tasks.repository.blocks import Blocks, Fetched, cut_short, shown
 from tasks.repository.pack import NAME
 from tasks.repository.window import Job, Pending, Window
 
@@ -70,13 +69,13 @@ class Extraction:
         pending = Pending(item)
         if not item.level:
             if len(item.content) % NAME:
-                raise Damaged(f"{shown(item)}: its list of chunks is cut short")
+                raise cut_short(shown(item))
             if self._window.add_all(pending, item.content):
                 self._flush()
             return
         for names in lists:
             if len(names) % NAME:
-                raise Damaged(f"{shown(item)}: its list of chunks is cut short")
+                raise cut_short(shown(item))
             for part in self._window.parts(names):
                 if self._window.add(pending, part):
                     self._flush()

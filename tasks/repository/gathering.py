@@ -12,7 +12,7 @@ from tasks.cores import cores
 from tasks.errors import Damaged
 from tasks.item import Sink, Stored
 from tasks.numbers import Numbers, distinct, numpy
-from tasks.repository.blocks import Blocks, columns_of, shown
+from tasks.repository.blocks import Blocks, columns_of, lost_chunk, shown
 from tasks.repository.columns import WINDOW, join
 
 
@@ -66,7 +66,7 @@ class Gathering:
         for names in lists:
             found = self._blocks.index.rows(names)
             if len(found) and found.min() < 0:
-                raise Damaged(f"{shown(item)}: a chunk of it is in no pack that an index names")
+                raise lost_chunk(shown(item))
             _, _, lengths = self._blocks.index.places(found)
             for row, length in zip(found.tolist(), lengths.tolist(), strict=True):
                 rows.append(row)

@@ -12,7 +12,7 @@ from itertools import groupby
 
 from tasks.errors import Damaged, NewerFormat
 from tasks.numbers import Numbers, numpy
-from tasks.repository.blocks import Blocks
+from tasks.repository.blocks import Blocks, cut_short, lost_chunk
 from tasks.repository.pack import NAME
 
 _WINDOW = 4 << 20
@@ -66,20 +66,17 @@ class Lists:
 
     def find(self, names: bytes, what: str) -> Iterator[Found]:
         """The same, and go on. `what` says in an error whose chunks they are."""
-        if len(names) % NAME:
-            names, cut_short = names[: -(len(names) % NAME)], True
-        else:
-            cut_short = False
-        rows = self._index.rows(names)
+        whole = len(names) - len(names) % NAME
+        rows = self._index.rows(names[:whole])
         missing = numpy.flatnonzero(rows < 0).tolist()
         at = 0
         for gap in [*missing, len(rows)]:
             yield from self.read(rows[at:gap])
             if gap < len(rows):
-                yield Damaged(f"{what}: a chunk of it is in no pack that an index names")
+                yield lost_chunk(what)
             at = gap + 1
-        if cut_short:
-            yield Damaged(f"{what}: its list of chunks is cut short")
+        if whole < len(names):
+            yield cut_short(what)
 
     def read(self, rows: Numbers) -> Iterator[Found]:
         """The chunks in these rows of the index, in this order."""

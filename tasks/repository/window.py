@@ -9,7 +9,7 @@ from typing import NamedTuple
 from tasks.errors import Damaged
 from tasks.item import Stored
 from tasks.numbers import Numbers, distinct, numpy
-from tasks.repository.blocks import shown
+from tasks.repository.blocks import lost_chunk, shown
 from tasks.repository.index import Index
 from tasks.repository.pack import NAME
 
@@ -99,7 +99,7 @@ class Window:
         rows = index.rows(self._names)
         if len(rows) and rows.min() < 0:
             lost = self._pending[int(owners[rows.argmin()])]
-            raise Damaged(f"{shown(lost.item)}: a chunk of it is in no pack that an index names")
+            raise lost_chunk(shown(lost.item))
         block, start, length = index.places(rows)
         before = numpy.zeros(len(rows) + 1, numpy.int64)
         numpy.cumsum(length, out=before[1:])
