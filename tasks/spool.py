@@ -11,7 +11,6 @@ dead from the living, for a kill releases it.
 
 from __future__ import annotations
 
-import fcntl
 import os
 import secrets
 import shutil
@@ -22,6 +21,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from tasks.errors import BackupError, Damaged, Refused, Unavailable
+from tasks.file_lock import is_mine
 from tasks.run_keys import check_run, is_run
 from tasks.sealed import Sealed, read_sealed, translated, write_sealed
 from tasks.values import is_name
@@ -63,7 +63,7 @@ class Spool:
                 continue  # of a part
             with suppress(OSError):
                 lock = (folder / _ALIVE).open("r+")
-                if _locked(lock):
+                if is_mine(lock):
                     return folder, lock
                 lock.close()
         return None
@@ -73,7 +73,7 @@ class Spool:
         try:
             _make(folder)
             lock = (folder / _ALIVE).open("x")
-            if not _locked(lock):
+            if not is_mine(lock):
                 lock.close()
                 raise Unavailable(f"the spool `{folder}` was taken by another capture of the same run")
         except OSError as error:
@@ -281,14 +281,6 @@ def _names(folder: Path) -> list[str]:
         raise translated(error, folder) from error
 
 
-def _locked(lock: IO[str]) -> bool:
-    try:
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    return True
-
-
 def _is_dead(part: Path, useless: bool, oldest: float) -> bool:
     """Whether nobody works on an attempt or a draft, nor will: for one that is `useless`, as another counts, as soon as
     nobody does, else after a time."""
@@ -297,6 +289,6 @@ def _is_dead(part: Path, useless: bool, oldest: float) -> bool:
         if not alive.is_file():
             return part.stat().st_mtime < oldest
         with alive.open("r+") as lock:
-            return (useless or alive.stat().st_mtime < oldest) and _locked(lock)
+            return (useless or alive.stat().st_mtime < oldest) and is_mine(lock)
     except OSError:
         return False

@@ -22,6 +22,7 @@ from kombu.exceptions import OperationalError
 
 from tasks.broker import broker_folder, broker_url, connect, socket_path
 from tasks.errors import SettingsError, Unavailable
+from tasks.file_lock import is_mine
 from tasks.settings import Settings
 from workers.broker_program import find_server
 from workers.state_owner import claim
@@ -53,13 +54,13 @@ def private_broker(settings: Settings, file: Path) -> Iterator[str]:
         try:
             with _locked(starting):
                 # Shared by all: whoever gets it for himself alone when leaving is the last, when coming the first.
-                claim(folder, file, alone=_is_mine(users))
+                claim(folder, file, alone=is_mine(users))
                 fcntl.flock(users, fcntl.LOCK_SH)
                 _start(settings, folder, socket)
             yield broker_url(settings)
         finally:
             with _locked(starting):
-                if _is_mine(users):
+                if is_mine(users):
                     _stop(settings, folder, socket)
 
 
@@ -183,8 +184,7 @@ def _is_alone(settings: Settings, mark: IO[str], patience: float) -> bool:
     False where one does, and answers again. Raises `Unavailable` for one that does not within `patience` seconds."""
     deadline = time.monotonic() + patience
     while True:
-        with suppress(BlockingIOError):
-            fcntl.flock(mark, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        if is_mine(mark):
             return True
         if _answers(settings):
             return False
@@ -203,15 +203,6 @@ def _end_those_without_folder(folder: Path) -> None:
     for child in _started.values():
         if isinstance(child.args, list) and str(folder) in child.args:
             child.kill()
-
-
-def _is_mine(file: IO[str]) -> bool:
-    """Whether nobody else holds its lock, which is held now."""
-    try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    return True
 
 
 def _note(mark: IO[str], process: int) -> None:

@@ -11,9 +11,9 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import IO
 
 from tasks.errors import NoSpace, Refused
+from tasks.file_lock import is_mine
 
 _PREFIX = "geometra-chroma-"
 _ALIVE = ".alive"
@@ -64,13 +64,5 @@ def collect(below: Path) -> None:
                     shutil.rmtree(folder, ignore_errors=True)
                 continue
             with alive.open("r+") as lock:
-                if _locked(lock):
+                if is_mine(lock):
                     shutil.rmtree(folder, ignore_errors=True)
-
-
-def _locked(lock: IO[str]) -> bool:
-    try:
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    return True
