@@ -201,8 +201,7 @@ class Gcs:
     def _address(self, name: str) -> str:
         from urllib.parse import quote
 
-        base = self._settings.endpoint or "https://storage.googleapis.com"
-        return f"{base}/download/storage/v1/b/{self._settings.bucket}/o/{quote(name, safe='')}"
+        return f"{self._settings.address}/download/storage/v1/b/{self._settings.bucket}/o/{quote(name, safe='')}"
 
     def _explained(self, verb: str, name: str) -> AbstractContextManager[None]:
         return explained(verb, name, self._settings)

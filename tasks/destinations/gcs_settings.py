@@ -9,6 +9,8 @@ from pydantic import Field, model_validator
 
 from tasks.destinations.remote import Endpoint, RemoteSettings
 
+_USUAL = "https://storage.googleapis.com"
+
 
 def set_up(bucket: str) -> str:
     """What to do so that a bucket can lock, in one line."""
@@ -36,12 +38,12 @@ class GcsSettings(RemoteSettings):
     anonymous: bool = False
     """Instead of a key: none at all, for a server of one's own that wants none."""
 
-    endpoint: Endpoint | None = Field(default=None, examples=["https://storage.googleapis.com"])
+    endpoint: Endpoint | None = Field(default=None, examples=[_USUAL])
     """Another address of the service, such as a private one. Without it: Google's own."""
 
     @property
     def address(self) -> str:
-        return self.endpoint or "https://storage.googleapis.com"
+        return self.endpoint or _USUAL
 
     @property
     def where(self) -> str:

@@ -59,7 +59,7 @@ class S3:
 
     def __init__(self, settings: S3Settings) -> None:
         self._settings = settings
-        self._bucket = settings.bucket
+        self._bucket, self._where = settings.bucket, settings.where
         self._client = PerProcess(self._connect)
         self._pace = PerProcess(lambda: Pace(settings.bytes_a_second))
         self._lock = S3Lock(settings.bucket, self._where, Terms(settings), self._explained)
@@ -222,10 +222,6 @@ class S3:
                 " with this key: delete it by hand"
             ) from error
         raise Unavailable(f"`{name}` arrived damaged at {self._where}; it was removed, and is sent again")
-
-    @property
-    def _where(self) -> str:
-        return f"S3 bucket `{self._bucket}`" + (f" at {self._settings.endpoint}" if self._settings.endpoint else "")
 
     def _explained(self, verb: str, name: str) -> Any:
         return explained(verb, name, self._where)

@@ -82,6 +82,11 @@ class S3Settings(RemoteSettings):
         found = [os.environ[name] for name in names if os.environ.get(name)]
         return self.endpoint or next(iter(found), f"https://s3.{self.region or 'us-east-1'}.amazonaws.com")
 
+    @property
+    def where(self) -> str:
+        """As errors name it."""
+        return f"S3 bucket `{self.bucket}`" + (f" at {self.endpoint}" if self.endpoint else "")
+
     @model_validator(mode="after")
     def _has_credentials(self) -> S3Settings:
         if self.default_credentials == bool(self.access_key and self.secret_key):
