@@ -2,19 +2,29 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
 from rich.text import Text
 
+from tasks.broker import broker_url, connect, is_embedded
 from tasks.errors import BackupError, NotARepository
 from tasks.plan import last_expected
-from tasks.report_files import read_reports
+from tasks.record import Record
+from tasks.report_files import KEPT, read_reports
 from tasks.repository import is_ahead
 from workers.cli import screen
 from workers.cli.list import rows
 from workers.cli.main import subcommand
 from workers.cli.session import Session
+
+Pair = tuple[str, str]
+"""A source and a destination."""
+
+_SHOWN = 5
+_LOOKED_THROUGH = 100
+"""How many runs at most are asked for at the broker."""
 
 
 @subcommand("status")
@@ -25,14 +35,12 @@ def command(session: Session) -> int:
     """
     now = datetime.now(UTC)
     session.tell_of_outdated()
-    places = [
-        _place(session, source, destination, now)
-        for source in session.settings.sources
-        for destination in session.settings.destinations_of(source)
-    ]
+    settings = session.settings
+    pairs = [(source, to) for source in settings.sources for to in settings.destinations_of(source)]
+    last, failed = _last_runs(session, pairs)
+    places = [_place(session, *pair, failed.get(pair, ""), now) for pair in pairs]
     reports = [
-        {name: report[name] for name in ("run", "plan", "state", "started", "seconds", "failures")}
-        for report in read_reports(session.installation.reports, 5)
+        {name: report[name] for name in ("run", "plan", "state", "started", "seconds", "failures")} for report in last
     ]
     good = all(place["good"] for place in places)
     if session.as_json:
@@ -42,7 +50,7 @@ def command(session: Session) -> int:
     return 0 if good else 1
 
 
-def _place(session: Session, source: str, destination: str, now: datetime) -> dict[str, Any]:
+def _place(session: Session, source: str, destination: str, problem: str, now: datetime) -> dict[str, Any]:
     spool = session.installation.spool
     place: dict[str, Any] = {"source": source, "destination": destination, "spooled": 0, "good": False}
     try:
@@ -61,7 +69,6 @@ def _place(session: Session, source: str, destination: str, now: datetime) -> di
     plans = [plan for plan in session.settings.plans if source in session.settings.sources_of(plan)]
     due = [last_expected(session.settings, plan, source, now) for plan in plans]
     since = max((moment for moment in due if moment), default=None)
-    problem = _failed(session, source, destination)
     if unreadable:
         problem = unreadable[0]
     elif waiting:
@@ -79,14 +86,36 @@ def _place(session: Session, source: str, destination: str, now: datetime) -> di
     return place | snapshots | times | {"snapshots": len(listed), "good": not problem, "problem": problem}
 
 
-def _failed(session: Session, source: str, destination: str) -> str:
-    """What the last run that had this source at this destination failed with; empty if it did not."""
-    for report in read_reports(session.installation.reports, 20):
-        steps = {step: outcome for step, outcome in report["steps"].items() if outcome["source"] == source}
-        if any(outcome["destination"] == destination for outcome in steps.values()):
-            failed = [o for o in steps.values() if o["state"] == "failed" and o["destination"] in ("", destination)]
-            return f"the last run failed: {failed[0]['failure']['message']}" if failed else ""
-    return ""
+def _last_runs(session: Session, pairs: Sequence[Pair]) -> tuple[list[dict[str, Any]], dict[Pair, str]]:
+    """The reports of the last runs; and of each source and destination what its last run failed with, empty if it did
+    not. A plan that runs often must not hide the last run of another."""
+    last, failed = list[dict[str, Any]](), dict[Pair, str]()
+    for report in _reports(session):
+        if len(last) < _SHOWN:
+            last.append(report)
+        elif len(failed) == len(pairs):
+            break
+        for source, destination in pairs:
+            steps = [outcome for outcome in report["steps"].values() if outcome["source"] == source]
+            if (source, destination) not in failed and any(o["destination"] == destination for o in steps):
+                bad = [o for o in steps if o["state"] == "failed" and o["destination"] in ("", destination)]
+                failed[source, destination] = f"the last run failed: {bad[0]['failure']['message']}" if bad else ""
+    return last, failed
+
+
+def _reports(session: Session) -> Iterator[dict[str, Any]]:
+    """Newest first, each once: those of every host, from the broker; and what ended on this host, from its files."""
+    told, settings = set[str](), session.settings
+    if not is_embedded(settings):
+        try:
+            record = Record(connect(broker_url(settings), patient=False))
+            for report in filter(None, (record.report(run.id) for run in record.runs(_LOOKED_THROUGH))):
+                told.add(report["run"])
+                yield report
+        except BackupError as error:
+            text = f"only runs that ended on this host are known: {error}"
+            screen.errors.print(text, style="yellow", markup=False, soft_wrap=True)
+    yield from (report for report in read_reports(session.installation.reports, KEPT) if report["run"] not in told)
 
 
 def _print(places: list[dict[str, Any]], reports: list[dict[str, Any]]) -> None:

@@ -1,0 +1,72 @@
+"""`status` tells what last failed of each source, whatever else ran since, and on whichever host it was reported."""
+
+from __future__ import annotations
+
+from contextlib import closing
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tasks.outcome import Failure, Outcome
+from tasks.record import Record, Run
+from tasks.report import compose
+from tasks.report_files import write
+from tests.flows.terminal import Terminal
+from tests.redis_process import redis_process
+
+NOW = datetime.now(UTC)
+BEGUN = {"began_epoch_seconds": 1.0, "ended_epoch_seconds": 2.0}
+DENIED = Failure("Refused", "may not delete")
+
+
+def run_of(name: str, source: str) -> Run:
+    return Run(name, "nightly", "", NOW, (f"backup/{source}", f"prune/{source}/local"))
+
+
+def reported(run: Run, source: str, failure: Failure | None = None) -> dict[str, Any]:
+    pruned = Outcome("prune", source, "local", run.id, state="failed" if failure else "done", failure=failure)
+    outcomes = {
+        f"backup/{source}": Outcome("backup", source, run=run.id, figures=BEGUN),
+        f"prune/{source}/local": pruned,
+    }
+    return compose(run, outcomes, NOW)
+
+
+def problem_of(status: dict[str, Any], source: str) -> str:
+    (place,) = [place for place in status["sources"] if place["source"] == source]
+    assert place["good"] is not bool(place["problem"])
+    return str(place["problem"])
+
+
+def test_a_plan_that_runs_often_does_not_hide_what_failed_in_the_last_run_of_another(copied: Terminal) -> None:
+    reports = copied.folder / ".geometra-backup/reports"
+    write(reports, reported(run_of("night", "docs"), "docs", DENIED))
+    for number in range(30):
+        write(reports, reported(run_of(f"hour-{number}", "config"), "config"))
+    status = copied.json("status", code=1)
+    assert problem_of(status, "docs") == "the last run failed: may not delete"
+    assert problem_of(status, "config") == ""
+    assert [run["run"] for run in status["runs"]] == [f"hour-{number}" for number in range(29, 24, -1)]
+    write(reports, reported(run_of("next-night", "docs"), "docs"))
+    assert copied.json("status")["good"] is True
+
+
+def test_a_run_that_was_reported_on_another_host_is_told(
+    copied: Terminal, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with redis_process() as server, closing(server.client()) as client:
+        monkeypatch.setenv("GEOMETRA_BACKUP_BROKER", server.url)
+        record, run = Record(client), run_of("night", "docs")
+        record.begin(run)
+        record.keep_report("night", reported(run, "docs", DENIED))
+        status = copied.json("status", code=1)
+        assert problem_of(status, "docs") == "the last run failed: may not delete"
+        assert status["runs"][0]["run"] == "night"
+        assert len(status["runs"]) == 2, "those of this host's files follow"
+        write(copied.folder / ".geometra-backup/reports", record.report("night") or {})
+        assert len(copied.json("status", code=1)["runs"]) == 2
+        (copied.folder / ".geometra-backup/reports/night.json").unlink()
+    done = copied.run("status")
+    assert "only runs that ended on this host are known: the broker does not answer" in done.stderr
