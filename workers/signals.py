@@ -77,6 +77,8 @@ def _ended(
     about = _about(task.name, kwargs) | {"seconds": seconds}
     if state == "RETRY":
         _log.info("waits", **about)
+    elif state == "IGNORED":
+        _log.info("handed on", **about)  # to another task, as what other applications ask for is
     elif state != "SUCCESS":
         _log.error("failed", **about, error=type(retval).__name__)
     elif isinstance(retval, dict) and retval.get("failure"):
