@@ -8,9 +8,10 @@ from tasks.repository.parts import Part, Whole
 from tasks.repository.proof import Proof
 from tasks.repository.pruning import PrunePlan
 from tasks.repository.repository import Repository
-from tasks.repository.snapshot import About, Flawed, Snapshot, is_ahead, snapshot_id
+from tasks.repository.snapshot import CLOCKS_DIFFER, About, Flawed, Snapshot, is_ahead, snapshot_id
 
 __all__ = [
+    "CLOCKS_DIFFER",
     "About",
     "CheckReport",
     "Damage",

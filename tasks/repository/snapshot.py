@@ -19,7 +19,7 @@ FORMAT = 2
 _MOST_LEVELS = 16
 """Of an item list: each names at least sixty times as much as the one below."""
 
-_CLOCKS_DIFFER = timedelta(days=1)
+CLOCKS_DIFFER = timedelta(days=1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,7 +136,7 @@ def _check_is(value: object, kind: type | UnionType) -> None:
 def is_ahead(started: datetime, now: datetime) -> bool:
     """Whether that was dated by a clock that was wrong: it is then never the newest, however long its time is to come.
     What is ahead by less soon is not."""
-    return started > now + _CLOCKS_DIFFER
+    return started > now + CLOCKS_DIFFER
 
 
 def is_id(name: str) -> bool:

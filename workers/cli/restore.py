@@ -10,7 +10,7 @@ import click
 
 from tasks import moments
 from tasks.errors import NotFound
-from tasks.repository import Repository, Snapshot, open_keys
+from tasks.repository import CLOCKS_DIFFER, Repository, Snapshot, open_keys
 from tasks.restore import Wanted, restore_from
 from tasks.room import free_at
 from tasks.sources.kinds import SOURCES
@@ -20,6 +20,7 @@ from tasks.target import Target, target_of
 from workers.cli import screen
 from workers.cli.following import watching
 from workers.cli.main import subcommand
+from workers.cli.newest import place_of_newest
 from workers.cli.place import from_place, read_sheet
 from workers.cli.session import Session, chosen
 
@@ -36,7 +37,7 @@ from workers.cli.session import Session, chosen
     "-o", "--option", "options", multiple=True, metavar="NAME=VALUE", help="For a server, as `options` explains."
 )
 @click.option("-m", "--match", "patterns", multiple=True, help="Only what matches, in gitignore style.")
-@click.option("-d", "--destination", help="From there; default: the first of the source's that answers.")
+@click.option("-d", "--destination", help="From there; default: the first of the source's that holds the newest.")
 @click.option("--overwrite", is_flag=True, help="Replace what is in the way.")
 @click.option("--no-owners", is_flag=True, help="Let everything belong to who restores.")
 @from_place
@@ -58,9 +59,14 @@ def command(
     Writes into a new folder, never outside it, and replaces nothing unless told to.
     """
     watch = Stopwatch()
+    now = datetime.now(UTC)
+    if session.place is None and destination is None and (at is not None or snapshot == "latest"):
+        until = now + CLOCKS_DIFFER if at is None else moments.parse(at, session.zone, now).last
+        opening = session.reader if session.sheet is None else session.installation
+        destination = place_of_newest(opening, source, until, reader=session.sheet is None)
     repository = _open(session, source, destination)
     if at is not None:
-        moment = moments.parse(at, session.zone, datetime.now(UTC))
+        moment = moments.parse(at, session.zone, now)
         found = moments.newest_at(repository.readable_snapshots(), moment)
         if found is None:
             raise NotFound(
