@@ -95,3 +95,24 @@ def test_a_collection_that_is_put_in_the_place_of_another_during_an_export_is_ke
     source.restore(items, items, tmp_path / "files", Restoring())
     [(record, _)] = rows_of(tmp_path / "files", "live-new")
     assert record.document == "live-new"
+
+
+def test_a_collection_that_an_application_made_first_with_other_settings_is_told_of(
+    original: Path,  # noqa: F811
+    repository: Any,  # noqa: F811
+    tmp_path: Path,
+) -> None:
+    """Empty, and so nothing is in the way; but its index is not built as the one that was captured."""
+    source = source_of(tmp_path / "scratch", path=original)
+    snapshot = saved(source, repository)
+    with chroma_server(tmp_path / "server") as server:
+        target = target_of(server.url, collection="apples", scratch=tmp_path / "scratch")
+        place = f"{server.url}/api/v2/tenants/default_tenant/databases/default_database/collections"
+        made = {"name": "apples", "configuration": {"hnsw": {"space": "l2", "ef_construction": 11}}}
+        made |= {"metadata": {"owner": "geometra", "revision": 3, "weight": 0.5, "live": True}}
+        httpx.post(place, json=made).raise_for_status()
+        (line,) = put(source, repository, snapshot, target)
+        assert "/apples` was there, with ef_construction 11 instead of 60" in line
+        httpx.delete(f"{place}/apples").raise_for_status()
+        assert put(source, repository, snapshot, target) == []
+        assert put(source, repository, snapshot, target) == []

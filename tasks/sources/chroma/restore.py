@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 from tasks.errors import NotFound, Occupied, SettingsError, Unavailable
 from tasks.sources.chroma.facts import line
 from tasks.sources.chroma.records import BATCH, Batch, Collection, Record, Records
-from tasks.sources.chroma.server import Server, ServerCollection
+from tasks.sources.chroma.server import Server, ServerCollection, configuration_of
 from tasks.sources.chroma.settings import ChromaTarget
 from tasks.sources.chroma.stored_folder import StoredCollection
 
@@ -71,7 +71,7 @@ class CollectionRestore:
                 )
             there.delete()
             there = None
-        present = _Present()
+        present, was_there = _Present(), there is not None
         if there is None:
             there = self._server.create(about)
         else:
@@ -91,7 +91,7 @@ class CollectionRestore:
                 f"the collection `{about.label}` holds {held} records instead of {expected}: does something else write"
                 " to it? Restore again: it goes on where it ended"
             )
-        return self._missed(records, about)
+        return self._missed(records, about, was_there=was_there)
 
     def _fits(self, there: ServerCollection, about: Collection) -> bool:
         dimensions = {each.dimension for each in (there.about, about)} - {None}
@@ -138,7 +138,7 @@ class CollectionRestore:
         if some:
             yield Batch([batch.records[each] for each in some], batch.vectors[some])
 
-    def _missed(self, records: Records, about: Collection) -> list[str]:
+    def _missed(self, records: Records, about: Collection, *, was_there: bool) -> list[str]:
         missed = []
         if isinstance(records, StoredCollection) and records.without_vector:
             count = len(records.without_vector)
@@ -146,11 +146,30 @@ class CollectionRestore:
         latest = self._server.find(about.tenant, about.database, about.name)
         if latest and latest.about.metadata != about.metadata and not self._mix:
             missed.append(f"the collection `{about.label}` had no metadata; Chroma can't take away what is there")
+        if latest and was_there and (otherwise := _built_otherwise(latest.about, about)):
+            missed.append(
+                f"the collection `{about.label}` was there, with {otherwise}: delete it and restore again to have"
+                " it as it was"
+            )
         return missed
 
 
 def _shape(about: Collection) -> str:
     return f"{about.dimension or 'no'} dimensions and the distance {about.distance}"
+
+
+def _built_otherwise(there: Collection, about: Collection) -> str:
+    """Which settings of its index, or whether its embedding function, are others than they were."""
+    held, given = configuration_of(there), configuration_of(about)
+    index, wanted = held["hnsw"], given["hnsw"]
+    said = [
+        f"{name} {index[name]} instead of {wanted[name]}"
+        for name in wanted
+        if name in index and index[name] != wanted[name]
+    ]
+    functions = [each.get("embedding_function") for each in (held, given)]
+    said += ["another embedding function"] if all(functions) and functions[0] != functions[1] else []
+    return ", ".join(said)
 
 
 def _same(batch: Batch, at: int, held: tuple[Record, bytes], *, cosine: bool) -> bool:

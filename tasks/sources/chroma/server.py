@@ -152,7 +152,7 @@ class Server:
         self.make_place(about.tenant, about.database)
         place = ("tenants", about.tenant, "databases", about.database, "collections")
         body: JsonObject = {"name": about.name, "metadata": about.metadata}
-        plain = body | {"configuration": _configuration(about)}
+        plain = body | {"configuration": configuration_of(about)}
         # A schema says more than a configuration. A server takes one of them, and with settings in the metadata, as
         # older clients put them there, no schema.
         if about.schema is None or any(key.startswith("hnsw:") for key in about.metadata or ()):
@@ -162,7 +162,7 @@ class Server:
         except Refused:
             # It is of another version: what a configuration can say, it will understand.
             return ServerCollection(self, self.ask("POST", *place, body=plain))
-        if _configuration(made.about) == _configuration(about):
+        if configuration_of(made.about) == configuration_of(about):
             return made
         # Chroma 1.5 forgets the embedding function of a schema that is otherwise its default.
         made.delete()
@@ -265,7 +265,7 @@ class ServerCollection:
         self.server.ask("DELETE", *place)
 
 
-def _configuration(about: Collection) -> JsonObject:
+def configuration_of(about: Collection) -> JsonObject:
     """What a collection's index and embedding function are, as version 1.0 and all later ones understand it."""
     given = about.configuration or {}
     index = (about.schema or {}).get("keys", {}).get("#embedding", {}).get("float_list", {}).get("vector_index", {})
