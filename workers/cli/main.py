@@ -18,6 +18,7 @@ import click
 
 from tasks.errors import BackupError
 from workers.cli import names
+from workers.cli.shown import shown
 
 COMMANDS = {
     # command: module and what it does, in the order in which a new user meets them
@@ -149,7 +150,7 @@ def _fail(message: str, kind: str, as_json: bool) -> None:
     if as_json:
         click.echo(json.dumps({"error": {"kind": kind, "message": message}}))
     else:
-        first, *more = message.splitlines() or [""]
+        first, *more = shown(message).splitlines() or [""]
         click.secho(f"geometra-backup: {first}", fg="red", err=True)
         for line in more:
             click.echo(line, err=True)

@@ -14,6 +14,7 @@ from rich.text import Text
 
 from tasks.amount import size
 from tasks.sources.path_text import path_text as text
+from workers.cli.shown import shown
 
 __all__ = [
     "STATE",
@@ -28,9 +29,15 @@ __all__ = [
     "text",
 ]
 
+
+class _Console(Console):
+    def render_str(self, text: str, **options: Any) -> Text:
+        return super().render_str(shown(text), **options)
+
+
 # Where nobody looks, in a pipe or a log, lines are not to be broken at 80 characters.
-console = Console(highlight=False, width=None if sys.stdout.isatty() else 200)
-errors = Console(stderr=True, highlight=False)
+console: Console = _Console(highlight=False, width=None if sys.stdout.isatty() else 200)
+errors: Console = _Console(stderr=True, highlight=False)
 
 STATE = {"done": "green", "incomplete": "yellow", "failed": "red", "skipped": "dim", "running": "cyan"}
 
@@ -58,8 +65,14 @@ def table(columns: Sequence[str | tuple[str, str]], rows: Iterable[Sequence[Any]
             name, justify="right" if right else "left", overflow="fold", no_wrap=right or name == "snapshot"
         )
     for row in rows:
-        made.add_row(*(cell if isinstance(cell, Text) else Text(str(cell)) for cell in row))
+        made.add_row(*map(_cell, row))
     console.print(made)
+
+
+def _cell(content: Any) -> Text:
+    if isinstance(content, Text):
+        return content if content.plain.isprintable() else Text(shown(content.plain), style=content.style)
+    return Text(shown(str(content)))
 
 
 def state(name: str) -> Text:

@@ -6,6 +6,7 @@ from dataclasses import asdict
 from typing import Any
 
 import click
+from rich.markup import escape
 
 from tasks.item import FOLDER, HARDLINK, SYMLINK, Stored
 from tasks.repository import Proof, Snapshot
@@ -46,8 +47,9 @@ def _print(found: Snapshot, place: str, proofs: list[Proof]) -> None:
     figures = found.figures
     state = screen.state("done" if found.complete else "incomplete").markup
     out = screen.console.print
-    out(f"[bold]{found.id}[/]  {found.source} ({found.kind}) at {place}  {state}")
-    out(f"  taken     {found.started:%Y-%m-%d %H:%M:%S} UTC on {found.host or '?'} in run {found.run}")
+    out(f"[bold]{found.id}[/]  {escape(found.source)} ({escape(found.kind)}) at {place}  {state}")
+    taken = f"{found.started:%Y-%m-%d %H:%M:%S} UTC on {found.host or '?'} in run {found.run}"
+    out(f"  taken     {taken}", markup=False, soft_wrap=True)
     out(
         f"  holds     {figures.get('items', 0):,.0f} items, {screen.size(figures.get('content_bytes', 0))};"
         f" {figures.get('unchanged', 0):,.0f} were unchanged and not read again"

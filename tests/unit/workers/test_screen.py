@@ -1,0 +1,57 @@
+"""What commands print of what others wrote."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+from rich.text import Text
+
+from tasks.repository import Flawed, Snapshot
+from tests.repositories import START
+from workers.cli import screen
+from workers.cli.show import _print
+
+EVIL = "\x1b]0;owned\x07\x1b[2J\u202e[/bold]"
+ESCAPED = r"\x1b]0;owned\x07\x1b[2J\u202e[/bold]"
+
+
+def test_nothing_in_a_snapshot_controls_the_terminal(capsys: pytest.CaptureFixture[str]) -> None:
+    """Whoever has a writer's key can seal any text as a snapshot's host, run, roots, flaws and facts."""
+    snapshot = Snapshot(
+        id="20261101T020000Z-1a2b3c4d",
+        source=EVIL,
+        kind=EVIL,
+        run=EVIL,
+        plan=EVIL,
+        host=EVIL,
+        started=START,
+        finished=START + timedelta(minutes=1),
+        complete=False,
+        version=EVIL,
+        level=0,
+        content="",
+        roots={EVIL: EVIL},
+        flaws=(Flawed(EVIL, EVIL, EVIL),),
+        packs=(),
+        facts={EVIL: EVIL},
+        figures={},
+    )
+    _print(snapshot, "here", [])
+    printed = capsys.readouterr().out
+    assert printed.count(ESCAPED) == 11
+    assert printed.replace("\n", "").isprintable()
+
+
+@pytest.mark.parametrize("cell", [EVIL, Path(EVIL), Text(EVIL, style="red")], ids=["text", "path", "styled"])
+def test_nothing_in_a_table_controls_the_terminal(cell: object, capsys: pytest.CaptureFixture[str]) -> None:
+    screen.table(("what",), [(cell,)])
+    printed = capsys.readouterr().out
+    assert r"\x1b]0;owned" in printed
+    assert printed.replace("\n", "").isprintable()
+
+
+def test_lines_stay_lines_and_words_stay_words(capsys: pytest.CaptureFixture[str]) -> None:
+    screen.console.print("one\ntwo: Größe, 名前")
+    assert capsys.readouterr().out == "one\ntwo: Größe, 名前\n"
