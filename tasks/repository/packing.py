@@ -4,8 +4,10 @@ brings them, which does the same where they can't keep up.
 
 from __future__ import annotations
 
+import fcntl
 import os
 import queue
+import shutil
 import tempfile
 import threading
 import time
@@ -29,6 +31,8 @@ MOST_CHUNKS_AN_INDEX = MOST_CHUNKS
 _MOST_PACKS_AN_INDEX = 4096
 _WAITING = 3
 _PACKS_AN_INDEX, _CHUNKS_AN_INDEX = 64, MOST_CHUNKS // 2
+_SCRATCH = "geometra-packs-"
+_NEW_SECONDS = 3600.0
 _LOOK_SECONDS = 0.3
 """Between two looks at how much memory there is to be given back."""
 
@@ -175,9 +179,31 @@ class Packing:
 def scratch_folder(within: Path | None) -> Iterator[Path]:
     """A folder of its own for unfinished packs, gone afterwards. Raises `NoSpace`, `Refused`, `Unavailable`."""
     with explained("pack into", within or Path(tempfile.gettempdir())):
-        folder = tempfile.TemporaryDirectory(prefix="geometra-packs-", dir=within)
+        if within is None:
+            _sweep(Path(tempfile.gettempdir()))
+        folder = tempfile.TemporaryDirectory(prefix=_SCRATCH, dir=within)
     with folder as path:
-        yield Path(path)
+        alive = os.open(path, os.O_RDONLY)
+        try:
+            with suppress(OSError):  # of a share that has no locks nobody takes one
+                fcntl.flock(alive, fcntl.LOCK_EX)
+            yield Path(path)
+        finally:
+            os.close(alive)
+
+
+def _sweep(below: Path) -> None:
+    """Remove the folders of processes that were killed: a kill releases their lock. New ones may not have one yet."""
+    for path in below.glob(f"{_SCRATCH}*"):
+        with suppress(OSError):
+            folder = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
+            try:
+                about = os.fstat(folder)
+                if about.st_uid == os.geteuid() and about.st_mtime < time.time() - _NEW_SECONDS:
+                    fcntl.flock(folder, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                    shutil.rmtree(path, ignore_errors=True)
+            finally:
+                os.close(folder)
 
 
 def put_index(into: Destination, keys: RepositoryKeys, packs: list[SealedPack]) -> str:
