@@ -44,6 +44,12 @@ class Installation:
         source: Source = SOURCES[settings.kind](name, settings)
         return source
 
+    def source_of(self, name: str, kind: str) -> Source:
+        """For a snapshot of a source that was taken as that `kind`, of which it need not be any more: who puts it back
+        knows its items, and the settings of another kind say nothing of it. Raises `NotFound`."""
+        source = self.source(name)
+        return source if source.kind == kind else unconfigured(name, kind)
+
     def destination(self, name: str, source: str | None = None) -> Destination:
         """A destination as it is, or the part of it that holds one source's repository. Raises `NotFound`."""
         settings = self.destination_settings(name)
@@ -181,6 +187,14 @@ class Installation:
                 self._made[key] = make()
             made: T = self._made[key]
             return made
+
+
+def unconfigured(name: str, kind: str) -> Source:
+    """A source that can only put back. Raises `NotFound` for a kind of a newer version."""
+    if kind not in SOURCES:
+        raise NotFound(f"this version knows no sources of kind `{kind}`: upgrade first")
+    source: Source = SOURCES[kind](name, SOURCES[kind].Settings.model_construct(kind=kind))
+    return source
 
 
 def _is_there(folder: Path) -> bool:

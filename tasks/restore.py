@@ -73,9 +73,10 @@ def restore(
 ) -> Outcome:
     """Put back a configured source's snapshot (empty: the newest). *incomplete*: `flaws` says what could not be given
     back although the item is there, such as an owner."""
-    made = installation.source(source)
+    installation.source(source)
     repository = installation.repository(source, destination, reader=True)
     chosen = chosen_snapshot(repository, snapshot, destination)
+    made = installation.source_of(source, chosen.kind)
     figures, missed = restore_from(repository, chosen, made, wanted, progress=progress)
     state: State = "incomplete" if missed else "done"
     return Outcome(
@@ -103,7 +104,9 @@ def restore_task(
     blank = Outcome("restore", source, destination, run, snapshot)
 
     def work(installation: Installation, progress: Progress) -> Outcome:
-        made = installation.source(source)
+        installation.source(source)
+        repository = installation.repository(source, destination, reader=True)
+        made = installation.source_of(source, chosen_snapshot(repository, snapshot, destination).kind)
         target = target_of(made, into, options or {})
         wanted = Wanted(target, tuple(patterns), how=Restoring(overwrite=overwrite))
         if isinstance(target, Path) and isinstance(made, Divisible):

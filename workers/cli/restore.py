@@ -10,10 +10,10 @@ import click
 
 from tasks import moments
 from tasks.errors import NotFound
+from tasks.installation import unconfigured
 from tasks.repository import CLOCKS_DIFFER, Repository, Snapshot, open_keys
 from tasks.restore import Wanted, restore_from
 from tasks.room import free_at
-from tasks.sources.kinds import SOURCES
 from tasks.sources.source import Restoring, Source
 from tasks.stopwatch import Stopwatch
 from tasks.target import Target, target_of
@@ -135,9 +135,4 @@ def _open(session: Session, source: str, destination: str | None) -> Repository:
 
 def _source(session: Session, snapshot: Snapshot, name: str, configured: bool) -> Source:
     """The source's own code puts it back; its settings matter only where they are known."""
-    if snapshot.kind not in SOURCES:
-        raise NotFound(f"this version knows no sources of kind `{snapshot.kind}`: upgrade first")
-    if configured:
-        return session.reader.source(name)
-    kind = SOURCES[snapshot.kind]
-    return kind(name, kind.Settings.model_construct(kind=snapshot.kind))
+    return session.reader.source_of(name, snapshot.kind) if configured else unconfigured(name, snapshot.kind)
