@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from pathspec import GitIgnoreSpec
+
+_FOLDERS_BELOW = re.compile(r"/\*\*/ *$")
+"""In git, `data/**/` is every folder below `data`; the library has it match the files in `data` too."""
 
 
 class Patterns:
@@ -33,7 +37,7 @@ class Patterns:
         from pathspec.patterns.gitignore import GitIgnorePatternError
 
         try:
-            return GitIgnoreSpec.from_lines(lines)
+            return GitIgnoreSpec.from_lines(_FOLDERS_BELOW.sub("/**/*/", line) for line in lines)
         except GitIgnorePatternError as error:
             raise ValueError(f"`{lines[0]}` is no pattern in gitignore style") from error
 
