@@ -189,7 +189,7 @@ class Capturing(Inventory):
         return next(reversed(self.readable_snapshots()), None)
 
     def finish(self, part: Part, about: About, into: Destination) -> Snapshot:
-        """The snapshot of a capture that turned out to be all of its source."""
+        """The snapshot of a part that is, or turned out to be, all of its source."""
         name, saved = f"snapshots/{about.id}", part.saved
         flaws = _judged(chain(part.flaws, self._emptied(part, about)), about.allow_incomplete)
         snapshot = Snapshot(

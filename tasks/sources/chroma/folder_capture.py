@@ -39,7 +39,7 @@ class FolderCapture:
     def __iter__(self) -> Iterator[Item]:
         with scratch_folder(self._scratch) as scratch:
             copy = take(self._folder, scratch)
-            flaws = {f"{name}/data_level0.bin": why for name, why in copy.doubtful.items()}
+            flaws = {name + _ROWS: why for name, why in copy.doubtful.items()}
             try:
                 self._facts, found = folder_facts(scratch)
                 flaws = found | flaws
@@ -101,12 +101,12 @@ def folder_facts(folder: Path) -> tuple[Facts, dict[str, str]]:
             try:
                 counting = count(each)
             except NotWhole as error:
-                wrong[f"{each.segment}/data_level0.bin"] = f"collection `{each.about.label}`: {error}"
+                wrong[each.segment + _ROWS] = f"collection `{each.about.label}`: {error}"
                 continue
             records += counting.records
             facts |= counting.facts() | {f"answers {each.about.label}": counting.queries}
             if flaw := _unsound(each):
-                wrong[f"{each.segment}/data_level0.bin"] = flaw
+                wrong[each.segment + _ROWS] = flaw
     if words := words_of(folder / DATABASE):
         facts["words"] = words._asdict()
     facts |= {"collections": [each.about.label for each in collections], "records": records}
