@@ -222,6 +222,7 @@ def test_data_stays_where_it_is_if_something_else_keeps_it_from_starting(
     settings: Settings, capsys: pytest.CaptureFixture[str]
 ) -> None:
     data = kept_data(settings)
+    socket_path(settings).parent.mkdir(mode=0o700, exist_ok=True)  # below /tmp, if the tests' folder has a long path
     socket_path(settings).mkdir()
     (socket_path(settings) / "in the way").touch()
     with pytest.raises(Unavailable, match=r"broker\.log"), private_broker(settings, FILE):
