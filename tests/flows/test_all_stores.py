@@ -89,7 +89,8 @@ def test_all_stores_are_one_recovery_point_and_come_back_into_fresh_servers(
         terminal.run("restore", "cache", "--to", f"unix://{servers.fresh_redis.socket}")
         with closing(servers.fresh_redis.client(text=False)) as client:
             assert redis_sample.contents(client) == held
-        terminal.run("restore", "rows", "--to", servers.fresh_postgres.url(), "-o", "database=shop")
+        said = terminal.run("restore", "rows", "--to", servers.fresh_postgres.url(), "-o", "database=shop").stdout
+        assert "what `-o` says of" in said
         terminal.run("restore", "rows", "--to", servers.fresh_postgres.url(), "-o", "database=shop", "-o", "as=shop2")
         assert schema_of(servers.fresh_postgres, "shop") == schema
         assert sequences_of(servers.fresh_postgres, "shop") == sequences

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -87,15 +88,19 @@ def command(
     if session.as_json:
         screen.print_json({"snapshot": found.id, "into": _shown(into), "figures": figures, "not_restored": missed})
         return
-    screen.console.print(
-        f"Restored {figures['items']:,.0f} items, {screen.size(figures['restored_bytes'])}, of {found.id}"
-        f" in {screen.duration(figures['seconds'])} to",
-    )
+    screen.console.print(f"{restored(found.id, figures, some=bool(options))} to", soft_wrap=True)
     screen.console.print(_shown(into), markup=False, soft_wrap=True)
     for line in missed:
         screen.errors.print(f"Not given back: {line}", style="yellow", markup=False, soft_wrap=True)
     if not found.complete:
         screen.errors.print("This snapshot is incomplete: `show` names what it does not hold.", style="yellow")
+
+
+def restored(snapshot: str, figures: Mapping[str, float], *, some: bool) -> str:
+    """What was done, in words. `some`: only a server knows how much of the items its options have chosen."""
+    items = f"{figures['items']:,.0f} item{'s' * (figures['items'] != 1)}, {screen.size(figures['restored_bytes'])}"
+    what = f"what `-o` says of {snapshot} ({items} in all)" if some else f"{items}, of {snapshot}"
+    return f"Restored {what} in {screen.duration(figures['seconds'])}"
 
 
 def warn_of_room(into: Path, size: float) -> None:
