@@ -98,13 +98,18 @@ class Inventory(StoredIndex):
         except Missing:
             raise Damaged(f"`{name}` is missing: put the keyring's `keyring.json` there under that name") from None
 
+    @staticmethod
+    def is_as_stored(destination: Destination, document: bytes) -> bool:
+        """Whether it is the keyring document that the marker tells of, to the byte. Raises `Damaged`."""
+        with _reading_marker():
+            expected = json.loads(destination.get(_MARKER)).get("document")
+        return expected in (None, blake3(document).hexdigest())
+
     def check_key_document(self) -> None:
         """Raises `Damaged` or `NewerFormat` where the keyring document that is stored here would open nothing."""
         document = self.key_document(self.destination)
         check_document(document, self.writer)
-        with _reading_marker():
-            expected = json.loads(self.destination.get(_MARKER)).get("document")
-        if expected not in (None, blake3(document).hexdigest()):
+        if not self.is_as_stored(self.destination, document):
             raise Damaged(f"`keys/{self.writer.keyring}` is not what was stored: put `keyring.json` there in its place")
 
     def snapshots(self) -> list[Snapshot]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import subprocess
@@ -139,6 +140,24 @@ def test_a_restore_without_a_passphrase_and_with_the_sheet_as_it_was_printed(liv
     sheet.write_text(f"Recovery sheet. Print it and lock it away.\n\n{bare}\nNext: check.\n")
     lived.run(*arguments, "--recovery-sheet", sheet)
     assert state_of(tmp_path / "back/docs") == state_of(lived.folder / "docs")
+
+
+def test_a_keyring_document_that_has_rotted_is_told_from_a_wrong_passphrase(copied: Terminal, tmp_path: Path) -> None:
+    right = (copied.folder / "keys/passphrase").read_text().strip()
+    (stored,) = (copied.folder / "backups/docs/keys").iterdir()
+    document = json.loads(stored.read_text())
+    sealed = document["private"]["box"]
+    document["private"]["box"] = sealed[:20] + ("B" if sealed[20] == "A" else "A") + sealed[21:]
+    stored.write_text(json.dumps(document))
+    arguments = ("restore", "docs", "--from", "backups", "--to", tmp_path / "back")
+    told = copied.complaint(*arguments, code=65, GEOMETRA_BACKUP_PASSPHRASE=right)
+    assert "the keyring document at `backups` is not what was stored" in told
+    assert f"put `keyring.json` of a host or another destination in the place of `docs/keys/{stored.name}`" in told
+    copied.run(*arguments[:-1], tmp_path / "by-sheet", "--recovery-sheet", "sheet.txt")
+    shutil.copy(copied.folder / "keys/keyring.json", stored)
+    assert "wrong passphrase" in copied.complaint(*arguments, code=77, GEOMETRA_BACKUP_PASSPHRASE="another")
+    copied.run(*arguments, GEOMETRA_BACKUP_PASSPHRASE=right)
+    assert state_of(tmp_path / "back/docs") == state_of(tmp_path / "by-sheet/docs")
 
 
 def test_an_unknown_option_says_what_was_meant(copied: Terminal) -> None:

@@ -14,9 +14,10 @@ import click
 from tasks.destinations import Destination, Prefixed, open_destination
 from tasks.destinations.address import settings_at
 from tasks.destinations.file_errors import explained
-from tasks.errors import NotARepository, NotFound, SettingsError, WrongKey
+from tasks.errors import Damaged, NotARepository, NotFound, SettingsError, WrongKey
 from tasks.installation import PASSPHRASE
 from tasks.repository import ReaderKey, Repository, open_keys
+from tasks.repository.keys import keyring_of
 from workers.cli import screen
 
 if TYPE_CHECKING:
@@ -65,8 +66,18 @@ class Place:
 
     def repository(self, source: str) -> Repository:
         """Raises `NotARepository`, naming those that are there. Says it where it is another source's."""
-        at = Prefixed(self._whole, f"{source}/")
-        found = Repository.open(at, self.keys(self.document(source)))
+        at, document = Prefixed(self._whole, f"{source}/"), self.document(source)
+        try:
+            keys = self.keys(document)
+        except WrongKey as error:
+            if Repository.is_as_stored(at, document):
+                raise
+            raise Damaged(
+                f"the keyring document at `{self.address}` is not what was stored, so it may be that, and not what you"
+                f" gave, which does not open: {'' if self._sheet else 'try the recovery sheet, or '}put `keyring.json`"
+                f" of a host or another destination in the place of `{source}/keys/{keyring_of(document)}`"
+            ) from error
+        found = Repository.open(at, keys)
         if found.source != source:
             screen.errors.print(
                 f"What lies below `{source}` there are the backups of `{found.source}`: has that source got another"
