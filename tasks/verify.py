@@ -52,7 +52,8 @@ def verify(
     shared = partial(reading, repository) if reading else None
     found = repository.check("content", scope, progress, reading=shared)
     looked_at = repository.readable_snapshots() if everything else [chosen]
-    _disprove(repository, found, now, but={each.id for each in looked_at})
+    if not found.lacks_index:  # else the next one tells whether more than that is damaged
+        _disprove(repository, found, now, but={each.id for each in looked_at})
     for each in looked_at:
         repository.prove(_proof(each, found, now, alone=not everything))
     repository.condemn_damaged(found.damaged_packs, now)

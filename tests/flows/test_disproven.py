@@ -62,6 +62,17 @@ def test_what_a_verify_of_the_newest_finds_damaged_makes_room_for_nothing(
     assert [each.snapshot.id for each in judged if each.keep] == [whole, suffering, newest]
 
 
+def test_an_index_object_that_is_made_anew_disproves_no_older_snapshot(installed: Installation) -> None:
+    first, second, newest = proven_nights(installed)
+    for index in (installed.settings.state.parent / "here/docs/index").rglob("*"):
+        spoil(index)
+    with pytest.raises(Damaged, match="indexed anew"):
+        verify(installed, "docs", "here")
+    assert proven(installed) == {first: True, second: True, newest: False}
+    verify(installed, "docs", "here")
+    assert proven(installed) == {first: True, second: True, newest: True}
+
+
 def test_a_proven_snapshot_that_can_be_read_no_more_is_let_go_by_name(installed: Installation) -> None:
     """It stopped every prune, and was proven, so that nobody might let it go."""
     rotten, kept, _ = proven_nights(installed)
