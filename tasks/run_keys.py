@@ -8,11 +8,19 @@ from contextlib import contextmanager
 from datetime import timedelta
 
 import redis
+from redis.exceptions import NoPermissionError, OutOfMemoryError, ReadOnlyError, ResponseError
 
 from tasks.errors import NotFound, Unavailable
 
 PREFIX = "geometra:"
 KEPT = timedelta(days=90)
+_REFUSALS = (
+    (OutOfMemoryError, "", "its memory is full; give it more, or raise `maxmemory`"),
+    (ReadOnlyError, "", "it is a replica; name its primary"),
+    (NoPermissionError, "", "its user may not do that; workers/BROKER.md has the rights that are needed"),
+    (ResponseError, "MISCONF ", "its disk is full, or can't be written to"),
+    (ResponseError, "DB index ", "it has no database of the number in its URL"),
+)
 _RUN = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,99}")
 
 
@@ -43,7 +51,21 @@ def reaching() -> Iterator[None]:
     """What Redis raises becomes `Unavailable`."""
     try:
         yield
+    except redis.AuthenticationError as error:
+        raise Unavailable("the broker refuses the user or the password of its URL: was it changed there?") from error
     except (redis.ConnectionError, redis.TimeoutError) as error:
-        raise Unavailable("the broker does not answer; is its Redis running and can this host reach it?") from error
+        # Of an attempt to connect the text has an address and the system's words, and no secret.
+        why = f" ({text})" if (text := str(error)).startswith("Error ") else ""
+        raise Unavailable(
+            f"the broker does not answer; is its Redis running and can this host reach it?{why}"
+        ) from error
     except redis.RedisError as error:
-        raise Unavailable(f"the broker refused a command: {type(error).__name__}; its log says more") from error
+        raise Unavailable(f"the broker refused a command: {_why(error)}") from error
+
+
+def _why(error: redis.RedisError) -> str:
+    """Never its text, which may quote data."""
+    for kind, beginning, why in _REFUSALS:
+        if isinstance(error, kind) and str(error).startswith(beginning):
+            return why
+    return f"{type(error).__name__}; its log says more"
