@@ -12,6 +12,7 @@ from tasks.repository.condemned import Doubts, doubts, sentence, sentence_names
 from tasks.repository.index import Index
 from tasks.repository.inventory import Inventory
 from tasks.repository.locks import needed_indexes
+from tasks.repository.lying_indexes import lying_indexes
 from tasks.repository.pack import SealedPack, object_name
 from tasks.repository.pack_check import Described, PacksRead, read_packs
 from tasks.repository.references import References
@@ -145,17 +146,27 @@ def _check_index(
     """The index, what it says of each pack, and the sizes of the packs that are there. Of the packs' lists only the
     index's own are held, but for those of packs that come last."""
 
+    lying = dict[str, str]()
+
     def load() -> tuple[Index, dict[bytes, Described], dict[bytes, int], dict[str, BackupError]]:
         sizes, broken = repository.listed_packs(), dict[str, BackupError]()
         index, described, named = Index(), dict[bytes, Described](), dict[str, set[bytes]]()
         late: list[tuple[SealedPack, str]] = []
+        contested = set[bytes]()
         for pack, origin in repository.stored_packs(broken):
-            described[pack.name] = Described.of(pack)
+            if origin in lying:
+                continue
+            each = Described.of(pack)
+            if described.setdefault(pack.name, each) != each:
+                contested.add(pack.name)
             named.setdefault(origin, set()).add(pack.name)
             if known.rank(pack.name, there=sizes.get(pack.name) == pack.size):
                 late.append((pack, origin))
             else:
                 index.add(pack, origin)
+        if contested and (found := lying_indexes(repository, contested, sizes)):
+            lying.update(found)
+            return load()
         _pass_over(repository, broken, sizes.keys() - known.damaged, named)
         # Once more: whatever the index names was there by then.
         sizes = repository.listed_packs()
@@ -170,8 +181,8 @@ def _check_index(
 
     index, described, sizes, broken = settled(load, repository.source)
     index.sort()
-    for name, error in broken.items():
-        report.find(name, str(error))
+    for name, what in {**lying, **broken}.items():
+        report.find(name, str(what))
     report.lacks_index = bool(broken)
     return index, described, sizes
 

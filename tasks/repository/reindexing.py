@@ -70,7 +70,7 @@ def _unnamed(repository: Inventory, sizes: dict[bytes, int], found: _Found) -> I
 
     def read(name: bytes) -> tuple[bytes, SealedPack | None]:
         try:
-            return name, _described(repository, name, sizes[name])
+            return name, described_pack(repository, name, sizes[name])
         except Missing:
             return b"", None  # deleted by a prune since it was listed
         except (Damaged, NewerFormat):  # unlike a block's method, what says that it is newer is not sealed
@@ -84,8 +84,8 @@ def _unnamed(repository: Inventory, sizes: dict[bytes, int], found: _Found) -> I
             found.unreadable.add(name)
 
 
-def _described(repository: Inventory, name: bytes, size: int) -> SealedPack:
-    """By its footer, and at the size that it had when it was stored."""
+def described_pack(repository: Inventory, name: bytes, size: int) -> SealedPack:
+    """A pack by its footer, and at the size that it had when it was stored."""
     destination, stored = repository.destination, object_name(name)
     cipher = PackCipher(name, destination.get(stored, 0, LONGEST_HEADER), repository.keys)
     start = max(size - _END_BYTES, 0)

@@ -18,7 +18,7 @@ from tasks.repository import Proof, Repository, WriterKey, snapshot_id
 from tasks.repository.blocks import Blocks
 from tasks.repository.compression import RAW
 from tasks.repository.index import encode
-from tasks.repository.pack import CONTENT, NAME, Encoded, PackWriter, SealedPack, object_name
+from tasks.repository.pack import CONTENT, LISTS, NAME, BlockList, Encoded, PackWriter, SealedPack, object_name
 from tasks.repository.packing import scratch_folder
 from tasks.repository.sealing import seal
 from tests.memory_source import File, MemoryCapture, MemorySink, tree
@@ -314,3 +314,29 @@ def test_a_proof_of_one_snapshot_does_not_count_for_another_that_says_it_were_th
     assert stolen.readable_snapshots() == [snapshot]
     with pytest.raises(Damaged, match=f"{name}.*{snapshot.id}"):
         stolen.snapshots()
+
+
+@pytest.mark.parametrize("kind", [CONTENT, LISTS])
+def test_an_index_that_lies_about_a_good_pack_is_named(stolen: Repository, kind: str) -> None:
+    """Read first, it hides all that lies there; nothing is lost, and without it all is found again."""
+    repository = Repository.open(stolen.destination, keys().reader)
+    (snapshot,) = stolen.snapshots()
+    content = [pack for _, indexed in stolen.index_objects() for pack in indexed if pack.kind == kind]
+    lies = [pack._replace(listed=_of_others(pack.listed)) for pack in content]
+    name = f"index/{0:032x}"
+    stolen.destination.put(name, seal(stolen.keys.metadata, name, encode(lies)))
+    with pytest.raises(Damaged):
+        restored(repository, snapshot)
+    (found,) = repository.check("content").damage
+    assert found.name == name
+    assert found.what.endswith("delete this object, or nothing of that pack is found")
+    with pytest.raises(Damaged):
+        repository.plan_prune([], START, GRACE)
+    repository.destination.delete(name)
+    assert repository.check("content").good
+    assert restored(repository, snapshot)[b"GEOMETRA-MARK.log"] == SECRETS[b"GEOMETRA-MARK.log"]
+
+
+def _of_others(listed: BlockList) -> BlockList:
+    """As many chunks, of other names."""
+    return BlockList(listed.blocks, bytearray(byte ^ 1 for byte in listed.names), listed.lengths)
