@@ -100,14 +100,16 @@ class Installation:
             )
         return found
 
-    def spooled(self, sealed: Sealed) -> Repository:
-        """The repository as it will be once that capture is uploaded: the spool laid over the capture's reference."""
-        below = self.destination(sealed.reference, sealed.source)
+    def spooled(self, sealed: Sealed, over: str = "") -> Repository:
+        """The repository as it will be once that capture is uploaded: the spool laid over the capture's reference, or
+        over another destination that may have as much of what it relies on."""
+        place = over or sealed.reference
+        below = self.destination(place, sealed.source)
         spooled = Overlay(self.spool_destination(sealed.source, sealed.folder), below)
         # One that was made: that it is there says that the destination has a repository.
-        cache = self.settings.state / "cache" / sealed.reference / sealed.source
+        cache = self.settings.state / "cache" / place / sealed.source
         found = Repository.open(spooled, self.writer_key(), cache if _is_there(cache) else None)
-        return self._of(sealed.source, sealed.reference, found)
+        return self._of(sealed.source, place, found)
 
     def spool_destination(self, source: str, attempt: Path) -> Destination:
         """The part of an attempt's folder that mirrors the source's repository."""

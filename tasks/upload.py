@@ -27,7 +27,7 @@ def upload(
     """Bring all captures of a source that wait in this host's spool to a destination, oldest first; what is there
     already is skipped. Raises what went wrong with `snapshot` (empty: none in particular); what went wrong with an
     older one makes the outcome *incomplete*, and is tried again next time unless it is condemned. So does one of
-    which can't be told what it is, until it is removed.
+    which can't be told what it is, until it is removed; and one that relies on another destination that is away.
     """
     blank = Outcome("upload", source, destination, snapshot=snapshot)
     spool, names = installation.spool, installation.destinations_of(source)
@@ -35,12 +35,18 @@ def upload(
         raise NotFound(f"`{destination}` is no destination of `{source}`: it has {', '.join(names)}")
     to = installation.repository(source, destination, create=True)
     installation.tidy_spool()
+    bringing = _Bringing(installation, destination, to, progress)
     figures: Counter[str] = Counter()
     missed: list[str] = []
     failure: BackupError | None = None
     for sealed in spool.pending(source, destination):
         try:
-            copied = installation.spooled(sealed).copy(sealed.snapshot, to=to, progress=progress)
+            copied = bringing.bring(sealed)
+        except _ReferenceAway as error:
+            if sealed.snapshot == snapshot:
+                raise Unavailable(str(error)) from error
+            missed.append(f"{sealed.snapshot} of an earlier run is not here yet: {error}")
+            continue
         except Unavailable:
             raise
         except BackupError as error:
@@ -61,6 +67,43 @@ def upload(
     if snapshot:
         _check_arrived(to, snapshot, destination, installation.settings.host)
     return replace(blank, state="incomplete" if missed else "done", figures=dict(figures), flaws=tuple(missed))
+
+
+class _ReferenceAway(Unavailable):
+    """Of a capture: it relies on what only a destination that is away has. Others can be brought."""
+
+
+class _Bringing:
+    """To one destination. What a capture relies on beside the spool is looked for where it was found when it was made;
+    where that is away, or no destination any more, in the place it is brought to, which mostly has it as well."""
+
+    def __init__(self, installation: Installation, destination: str, to: Repository, progress: Progress) -> None:
+        self._installation, self._destination = installation, destination
+        self._to, self._progress = to, progress
+        self._away: dict[str, Unavailable] = {}
+
+    def bring(self, sealed: Sealed) -> dict[str, float]:
+        """Raises what `copy` does, and `_ReferenceAway`."""
+        reference, away = sealed.reference, self._away
+        if reference in self._installation.settings.destinations and reference not in away:
+            try:
+                return self._copy(sealed)
+            except Unavailable as error:
+                if reference == self._destination:
+                    raise
+                away[reference] = error
+        try:
+            return self._copy(sealed, over=self._destination)
+        except Unavailable:
+            raise
+        except BackupError:
+            if reference in away:
+                raise _ReferenceAway(f"it relies on `{reference}`: {away[reference]}") from away[reference]
+            raise
+
+    def _copy(self, sealed: Sealed, over: str = "") -> dict[str, float]:
+        spooled = self._installation.spooled(sealed, over)
+        return spooled.copy(sealed.snapshot, to=self._to, progress=self._progress)
 
 
 def _with_advice(error: BackupError, sealed: Sealed) -> BackupError:
