@@ -145,6 +145,13 @@ class Spool:
         except OSError as error:
             raise translated(error, folder) from error
 
+    def clear_settled(self, source: str, destinations: Collection[str]) -> None:
+        """Remove what all of a source's `destinations` have: another one, which had not, is none of them any more."""
+        for folder, sealed in _read(self._runs_of(source), Damaged, Refused):
+            if sealed and all(self.is_settled(sealed, name) for name in destinations):
+                with suppress(Unavailable):  # another user's
+                    self.discard(folder)
+
     def is_empty(self) -> bool:
         return not self._all_runs() and not _found(self.folder, f"{_TRASH}*")
 

@@ -35,6 +35,7 @@ def upload(
         raise NotFound(f"`{destination}` is no destination of `{source}`: it has {', '.join(names)}")
     to = installation.repository(source, destination, create=True)
     installation.tidy_spool()
+    spool.clear_settled(source, names)
     bringing = _Bringing(installation, destination, to, progress)
     figures: Counter[str] = Counter()
     missed: list[str] = []

@@ -122,3 +122,12 @@ def test_what_relied_on_a_destination_that_was_removed_is_brought(home: Home) ->
     assert home.installation().repository("docs", "far").snapshot_ids()[-2:] == [missed, tonight]
     home.assert_restores("far", tonight)
     assert home.waiting() == []
+
+
+def test_what_waits_for_a_destination_that_was_removed_leaves_the_spool(home: Home) -> None:
+    home.night(0)
+    missed_far(home, 1)
+    tonight = home.capture(2, "here")
+    assert len(home.waiting()) == 2
+    home.upload("here", tonight, "here")
+    assert home.waiting() == []
