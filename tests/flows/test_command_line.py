@@ -223,20 +223,44 @@ def completed(terminal: Terminal, typed: str) -> set[str]:
     return {name for kind, _, name in offered if kind == "plain"}
 
 
-def test_the_same_commands_are_under_celery(lived: Terminal) -> None:
+def under_celery(terminal: Terminal, *arguments: str) -> subprocess.CompletedProcess[str]:
     done = subprocess.run(
-        [sys.executable, "-m", "celery", "-A", "workers", "backup", "list", "--json"],
-        cwd=lived.folder,
-        env=os.environ | {"GEOMETRA_BACKUP_CONFIG": str(lived.folder / "backup.toml")},
+        [sys.executable, "-m", "celery", "-A", "workers", *arguments],
+        cwd=terminal.folder,
+        env=os.environ | {"GEOMETRA_BACKUP_CONFIG": str(terminal.folder / "backup.toml")},
         capture_output=True,
         text=True,
+        timeout=100,
         check=False,
     )
     if "No such command 'backup'" in done.stderr:
         pytest.skip(
             "the project is not installed here, so Celery does not know its command; `python3 tests` installs it"
         )
+    return done
+
+
+def test_the_same_commands_are_under_celery(lived: Terminal) -> None:
+    done = under_celery(lived, "backup", "list", "--json")
     assert {row["source"] for row in json.loads(done.stdout)} == {"config", "docs"}, done.stderr
+    assert "geometra-backup list" in under_celery(lived, "backup", "list", "--help").stdout
+
+
+def test_they_end_there_as_they_do_by_themselves(copied: Terminal) -> None:
+    done = under_celery(copied, "backup", "show", "dosc")
+    assert (done.returncode, done.stderr) == (66, copied.complaint("show", "dosc", code=66) + "\n")
+    (copied.folder / "backups").rename(copied.folder / "away")
+    assert under_celery(copied, "backup", "status").returncode == 1
+
+
+@pytest.mark.parametrize("program", ["worker", "beat", "flower"])
+def test_a_mistake_in_backup_toml_is_one_line_of_whoever_can_not_begin(copied: Terminal, program: str) -> None:
+    copied.edit("timezone", "timezon")
+    done = under_celery(copied, program)
+    assert done.returncode == 1
+    assert done.stderr.startswith("geometra-backup: ")
+    assert done.stderr.endswith("timezon: unknown key; did you mean `timezone`?\n")
+    assert done.stderr.count("\n") == 1
 
 
 def test_init_replaces_nothing(lived: Terminal) -> None:

@@ -4,10 +4,15 @@ from __future__ import annotations
 
 import click
 
-from workers.cli.main import group
+from workers.cli.main import group, main
 
-backup = click.Group(
-    "backup", help=group.help, params=group.params, callback=group.callback, invoke_without_command=False
+
+@click.command(
+    "backup",
+    short_help=group.help and group.help.splitlines()[0],
+    # All that follows is for our own command line, `--help` too: its messages and its exit codes are the same then.
+    context_settings={"ignore_unknown_options": True, "allow_interspersed_args": False, "help_option_names": []},
 )
-backup.list_commands = group.list_commands  # type: ignore[method-assign]  # one table of commands for both
-backup.get_command = group.get_command  # type: ignore[method-assign]
+@click.argument("arguments", nargs=-1, type=click.UNPROCESSED)
+def backup(arguments: tuple[str, ...]) -> None:
+    main(list(arguments))
