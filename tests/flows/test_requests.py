@@ -194,3 +194,13 @@ def test_a_time_limit_that_is_no_number_ends_no_worker(house: House) -> None:
         house.wait_for(lambda: "a time limit is a number" in worker.log.read_text(), "what it says of that")
         assert isinstance(ask().get(timeout=60, propagate=False), Exception)
     assert worker.child.poll() is None
+
+
+def test_time_limits_that_are_three_take_no_process_of_a_worker_for_ever(house: House) -> None:
+    house.configure({"docs": tree(house, "docs", "docs")}, {"here": local(house)})
+    worker = house.worker(concurrency=1)
+    with house.app() as app:
+        ask = partial(app.send_task, "runs.state", kwargs={"run": "none"}, queue="control")
+        ask(headers={"timelimit": [1, 2, 3]})
+        assert isinstance(ask().get(timeout=60, propagate=False), Exception)
+    assert "of which there are two" in worker.log.read_text()
