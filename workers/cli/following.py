@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
@@ -28,6 +28,8 @@ _POLL_SECONDS = 0.1
 _SILENT_SECONDS = 30.0
 _LOOK_SECONDS = 2.0
 _IDLE_SECONDS = 10.0
+_STUCK_SECONDS = 60.0
+"""A step whose worker was killed may lie still for so long before another takes it up."""
 
 Figures = dict[str, float]
 
@@ -116,7 +118,7 @@ class _Notices:
     def __init__(self, record: Record, run: Run) -> None:
         self._record, self._run = record, run
         self._told: set[tuple[str, str]] = set()
-        self._began, self._next = time.monotonic(), 0.0
+        self._done, self._moved, self._next = 0, time.monotonic(), 0.0
 
     def update(self) -> None:
         now = time.monotonic()
@@ -126,12 +128,19 @@ class _Notices:
         notes = self._record.notes(self._run.id)
         for step, text in notes.items():
             self._tell(step, f"{step} waits: {text}")
-        if now - self._began > _IDLE_SECONDS and not notes and self._is_idle():
-            self._tell("", "nothing has begun yet: is a worker running for each pool? `geometra-backup check` tells")
+        if now - self._moved > (_STUCK_SECONDS if self._done else _IDLE_SECONDS):
+            self._look(now, notes)
 
-    def _is_idle(self) -> bool:
+    def _look(self, now: float, notes: Mapping[str, str]) -> None:
+        """Whether anything goes on, of what has no outcome yet. Whoever notes why a step waits may be away too."""
         record, run = self._record, self._run
-        return not record.outcomes(run.id) and not any(record.is_leased(run.id, step) for step in run.steps)
+        missing = record.missing(run)
+        done = len(run.steps) - len(missing)
+        if done != self._done or any(record.is_leased(run.id, step) for step in missing):
+            self._done, self._moved = done, now
+        elif missing and not any(step in notes for step in missing):
+            what = f"{missing[0]} has not begun" if done else "nothing has begun yet"
+            self._tell("", f"{what}: is a worker running for each pool? `geometra-backup check` tells")
 
     def _tell(self, step: str, text: str) -> None:
         if (step, text) not in self._told:
