@@ -138,6 +138,16 @@ class WholeSink(Sink, Protocol):
         ...
 
 
+@runtime_checkable
+class ForgivingSink(Sink, Protocol):
+    """A sink that may do without an item whose bytes are damaged."""
+
+    def lost(self, item: Stored, error: Exception) -> None:
+        """Some of the item's bytes can't be had, so it is never complete; more of them may come. Called maybe more than
+        once. Raises `error` where one that is lost ends it all."""
+        ...
+
+
 class StoredItems(Protocol):
     """A snapshot's items, as a source reads them back."""
 

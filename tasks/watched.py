@@ -6,7 +6,7 @@ import threading
 import time
 from collections.abc import Iterable, Iterator
 
-from tasks.item import Reading, Sink, Stored, StoredItems, Stream, WholeSink
+from tasks.item import ForgivingSink, Reading, Sink, Stored, StoredItems, Stream, WholeSink
 from tasks.progress import Progress
 
 _INTERVAL = 0.25
@@ -61,6 +61,11 @@ class _CountedSink:
     def complete(self, item: Stored) -> None:
         self._sink.complete(item)
         self._count.add(0, 1)
+
+    def lost(self, item: Stored, error: Exception) -> None:
+        if not isinstance(self._sink, ForgivingSink):
+            raise error
+        self._sink.lost(item, error)
 
 
 class _CountedWholeSink(_CountedSink):

@@ -10,7 +10,8 @@ from functools import partial
 from operator import attrgetter
 
 from tasks.cores import cores
-from tasks.item import Sink, Stored, WholeSink
+from tasks.errors import Damaged
+from tasks.item import ForgivingSink, Sink, Stored, WholeSink
 from tasks.repository.blocks import Blocks, Fetched, cut_short, shown
 from tasks.repository.pack import NAME
 from tasks.repository.window import Job, Pending, Window
@@ -32,7 +33,8 @@ _HANDED_BACK = 2
 
 
 class Extraction:
-    """Add items, leave the context: all their bytes are in the sink, or the first error is raised.
+    """Add items, leave the context: all their bytes are in the sink, or the first error is raised. Items that need a
+    damaged block are lost alone, where the sink forgives that.
 
     Three kinds of threads: some wait for the destination; for each core but one, another decodes; and the caller's
     verifies and writes what these decoded. Where it can't keep up they do that too, but for blocks of many small items,
@@ -43,6 +45,7 @@ class Extraction:
     def __init__(self, blocks: Blocks, into: Sink) -> None:
         self._blocks, self._into = blocks, into
         self._whole = into.whole if isinstance(into, WholeSink) else None
+        self._lost = into.lost if isinstance(into, ForgivingSink) else None
         self._lock = threading.Lock()
         threads = max(1, cores() - 1)
         self._decoders = ThreadPoolExecutor(threads, "extracting")
@@ -101,7 +104,15 @@ class Extraction:
             self._settle()
 
     def _decode_group(self, group: list[Job], fetched: Future[Fetched]) -> None:
-        stored = fetched.result()
+        try:
+            stored = fetched.result()
+        except Damaged as error:
+            if len(group) == 1 or self._lost is None:
+                self._lose(group[0], error)
+            else:
+                for job in group:
+                    self._decode_group([job], self._fetchers.submit(self._blocks.fetch, job.block, job.block))
+            return
         for job in group:
             if len(self._running) >= self._at_once:
                 self._settle()
@@ -114,11 +125,15 @@ class Extraction:
 
     def _decode(self, job: Job, stored: Fetched) -> Callable[[], None] | None:
         """What is left to the caller's thread."""
-        block = self._blocks.decode(job.block, stored)
-        few = len(job.runs) <= _FEW_RUNS
-        if few and self._hand_back():
-            return partial(self._finish, job, block)
-        self._blocks.verify_rows(job.rows, block, job.block)
+        try:
+            block = self._blocks.decode(job.block, stored)
+            few = len(job.runs) <= _FEW_RUNS
+            if few and self._hand_back():
+                return partial(self._finish, job, block)
+            self._blocks.verify_rows(job.rows, block, job.block)
+        except Damaged as error:
+            self._lose(job, error)
+            return None
         if not few:
             return partial(self._write, job, block)
         self._write(job, block)
@@ -131,10 +146,20 @@ class Extraction:
         return free
 
     def _finish(self, job: Job, block: memoryview) -> None:
-        self._blocks.verify_rows(job.rows, block, job.block)
-        self._write(job, block)
+        try:
+            self._blocks.verify_rows(job.rows, block, job.block)
+        except Damaged as error:
+            self._lose(job, error)
+        else:
+            self._write(job, block)
         with self._lock:
             self._handed_back -= 1
+
+    def _lose(self, job: Job, error: Damaged) -> None:
+        if self._lost is None:
+            raise error
+        for pending in dict.fromkeys(pending for pending, *_ in job.runs):
+            self._lost(pending.item, error)
 
     def _write(self, job: Job, block: memoryview) -> None:
         whole = self._whole

@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 from tasks.cores import cores
 from tasks.errors import Damaged
-from tasks.item import Sink, Stored
+from tasks.item import ForgivingSink, Sink, Stored
 from tasks.numbers import Numbers, distinct, numpy
 from tasks.repository.blocks import Blocks, columns_of, lost_chunk, shown
 from tasks.repository.columns import WINDOW, join
@@ -37,7 +37,8 @@ class _Stretch(NamedTuple):
 
 
 class Gathering:
-    """Add items, leave the context: all their bytes are in the sink, or the first error is raised."""
+    """Add items, leave the context: all their bytes are in the sink, or the first error is raised. One that needs a
+    damaged block is lost alone, where the sink forgives that."""
 
     def __init__(self, blocks: Blocks, into: Sink) -> None:
         self._blocks, self._into = blocks, into
@@ -93,6 +94,18 @@ class Gathering:
         self._running.append(self._pool.submit(self._gather, stretch))
 
     def _gather(self, stretch: _Stretch) -> None:
+        item = stretch.pending.item
+        try:
+            whole = self._read(stretch)
+        except Damaged as error:
+            if not isinstance(self._into, ForgivingSink):
+                raise
+            self._into.lost(item, error)
+            return
+        self._into.write(item, stretch.start, whole)
+        self._less(stretch.pending)
+
+    def _read(self, stretch: _Stretch) -> memoryview:
         rows = stretch.rows
         stored = memoryview(bytearray(stretch.end - stretch.start))
         block, begin, length = self._blocks.index.places(rows)
@@ -105,9 +118,7 @@ class Gathering:
             spans = zip(place[here].tolist(), begin[here].tolist(), length[here].tolist(), strict=True)
             for at, first, size in spans:
                 stored[at : at + size] = data[first : first + size]
-        whole = join(stored, stretch.widths) if stretch.widths else stored
-        self._into.write(stretch.pending.item, stretch.start, whole)
-        self._less(stretch.pending)
+        return join(stored, stretch.widths) if stretch.widths else stored
 
     def _less(self, pending: _Pending) -> None:
         with self._lock:

@@ -21,8 +21,8 @@ def restore_files(
 ) -> list[str]:
     """Put files back below `into`: folders and contents first, then links, so that no content can go through one; each
     folder's metadata when all in it is done. Returns what could not be given back, a line each. Raises, beside what
-    `FolderWriter` does, `Refused` in the end where some of it was left out. `replaced` is called once all contents are
-    there.
+    `FolderWriter` does, `Refused` or `Damaged` in the end where some of it was left out. `replaced` is called once all
+    contents are there.
 
     `chosen` is gone through again if there is much in it beside files, and held in memory only if it can't be.
     """

@@ -31,14 +31,14 @@ _OPEN_FILES = 64
 
 
 class FolderWriter:
-    """A `WholeSink` for files; folders, links and pipes have methods of their own. Use as a context: what is unfinished
-    at its end is removed.
+    """A `WholeSink` and `ForgivingSink` for files; folders, links and pipes have methods of their own. Use as a
+    context: what is unfinished at its end is removed.
 
     Every name is reached from the folder `into` by descriptors, one component at a time, and no component may be a
     link, so nothing in a snapshot and nobody who changes the tree meanwhile can lead a write elsewhere. Raises
     `UnsafePath`, `Occupied` (with `how.overwrite` only where a folder is in the way), `NoSpace`, `Refused`. What only
-    is not as it was, such as an owner, is in `missed`. What this file system can't hold, such as a name that is too
-    long for it, is left out, so that all else comes back; `check_all` tells.
+    is not as it was, such as an owner, is in `missed`. What is damaged, and what this file system can't hold, such as a
+    name that is too long for it, is left out, so that all else comes back; `check_all` tells.
     """
 
     _goes_on = True
@@ -94,13 +94,23 @@ class FolderWriter:
         self._journals.tell(self._folders, self._began, self.missed)
 
     def check_all(self) -> None:
-        """Raises `Refused` where something was left out."""
+        """Raises `Damaged` or `Refused` where something was left out."""
         self._left_out.check()
 
     def _leave_out(self, path: bytes, error: OSError) -> None:
         """Raises it, translated, where it is not of this item alone."""
         if not (self._goes_on and self._left_out.add(path, error)):
             raise translated(error, path) from error
+        self._drop(path)
+
+    def lost(self, item: Stored, error: Exception) -> None:
+        """Some of its bytes are damaged: it is left out, and what was in its place stays."""
+        if not self._goes_on:
+            raise error
+        self._left_out.lose(item.entry.path, error)
+        self._drop(item.entry.path)
+
+    def _drop(self, path: bytes) -> None:
         with self._lock:
             self._open.pop(path, None)
             target = self._targets.pop(path, None)

@@ -1,16 +1,18 @@
-"""What could not be restored where all else was, for the file system there can't hold it."""
+"""What could not be restored where all else was: the file system there can't hold it, or it is damaged."""
 
 from __future__ import annotations
 
 import errno
 from threading import Lock
 
-from tasks.errors import Refused
+from tasks.errors import Damaged, Refused
 from tasks.sources.path_text import path_text
 
 _OF_ONE = frozenset(
     {errno.ENAMETOOLONG, errno.EFBIG, errno.EINVAL, errno.EILSEQ, errno.EPERM, errno.EOPNOTSUPP, errno.EOVERFLOW}
 )
+
+_NAMED = 10
 
 
 class LeftOut:
@@ -18,6 +20,7 @@ class LeftOut:
 
     def __init__(self) -> None:
         self._why: dict[bytes, str] = {}
+        self._lost: dict[bytes, str] = {}
         self._lock = Lock()
 
     def add(self, path: bytes, error: OSError) -> bool:
@@ -28,11 +31,24 @@ class LeftOut:
             self._why[path] = error.strerror or str(error)
         return True
 
+    def lose(self, path: bytes, error: Exception) -> None:
+        """It is damaged."""
+        with self._lock:
+            self._lost.setdefault(path, str(error))
+
     def __contains__(self, path: bytes) -> bool:
-        return bool(self._why) and path in self._why
+        return (bool(self._why) and path in self._why) or (bool(self._lost) and path in self._lost)
 
     def check(self) -> None:
-        """Raises `Refused` where there is anything."""
+        """Raises `Damaged` where something was lost, else `Refused` where there is anything."""
+        if self._lost:
+            named = "`, `".join(map(path_text, sorted(self._lost)[:_NAMED]))
+            more = f" and {len(self._lost) - _NAMED:,} more" if len(self._lost) > _NAMED else ""
+            also = f", and the file system there can't hold {len(self._why):,} others" if self._why else ""
+            raise Damaged(
+                f"all else was restored, but what is stored of `{named}`{more} is damaged"
+                f" ({next(iter(self._lost.values()))}){also}: another destination, or an older snapshot, may have it"
+            )
         if not self._why:
             return
         path, why = next(iter(self._why.items()))

@@ -183,6 +183,29 @@ def test_damage_in_a_window_is_named_and_no_wrong_byte_comes_out(repository: Rep
     assert not repository.check("content").good
 
 
+def test_damage_in_a_window_costs_a_sink_that_forgives_no_other_item(repository: Repository) -> None:
+    class Forgiving(MemorySink):
+        def __init__(self) -> None:
+            super().__init__()
+            self.missing: set[bytes] = set()
+
+        def lost(self, item: Stored, error: Exception) -> None:
+            assert isinstance(error, Damaged)
+            self.missing.add(item.entry.path)
+
+    index = File(rows(6000).tobytes(), columns=WIDTHS)
+    save(repository, {b"index": index}, 0)
+    large = max(packs(repository), key=lambda name: len(repository.destination.get(name)))
+    snapshot = save(repository, {b"index": index, b"other": b"whole"}, 1)
+    data = bytearray(repository.destination.get(large))
+    data[len(data) // 3] ^= 1
+    repository.destination.delete(large)
+    repository.destination.put(large, bytes(data))
+    items, sink = repository.read(snapshot), Forgiving()
+    items.extract(items, sink)
+    assert (sink.contents, sink.missing) == ({b"other": b"whole"}, {b"index"})
+
+
 @settings(max_examples=12, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
 @given(
     widths=st.lists(st.integers(1, 3000), min_size=2, max_size=5).map(tuple),
