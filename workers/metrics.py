@@ -22,6 +22,7 @@ from tasks.installation import Installation
 from tasks.plan import last_expected
 from tasks.record import Step
 from tasks.report import last_reports
+from tasks.report_files import KEPT
 from tasks.repository import is_ahead
 from workers.pools import POOLS
 from workers.unserved import unserved
@@ -32,8 +33,8 @@ EVERY = float(os.environ.get("GEOMETRA_BACKUP_METRICS_SECONDS", "300"))
 """Seconds between two readings: each lists the snapshots and proofs of every repository."""
 PATIENCE = timedelta(hours=6)
 """How long after it was due a backup may be missing before it counts as late."""
-REPORTS = 100
-"""How many runs are looked through for the last one of each source."""
+REPORTS = KEPT
+"""How many runs are looked through for the last one of each source: a day of a plan that runs every five minutes."""
 
 Labels = tuple[str, ...]
 """Mostly a source and a destination."""

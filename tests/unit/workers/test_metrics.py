@@ -176,6 +176,16 @@ def test_the_last_run_of_each_source_is_told_with_the_seconds_of_its_steps(house
     assert value(told(read(house, Reading(), NOON)), "last_run_success", **HERE) == 0
 
 
+def test_a_plan_that_runs_often_does_not_hide_the_last_run_of_another(house: Installation) -> None:
+    run = Run("night", "nightly", "", NIGHT, STEPS)
+    bad = Outcome("prune", "docs", "here", state="failed", failure=Failure("Refused", "x"))
+    write(house.reports, compose(run, {step: blank(step, {}) for step in STEPS} | {STEPS[-1]: bad}, NOON))
+    often = compose(replace(run, steps=("backup/logs",)), {"backup/logs": blank("backup/logs", {})}, NOON)
+    for number in range(288):
+        write(house.reports, often | {"run": f"often-{number}"})
+    assert value(told(read(house, Reading(), NOON)), "last_run_success", **HERE) == 0
+
+
 def test_a_scrape_reads_nothing(house: Installation, tmp_path: Path) -> None:
     night(house, "first", NIGHT)
     gathered, registry = Gathered(house), CollectorRegistry()
