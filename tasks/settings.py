@@ -34,8 +34,8 @@ class SourceSettings(Model):
     """Where its snapshots go, by name. Empty: to every destination."""
 
     allow_incomplete: tuple[str, ...] = ()
-    """Patterns, as in .gitignore, of paths that may change, vanish or be unreadable while they are captured without
-    making the snapshot count as incomplete."""
+    """Patterns, as in .gitignore, of paths as the snapshot has them (`log/app.log` for what is below `/var/log`), which
+    may change, vanish or be unreadable while they are captured without making it count as incomplete."""
 
     window: Window | None = Field(default=None, examples=["22:00-06:00"])
     """When it may be read by a plan that starts by itself, in the time zone at the top. It waits for its window to

@@ -43,9 +43,11 @@ def _unreadable(walk: Walk, allowed: Patterns) -> Iterator[Problem]:
     flaws += [flaw for flaw in walk.flaws if flaw.what == "unreadable"]
     flaws = [flaw for flaw in flaws if not allowed.match(flaw.path)]
     for flaw in flaws[:_SAMPLES]:
+        shown, inner = path_text(flaw.path), path_text(flaw.path.partition(b"/")[2])
+        excluded = f"add `/{inner}` to `exclude` or " if inner else "add "
         yield Problem(
-            f"`{path_text(flaw.path)}` can't be read: {flaw.why}",
-            "give the workers' user the right to read it, or add it to `exclude` or to `allow_incomplete`",
+            f"`{shown}` can't be read: {flaw.why}",
+            f"give the workers' user the right to read it, or {excluded}`{shown}` to `allow_incomplete`",
         )
     if len(flaws) > _SAMPLES:
         yield Problem(f"{len(flaws) - _SAMPLES} more can't be read", "mend those above first, then look again")

@@ -43,10 +43,12 @@ class FileTreeSettings(SourceSettings):
     as `{ path = "/srv/b/config", name = "config-b" }`. Links inside are kept as links, never followed."""
 
     include: PatternLines = ()
-    """Patterns of the files and folders to take. Empty: everything. A file named in `paths` is always taken."""
+    """Patterns of the files and folders to take, as in .gitignore, relative to each of `paths`. Empty: everything. A
+    file named in `paths` is always taken."""
 
     exclude: PatternLines = ()
-    """Patterns of the files and folders to leave out, with all that is in them. It has precedence over `include`."""
+    """Such patterns of the files and folders to leave out, with all that is in them. It has precedence over
+    `include`."""
 
     exclude_caches: bool = False
     """Leave out what is in folders that hold a CACHEDIR.TAG, as many programs mark their caches."""

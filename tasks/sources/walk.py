@@ -207,13 +207,18 @@ class _Tree:
             if self._device is None or status.st_dev == self._device:
                 names = self._names(descriptor, path)
                 folder.names = iter(names if self._all else self._walk.stretch.chosen(path, names))
+            held = True
         except OSError as error:
             self._walk.flaw(path, error)
+            held = False
         folder.item = Item(entry)
         self._stack.append(folder)
         self._path = path
         if taken:
             yield from self._waiting()
+        if not held:  # nor would it be the next time, for a second flaw
+            self._folders.forget(path[self._skip :])
+            self._stack.pop()
 
     def _waiting(self) -> Iterator[Item]:
         for folder in self._stack:

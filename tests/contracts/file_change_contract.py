@@ -12,6 +12,7 @@ import pytest
 
 from tasks.item import FILE, HARDLINK, Entry
 from tasks.sources.filetree import FileTree
+from tasks.sources.patterns import Patterns
 from tests.contracts.child import Child, as_nobody, passable
 from tests.contracts.file_source import FileSource, settle
 from tests.contracts.memory_items import Saved, read_all
@@ -139,11 +140,17 @@ class FileChangeContract(FileSource):
         (tree / "inner").chmod(0o000)
         flaws, problems = Child(as_nobody(lambda: (Saved(source.capture()).flaws, source.check()))).result()
         (tree / "inner").chmod(0o755)
-        assert {(flaw.path, flaw.what) for flaw in flaws} == {
-            (b"tree/one.txt", "unreadable"),
+        assert sorted((flaw.path, flaw.what) for flaw in flaws) == [  # each once
             (b"tree/inner", "unreadable"),
-        }
-        assert {problem.what.split("`")[1] for problem in problems if problem.fatal} == {"tree/one.txt", "tree/inner"}
+            (b"tree/one.txt", "unreadable"),
+        ]
+        fatal = [problem for problem in problems if problem.fatal]
+        assert sorted(problem.what.split("`")[1] for problem in fatal) == ["tree/inner", "tree/one.txt"]
+        excluded = [problem.advice.split("`")[1] for problem in fatal]
+        assert sorted(excluded) == ["/inner", "/one.txt"]
+        assert Patterns(excluded).match(b"one.txt")
+        allowed = [problem.advice.split("`")[5] for problem in fatal]
+        assert all(Patterns(allowed).match(flaw.path) for flaw in flaws)
 
     def test_a_name_of_an_unreadable_file_does_not_take_its_other_names_along(
         self, source: FileTree, tree: Path
