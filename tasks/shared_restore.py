@@ -6,8 +6,8 @@ import os
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
 from dataclasses import replace
-from itertools import chain
 from pathlib import Path
+from typing import NamedTuple
 
 import msgpack
 
@@ -24,12 +24,38 @@ from tasks.repository import Repository, Snapshot
 from tasks.repository.reading import Items
 from tasks.sources import target_mark
 from tasks.sources.file_restore import Others, contents, finish_folders, make_links
+from tasks.sources.left_out import LeftOut, Paths
 from tasks.sources.not_restored import Found
 from tasks.sources.source import Limits
 from tasks.sources.staging_writer import StagingWriter
 from tasks.watched import Watched
 
 _LINKS = "links"
+
+
+class _CameTo(NamedTuple):
+    """What a part of a restore came to: what could not be given back, and what was left out. MessagePack in the
+    record."""
+
+    found: Found
+    left_out: Paths
+
+    @classmethod
+    def of(cls, writer: StagingWriter) -> _CameTo:
+        return cls(writer.missed.found(), writer.left_out.paths())
+
+    @classmethod
+    def of_all(cls, parts: Iterable[_CameTo]) -> _CameTo:
+        found, left_out = Found(), LeftOut()
+        for each in parts:
+            found += each.found
+            left_out.add_all(each.left_out)
+        return cls(found, left_out.paths())
+
+    @classmethod
+    def from_bytes(cls, data: bytes) -> _CameTo:
+        found, left_out = msgpack.unpackb(data)
+        return cls([(what, times, first) for what, times, first in found], left_out)
 
 
 class SharedRestore:
@@ -132,11 +158,19 @@ class SharedRestore:
 
     def finish(self, portions: Portions) -> Found:
         """Make the links, and give the folders their metadata, once all files are there; what all portions could not
-        give back."""
-        if (done := self.found()) is not None:
-            target_mark.unmark(portions.into, portions.name)
-            return done
-        found = list(chain(*(self._found_by(str(number + 1)) for number in range(len(portions)))))
+        give back. Raises `Damaged` or `Refused` where something was left out, once all else is there."""
+        ended = self._ended()
+        if ended is None:
+            ended = self._finished(portions)
+            self._parts.keep(f"{self._what}/end", bytes(msgpack.packb(ended)))
+        target_mark.unmark(portions.into, portions.name)
+        left_out = LeftOut()
+        left_out.add_all(ended.left_out)
+        left_out.check()
+        return ended.found
+
+    def _finished(self, portions: Portions) -> _CameTo:
+        came_to = [self._came_to(str(number + 1)) for number in range(len(portions))]
         others = self._others(portions)
 
         def links() -> Iterator[Stored]:
@@ -145,10 +179,7 @@ class SharedRestore:
         self._once(portions, _LINKS, lambda writer: make_links(others.again(), writer), links)
         with StagingWriter(portions.into, portions.how, portions.name, portions.there) as writer:
             finish_folders(others.again(), writer)
-            found += [*self._found_by(_LINKS), *writer.missed.found()]
-        self._parts.keep(f"{self._what}/end", bytes(msgpack.packb(found)))
-        target_mark.unmark(portions.into, portions.name)
-        return found
+        return _CameTo.of_all([*came_to, self._came_to(_LINKS), _CameTo.of(writer)])
 
     def _others(self, portions: Portions) -> Others:
         items = self._items(portions)
@@ -184,8 +215,12 @@ class SharedRestore:
 
     def found(self) -> Found | None:
         """What could not be given back, once all is done."""
+        ended = self._ended()
+        return ended.found if ended else None
+
+    def _ended(self) -> _CameTo | None:
         data = self._parts.read(f"{self._what}/end")
-        return [(what, times, first) for what, times, first in msgpack.unpackb(data)] if data else None
+        return _CameTo.from_bytes(data) if data else None
 
     def _once(
         self,
@@ -210,21 +245,42 @@ class SharedRestore:
                 if not portions.overwrite:
                     os.sync()  # the record outlives this host: what it says is written must be on the disk
                 try:
-                    attempts.end(attempt, bytes(msgpack.packb(writer.missed.found())))
+                    attempt = attempts.end(attempt, bytes(msgpack.packb(_CameTo.of(writer))))
                 except LeaseLost:
                     writer.discard_all()
                     raise
         if not portions.overwrite:
-            _place(portions, attempt, items)
+            self._place(portions, attempt, what, items)
 
     def _attempts(self, what: str) -> Attempts:
         return Attempts(self._parts, f"{self._what}/{what}")
 
-    def _found_by(self, what: str) -> Found:
+    def _came_to(self, what: str) -> _CameTo:
         last = self._attempts(what).last()
         if last is None or last.result is None:
             raise Damaged("what a part of this restore came to is not in the record any more: restore again")
-        return [(what, times, first) for what, times, first in msgpack.unpackb(last.result)]
+        placed = self._parts.read(f"{self._what}/{what}/placed")
+        came_to = _CameTo.from_bytes(last.result)
+        return _CameTo.of_all([came_to, _CameTo.from_bytes(placed)]) if placed else came_to
+
+    def _place(self, portions: Portions, attempt: Attempt, what: str, items: Callable[[], Iterable[Stored]]) -> None:
+        with StagingWriter(portions.into, portions.how, attempt.name) as writer:
+            writer.left_out.add_all(_CameTo.from_bytes(attempt.result or b"").left_out)
+            before = len(writer.left_out)
+            try:
+                for item in items():
+                    writer.place(item)
+            except Unavailable:
+                raise  # the item list may be read further later
+            except BackupError:
+                with suppress(Unavailable):
+                    for item in items():
+                        writer.discard(item.entry.path, attempt.name)
+                raise
+            if len(writer.left_out) > before:
+                self._parts.keep(f"{self._what}/{what}/placed", bytes(msgpack.packb(_CameTo.of(writer))))
+                for path in writer.left_out:
+                    writer.discard(path, attempt.name)
 
     def _items(self, portions: Portions) -> Items:
         return self._repository.read(self._repository.snapshot(portions.snapshot))
@@ -241,17 +297,3 @@ def _written(writer: StagingWriter, write: Callable[[StagingWriter], None], is_w
         raise
     writer.discard_all()
     return False
-
-
-def _place(portions: Portions, attempt: Attempt, items: Callable[[], Iterable[Stored]]) -> None:
-    with StagingWriter(portions.into, portions.how, attempt.name) as writer:
-        try:
-            for item in items():
-                writer.place(item)
-        except Unavailable:
-            raise  # the item list may be read further later
-        except BackupError:
-            with suppress(Unavailable):
-                for item in items():
-                    writer.discard(item.entry.path, attempt.name)
-            raise

@@ -38,10 +38,8 @@ class FolderWriter:
     link, so nothing in a snapshot and nobody who changes the tree meanwhile can lead a write elsewhere. Raises
     `UnsafePath`, `Occupied` (with `how.overwrite` only where a folder is in the way), `NoSpace`, `Refused`. What only
     is not as it was, such as an owner, is in `missed`. What is damaged, and what this file system can't hold, such as a
-    name that is too long for it, is left out, so that all else comes back; `check_all` tells.
+    name that is too long for it, is in `left_out`, so that all else comes back; `check_all` tells.
     """
-
-    _goes_on = True
 
     def __init__(self, into: Path, how: Restoring) -> None:
         self.missed = NotRestored()
@@ -51,7 +49,7 @@ class FolderWriter:
         self._targets: dict[bytes, TargetFile] = {}
         self._open: dict[bytes, Descriptor] = {}
         self._were_there: set[bytes] = set()
-        self._left_out = LeftOut()
+        self.left_out = LeftOut()
         self._journals = LeftJournals()
         self._began = 0
         self._folders = TargetFolders(into, self._metadata.look_at)
@@ -95,19 +93,17 @@ class FolderWriter:
 
     def check_all(self) -> None:
         """Raises `Damaged` or `Refused` where something was left out."""
-        self._left_out.check()
+        self.left_out.check()
 
     def _leave_out(self, path: bytes, error: OSError) -> None:
         """Raises it, translated, where it is not of this item alone."""
-        if not (self._goes_on and self._left_out.add(path, error)):
+        if not self.left_out.add(path, error):
             raise translated(error, path) from error
         self._drop(path)
 
     def lost(self, item: Stored, error: Exception) -> None:
         """Some of its bytes are damaged: it is left out, and what was in its place stays."""
-        if not self._goes_on:
-            raise error
-        self._left_out.lose(item.entry.path, error)
+        self.left_out.lose(item.entry.path, error)
         self._drop(item.entry.path)
 
     def _drop(self, path: bytes) -> None:
@@ -156,7 +152,7 @@ class FolderWriter:
             self._leave_out(entry.path, error)
 
     def write(self, item: Stored, offset: int, data: memoryview) -> None:
-        if item.entry.path in self._left_out:
+        if item.entry.path in self.left_out:
             return
         try:
             target, descriptor = self._file(item)
@@ -169,7 +165,7 @@ class FolderWriter:
 
     def complete(self, item: Stored) -> None:
         entry = item.entry
-        if entry.path in self._left_out:
+        if entry.path in self.left_out:
             return
         try:
             target, descriptor = self._file(item)

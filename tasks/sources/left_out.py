@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+from collections.abc import Iterator
 from threading import Lock
 
 from tasks.errors import Damaged, Refused
@@ -13,6 +14,11 @@ _OF_ONE = frozenset(
 )
 
 _NAMED = 10
+_MOST = 200_000
+"""More than that are not kept in memory, nor in a record: then the next one ends the restore."""
+
+Paths = list[tuple[str, list[bytes]]]
+"""What a `LeftOut` holds, for a record: why the first was not held and the paths of these, and the same of the lost."""
 
 
 class LeftOut:
@@ -24,19 +30,35 @@ class LeftOut:
         self._lock = Lock()
 
     def add(self, path: bytes, error: OSError) -> bool:
-        """False where the error is not of this item alone: others would come to the same."""
-        if error.errno not in _OF_ONE:
+        """False where the error is not of this item alone, so that others would come to the same; or one too many."""
+        if error.errno not in _OF_ONE or len(self._why) >= _MOST:
             return False
         with self._lock:
             self._why[path] = error.strerror or str(error)
         return True
 
     def lose(self, path: bytes, error: Exception) -> None:
-        """It is damaged."""
+        """It is damaged. Raises that where it is one too many."""
+        if len(self._lost) >= _MOST:
+            raise error
         with self._lock:
             self._lost.setdefault(path, str(error))
 
-    def __contains__(self, path: bytes) -> bool:
+    def paths(self) -> Paths:
+        return [(next(iter(known.values()), ""), list(known)) for known in (self._why, self._lost)]
+
+    def add_all(self, paths: Paths) -> None:
+        with self._lock:
+            for known, (why, more) in zip((self._why, self._lost), paths, strict=True):
+                known.update(dict.fromkeys(more, why))
+
+    def __len__(self) -> int:
+        return len(self._why) + len(self._lost)
+
+    def __iter__(self) -> Iterator[bytes]:
+        yield from (*self._why, *self._lost)
+
+    def __contains__(self, path: object) -> bool:
         return (bool(self._why) and path in self._why) or (bool(self._lost) and path in self._lost)
 
     def check(self) -> None:

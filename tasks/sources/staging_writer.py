@@ -16,7 +16,7 @@ from tasks.sources.path_text import path_text
 from tasks.sources.source import Restoring
 from tasks.sources.target_file import identity
 from tasks.sources.target_folders import remove
-from tasks.sources.target_path import CREATE, NO_LINKS, translated
+from tasks.sources.target_path import CREATE, NO_LINKS
 
 
 class StagingWriter(FolderWriter):
@@ -27,8 +27,6 @@ class StagingWriter(FolderWriter):
     were there before the first attempt.
     """
 
-    _goes_on = False
-
     def __init__(self, into: Path, how: Restoring, attempt: str, there: Collection[bytes] = ()) -> None:
         super().__init__(into, how)
         self._attempt = attempt
@@ -36,9 +34,11 @@ class StagingWriter(FolderWriter):
         self._used: set[bytes] = set()
 
     def place(self, item: Stored) -> None:
-        """Give what the attempt wrote the name that it is to have, unless that was done before. Replaces nothing. A
-        hard link may be missing: `missed` said so. Raises `Occupied`, `Refused`, `UnsafePath`."""
+        """Give what the attempt wrote the name that it is to have, unless that was done before, or it is `left_out`.
+        Replaces nothing. A hard link may be missing: `missed` said so. Raises `Occupied`, `Refused`, `UnsafePath`."""
         path = item.entry.path
+        if path in self.left_out:
+            return
         try:
             parent, name = self._place(path)
             staged = staged_name(self._attempt, path)
@@ -53,7 +53,7 @@ class StagingWriter(FolderWriter):
                     raise
             remove(parent, staged)
         except OSError as error:
-            raise translated(error, path) from error
+            self._leave_out(path, error)
 
     def discard(self, path: bytes, attempt: str) -> None:
         """Remove what an attempt left of it under its own name."""

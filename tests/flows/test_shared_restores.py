@@ -6,6 +6,7 @@ import os
 import random
 import re
 import signal
+import stat
 import subprocess
 import time
 from collections.abc import Iterable
@@ -233,7 +234,27 @@ def test_patterns_choose_in_every_part_and_a_link_whose_partner_is_not_chosen_co
 
 
 def test_a_part_that_fails_for_good_fails_the_restore_by_its_name_and_leaves_no_leftovers(house: House) -> None:
-    captured(house)
+    original = captured(house)
+    closed = close_gate(house)
+    for _ in range(2):
+        restorer(house, "complete")
+    ask(house)
+    reached(house, closed)
+    links = original.pop("hard links")
+    assert links
+    for path in (house.folder / "back" / name for name, (kind, *_) in original.items() if kind == stat.S_IFREG):
+        if path.parent.is_dir() and not os.path.lexists(path):
+            path.write_text("mine")
+    closed.unlink()
+    told = outcome(house)
+    assert (told["state"], told["failure"]["kind"]) == ("failed", "Occupied")
+    assert re.match(r"part \d of \d: ", told["failure"]["message"])
+    house.wait_for(lambda: not leased(house), "the end of the others")
+    assert not list((house.folder / "back").rglob(".geometra-*"))
+
+
+def test_a_damaged_block_costs_the_files_that_need_it_and_nothing_else(house: House) -> None:
+    original = captured(house)
     packs = sorted((house.folder / "store/models/packs").glob("*/*"), key=lambda path: -path.stat().st_size)
     data = bytearray(packs[0].read_bytes())
     data[len(data) // 2] ^= 1
@@ -243,9 +264,14 @@ def test_a_part_that_fails_for_good_fails_the_restore_by_its_name_and_leaves_no_
     ask(house)
     told = outcome(house)
     assert (told["state"], told["failure"]["kind"]) == ("failed", "Damaged")
-    assert re.match(r"part \d of \d: ", told["failure"]["message"])
-    house.wait_for(lambda: not leased(house), "the end of the others")
-    assert not list((house.folder / "back").rglob(".geometra-*"))
+    lost = re.match("all else was restored, but what is stored of `(.*)` is damaged", told["failure"]["message"])
+    assert lost
+    found = state_of(house.folder / "back")
+    missing = original.keys() - found.keys()
+    assert {*lost[1].split("`, `")} <= missing
+    assert {name: state for name, state in found.items() if name != "hard links"} == {
+        name: state for name, state in original.items() if name not in missing | {"hard links"}
+    }
 
 
 def test_a_destination_that_goes_away_meanwhile_is_waited_for_by_what_needs_it(house: House) -> None:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import os
+import random
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
@@ -10,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from tasks.errors import Damaged, NotFound, Occupied, Unavailable
+from tasks.errors import Damaged, NotFound, Occupied, Refused, Unavailable
 from tasks.item import Entry
 from tasks.lease import LeaseLost
 from tasks.portions import Portions
@@ -23,6 +25,7 @@ from tasks.sources.metadata import Metadata
 from tasks.sources.not_restored import NotRestored
 from tasks.sources.source import Limits
 from tasks.sources.staging_writer import StagingWriter
+from tests.flows.test_disproven import spoil
 from tests.flows.trees import grow, state_of
 from tests.redis_process import redis_process
 from tests.repositories import about, create, local
@@ -102,6 +105,51 @@ def test_what_could_not_be_given_back_is_counted_over_all_portions(
     count = len(files) + len(folders) - 1  # a hard link has that of its file
     assert missed.lines() == [f"{count} items: its owner was refused; the first is `docs/empty.toml`"]
     assert restore.finish(restore.divided()) == found
+
+
+@pytest.mark.parametrize("overwrite", [False, True])
+def test_what_is_damaged_is_named_once_all_else_is_there(
+    record: Record, repository: Repository, tmp_path: Path, overwrite: bool
+) -> None:
+    original, store = state_of(tmp_path / "originals"), tmp_path / "store"
+    before = set(store.rglob("*"))
+    (tmp_path / "originals/docs/large").write_bytes(random.Random(1).randbytes(3_000_000))
+    source = Docs("docs", DocsSettings(kind="docs", paths=(tmp_path / "originals/docs",)))
+    repository.save(source.capture(), about(2), repository.destination)
+    spoil(max(set(store.rglob("packs/*/*")) - before, key=lambda path: path.stat().st_size))
+    restore = Restore(record, repository, tmp_path)
+    restore.snapshot = repository.snapshots()[-1]
+    portions = restore.divided(overwrite=overwrite)
+    for _ in range(2):
+        with pytest.raises(Damaged, match="all else was restored, but what is stored of `docs/large` is damaged"):
+            restore.all(portions)
+    assert {path: state for path, state in state_of(restore.into).items() if path != "docs"} == {
+        path: state for path, state in original.items() if path != "docs"
+    }
+    assert restore.left_over() == []
+
+
+def test_what_can_not_have_its_name_there_is_told_once_all_else_is_there(
+    restore: Restore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    original, link = state_of(tmp_path / "originals"), os.link
+
+    def refusing(staged: Any, name: Any, **how: Any) -> None:
+        if name == b"file 7.toml":
+            raise OSError(errno.ENAMETOOLONG, "File name too long")
+        link(staged, name, **how)
+
+    monkeypatch.setattr("os.link", refusing)
+    portions = restore.divided()
+    for _ in range(2):
+        with pytest.raises(
+            Refused, match=r"all else was restored.*can't hold.*`docs/team1/part2/file 7.toml`: File name too long"
+        ):
+            restore.all(portions)
+    assert state_of(restore.into) == {
+        path: state for path, state in original.items() if not path.endswith("/file 7.toml")
+    }
+    assert restore.left_over() == []
 
 
 def test_what_is_in_the_way_is_found_before_anything_is_written(restore: Restore) -> None:
