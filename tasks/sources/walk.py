@@ -180,7 +180,8 @@ class _Tree:
                     yield item
                 except OSError as error:
                     yield from self._gathered(descriptor)
-                    self._walk.flaw(path, error)
+                    if not (judged and selection.leaves_out(path[self._skip :], path)):
+                        self._walk.flaw(path, error)
             else:
                 yield from self._gathered(descriptor)
                 self._folders.forget(here[self._skip :])

@@ -51,6 +51,18 @@ def test_the_order_is_that_of_the_parts_not_of_the_whole_path(tree: Path) -> Non
     assert found.index(b"tree/a/x") < found.index(b"tree/a!")
 
 
+def test_what_is_left_out_may_vanish_unless_it_may_have_been_a_folder(tree: Path) -> None:
+    for name in ("first", "kept.md", "new.tmp", "swap"):
+        (tree / name).write_text("x")
+    walked = walk(tree, selection=Selection(exclude=["*.tmp", "swap/"]))
+    items = iter(walked)
+    assert next(items).entry.path == b"tree"
+    for name in ("kept.md", "new.tmp", "swap"):
+        (tree / name).unlink()
+    assert paths(items) == [b"tree/first"]
+    assert [flaw.path for flaw in walked.flaws] == [b"tree/kept.md", b"tree/swap"]
+
+
 def test_a_folder_of_many_names_streams_in_bounded_memory(tree: Path) -> None:
     folder = os.open(tree, os.O_RDONLY)
     for number in range(20_000):
