@@ -172,9 +172,8 @@ def _sentence(detail: ErrorDetails, key: Key, table: Key, model: type[BaseModel]
         possible = re.findall(r"'([^']*)'", str(context.get("expected", "")))
         return f"there is no such choice{meant(detail['input'], possible)}"
     if kind == "string_pattern_mismatch":
-        return (
-            NAME if context.get("pattern", "").startswith("^[a-z0-9][a-z0-9_-]") else "does not have the form it needs"
-        )
+        ours = context.get("pattern", "").startswith("^[a-z0-9][a-z0-9_-]")
+        return NAME if ours else "must be a name alone, as the service allows it, such as `geometra-backup`"
     return "has a value that can't be used"
 
 

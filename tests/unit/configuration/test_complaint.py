@@ -307,3 +307,11 @@ def test_a_fault_in_one_of_several_shapes_is_told_for_the_shape_that_was_meant()
             " not a whole number"
         )
     ]
+
+
+def test_an_address_in_the_place_of_a_name_is_told_with_the_form_it_needs(tmp_path: Path) -> None:
+    text = '[destinations.far]\nkind = "s3"\nbucket = "s3://geometra-backup"\n'
+    with pytest.raises(SettingsError) as raised:
+        parse(text, tmp_path / "backup.toml")
+    said = "line 3, destinations.far.bucket: must be a name alone, as the service allows it, such as `geometra-backup`"
+    assert said in str(raised.value)
