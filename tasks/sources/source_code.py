@@ -90,7 +90,7 @@ class SourceCode:
         missed: list[str] = []
         for label, group in groupby(chosen, key=lambda item: item.entry.path.partition(b"/")[0]):
             missed += RepositoryRestore(items, label, group).into(into, how)
-        return missed
+        return list(dict.fromkeys(missed))
 
     def examine(self, scratch: Path) -> Facts:
         """Raises `SourceError` where a repository was not put back."""

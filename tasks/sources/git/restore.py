@@ -9,6 +9,7 @@ import errno
 import grp
 import os
 import pwd
+import re
 import secrets
 import shutil
 from collections.abc import Callable, Iterable, Iterator
@@ -58,7 +59,7 @@ class RepositoryRestore:
                 f"`{path_text(target)}` is there already: move it away, or restore to another folder; a repository is"
                 " put back as a whole, never into another one"
             )
-        work = b".geometra-restore-" + secrets.token_hex(8).encode()
+        left, work = _left_over(folder), b".geometra-restore-" + secrets.token_hex(8).encode()
         path = os.path.join(os.fsencode(folder), work)
         try:
             folder.mkdir(parents=True, exist_ok=True)
@@ -71,7 +72,20 @@ class RepositoryRestore:
             raise type(error)(str(error).replace(path_text(work), path_text(self._label))) from error
         finally:
             shutil.rmtree(path, ignore_errors=True)
-        return [line.replace(path_text(work), path_text(self._label)) for line in missed]
+        return [*left, *(line.replace(path_text(work), path_text(self._label)) for line in missed)]
+
+
+def _left_over(folder: Path) -> list[str]:
+    """A line for each unfinished repository there."""
+    with suppress(OSError):  # whatever is wrong with the folder is told when it is written to
+        found = sorted(each.name for each in os.scandir(folder) if each.is_dir(follow_symlinks=False))
+        return [
+            f"`{path_text(os.fsencode(folder / name))}` is left from a restore that was cut off, unless one is running:"
+            " remove it"
+            for name in found
+            if re.fullmatch(r"\.geometra-restore-[0-9a-f]{16}", name)
+        ]
+    return []
 
 
 class _Building:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from unittest import mock
 
 import pytest
 
@@ -48,6 +49,22 @@ def test_all_but_the_bundle_comes_back_as_plain_files(source: SourceCode, saved:
     source.restore(saved, wanted, tmp_path / "copy", Restoring())
     files = {item.entry.path.decode() for item in wanted if item.entry.type != FOLDER}
     assert below(tmp_path / "copy") == files
+
+
+def test_what_a_restore_that_was_killed_has_left_is_told_once(site: Path, tmp_path: Path) -> None:
+    """It may be as large as the repository, and its name hides it."""
+    both = made(site, rich(tmp_path / "other"))
+    saved = Saved(both.capture())
+    with (
+        mock.patch("tasks.sources.git.restore._Building.build", side_effect=KeyboardInterrupt),
+        mock.patch("tasks.sources.git.restore.shutil.rmtree"),
+        pytest.raises(KeyboardInterrupt),
+    ):
+        both.restore(saved, saved, tmp_path / "copy", Restoring())
+    (left,) = os.listdir(tmp_path / "copy")
+    lines = both.restore(saved, saved, tmp_path / "copy", Restoring())
+    assert [left in line and "remove it" in line for line in lines] == [True]
+    assert both.examine(tmp_path / "copy") == saved.facts
 
 
 def test_of_two_repositories_one_can_be_restored(source: SourceCode, site: Path, tmp_path: Path) -> None:
