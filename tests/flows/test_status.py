@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from contextlib import closing
 from datetime import UTC, datetime
 from pathlib import Path
@@ -51,6 +52,15 @@ def test_a_plan_that_runs_often_does_not_hide_what_failed_in_the_last_run_of_ano
     assert [run["run"] for run in status["runs"]] == [f"hour-{number}" for number in range(29, 24, -1)]
     write(reports, reported(run_of("next-night", "docs"), "docs"))
     assert copied.json("status")["good"] is True
+
+
+def test_why_there_is_no_backup_yet_is_told(copied: Terminal) -> None:
+    shutil.rmtree(copied.folder / "backups/docs")
+    shutil.rmtree(copied.folder / ".geometra-backup/cache/local/docs")
+    assert problem_of(copied.json("status", code=1), "docs") == "never backed up"
+    reports = copied.folder / ".geometra-backup/reports"
+    write(reports, reported(run_of("night", "docs"), "docs", DENIED))
+    assert problem_of(copied.json("status", code=1), "docs") == "the last run failed: may not delete"
 
 
 def test_a_run_that_was_reported_on_another_host_is_told(

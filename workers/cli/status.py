@@ -58,11 +58,11 @@ def _place(session: Session, source: str, destination: str, problem: str, now: d
         unreadable = spool.unreadable(source)
         listed = rows(source, destination, session.installation.repository(source, destination))
     except NotARepository:
-        return place | {"problem": "never backed up"}
+        return place | {"problem": problem or "never backed up"}
     except BackupError as error:
         return place | {"problem": str(error)}
     if not listed:
-        return place | {"problem": "no snapshot"}
+        return place | {"problem": problem or "no snapshot"}
     newest = listed[-1]
     usable = (row for row in reversed(listed) if row["proven"] and row["complete"])
     proven = next((row for row in usable if not is_ahead(row["started"], now)), None)
