@@ -22,6 +22,7 @@ from tasks.repository.inventory import Inventory
 from tasks.repository.known import Known
 from tasks.repository.packing import Packing, scratch_folder
 from tasks.repository.parts import Joining, Part, Whole, in_pieces, summed
+from tasks.repository.proof import newest_looked_at
 from tasks.repository.reading import Items
 from tasks.repository.records import Group
 from tasks.repository.references import References
@@ -186,7 +187,14 @@ class Capturing(Inventory):
         return last.figures if last else None
 
     def _last(self) -> Snapshot | None:
-        return next(reversed(self.readable_snapshots()), None)
+        """The one whose files are not read again where they did not change: the last that was looked at by a holder of
+        the private key, for whoever has a writer's key can seal one that says of a file what it never held. Where none
+        ever was, the newest."""
+        snapshots = {each.id: each for each in self.readable_snapshots()}
+        if not snapshots:
+            return None
+        looked_at = newest_looked_at(self.destination, self.keys, list(snapshots))
+        return snapshots[looked_at or next(reversed(snapshots))]
 
     def finish(self, part: Part, about: About, into: Destination) -> Snapshot:
         """The snapshot of a part that is, or turned out to be, all of its source."""

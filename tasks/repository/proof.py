@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
@@ -48,19 +49,36 @@ def proofs(destination: Destination, keys: RepositoryKeys, now: datetime) -> dic
     out."""
     found: dict[str, list[Proof]] = {}
     for listed in destination.list(_FOLDER):
-        try:
-            payload = unseal(keys.metadata, listed.name, destination.get(listed.name))
-            text, signature = msgpack.unpackb(payload)
-            data = json.loads(text)
-            when, findings = datetime.fromisoformat(data["when"]), tuple(data["findings"])
-            proof = Proof(**{**data, "when": when, "findings": findings})
-        except (*_UNREADABLE, msgpack.UnpackException):
-            continue
-        if keys.writer.verified(listed.name, text, signature) and listed.name.startswith(f"{_FOLDER}{proof.snapshot}/"):
+        if proof := _read(destination, keys, listed.name):
             found.setdefault(proof.snapshot, []).append(proof)
     for each in found.values():
         each.sort(key=lambda proof: (not (proof.good and is_ahead(proof.when, now)), proof.when))
     return found
+
+
+def newest_looked_at(destination: Destination, keys: RepositoryKeys, snapshots: Sequence[str]) -> str | None:
+    """The last of these snapshots that a verify or a drill has looked at, whatever it found: no writer can forge that,
+    as he can a snapshot. None where there is none."""
+    names: dict[str, list[str]] = {}
+    for listed in destination.list(_FOLDER):
+        names.setdefault(listed.name.split("/")[1], []).append(listed.name)
+    for snapshot in reversed(snapshots):
+        if any(_read(destination, keys, name) for name in reversed(names.get(snapshot, []))):
+            return snapshot
+    return None
+
+
+def _read(destination: Destination, keys: RepositoryKeys, name: str) -> Proof | None:
+    try:
+        payload = unseal(keys.metadata, name, destination.get(name))
+        text, signature = msgpack.unpackb(payload)
+        data = json.loads(text)
+        when, findings = datetime.fromisoformat(data["when"]), tuple(data["findings"])
+        proof = Proof(**{**data, "when": when, "findings": findings})
+    except (*_UNREADABLE, msgpack.UnpackException):
+        return None
+    signed = keys.writer.verified(name, text, signature) and name.startswith(f"{_FOLDER}{proof.snapshot}/")
+    return proof if signed else None
 
 
 def delete_proofs(destination: Destination, snapshot: str) -> None:

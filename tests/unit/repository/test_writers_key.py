@@ -14,12 +14,16 @@ import pytest
 from tasks.destinations import Destination
 from tasks.errors import BackupError, Damaged, NotARepository, Refused, WrongKey
 from tasks.item import SYMLINK, Vanished
-from tasks.repository import Proof, Repository, WriterKey, snapshot_id
+from tasks.repository import Proof, Repository, Snapshot, WriterKey, snapshot_id
+from tasks.repository.block import Draft, Profile
 from tasks.repository.blocks import Blocks
-from tasks.repository.compression import RAW
+from tasks.repository.buffers import Buffers
+from tasks.repository.compression import RAW, STRONG
 from tasks.repository.index import encode
+from tasks.repository.naming import Naming
 from tasks.repository.pack import CONTENT, LISTS, NAME, BlockList, Encoded, PackWriter, SealedPack, object_name
-from tasks.repository.packing import scratch_folder
+from tasks.repository.packing import Packing, scratch_folder
+from tasks.repository.records import Grouper
 from tasks.repository.sealing import seal
 from tests.memory_source import File, MemoryCapture, MemorySink, tree
 from tests.repositories import SOURCE, START, about, create, keys, local, other_keys, packs, restored, save
@@ -340,3 +344,39 @@ def test_an_index_that_lies_about_a_good_pack_is_named(stolen: Repository, kind:
 def _of_others(listed: BlockList) -> BlockList:
     """As many chunks, of other names."""
     return BlockList(listed.blocks, bytearray(byte ^ 1 for byte in listed.names), listed.lengths)
+
+
+def test_what_a_forged_snapshot_says_of_a_file_is_not_what_later_nights_hold(repository: Repository) -> None:
+    """Its files are unchanged, its chunks are good and proven: they are only those of another file."""
+    files = {name: File(text, entry={"version": (1, 1)}) for name, text in ((b"a", b"of a"), (b"b", b"of b"))}
+    first = save(repository, files, 0)
+    repository.prove(Proof(first.id, "verify", START, good=False))
+    stolen = Repository.open(repository.destination, keys().writer)
+    _forge(stolen, first)
+    second = save(stolen, {**files, b"c": b"new"}, 2)
+    assert restored(repository, second) == {b"a": b"of a", b"b": b"of b", b"c": b"new"}
+    assert second.figures["unchanged"] == 2
+
+
+def _forge(stolen: Repository, snapshot: Snapshot) -> None:
+    """One of the next night, in which the first file has the content of the second."""
+    first, second = stolen.read(snapshot)
+    into, naming, buffers = stolen.destination, Naming(stolen.keys.listing), Buffers(1)
+    draft = Draft(LISTS, Profile(STRONG), buffers)
+
+    def keep(chunk: bytes) -> bytes:
+        draft.add(name := naming.name(chunk), chunk)
+        return name
+
+    with scratch_folder(None) as scratch, Packing(into, scratch, stolen.keys, buffers) as packing:
+        grouper = Grouper(keep)
+        for item in (first._replace(content=second.content), second):
+            grouper.add(item)
+        level, content = grouper.finish()
+        packing.submit(draft.take())
+        packing.finish()
+    forged = replace(
+        snapshot, id=about(1).id, started=START + DAY, finished=START + DAY, level=level, content=content.hex()
+    )
+    name = f"snapshots/{forged.id}"
+    into.put(name, seal(stolen.keys.metadata, name, forged.to_bytes()))
