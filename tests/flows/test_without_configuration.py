@@ -57,7 +57,7 @@ def test_a_new_machine_goes_on_with_the_history_of_a_lost_one(lived: Terminal, e
     secret = elsewhere.folder / "secret"
     shutil.copy(lived.folder / "keys/passphrase", secret)
     said = elsewhere.run("init", "--from", "disk", "--passphrase", "file:secret").stdout
-    assert "which holds: config, docs" in said
+    assert "disk holds: config, docs" in said
     assert " ".join((lived.folder / "sheet.txt").read_text().split()) in " ".join(said.split())
     assert {finding["state"] for finding in elsewhere.json("check")} == {"good"}
     assert elsewhere.json("run", "--source", "docs")["state"] == "done"

@@ -84,9 +84,15 @@ def command(
         told = {"file": file, "keys": keys, "sources": list(settings.sources), "recovery_sheet": shown}
         screen.print_json(told | ({"stored": known} if address is not None else {}))
         return
-    _print(found, file, list(settings.sources), sheet, recovery_sheet)
-    if address is not None:
-        _print_stored(address, known, is_backed_up_to=isinstance(settings_at(address), LocalSettings))
+    _print_found(found, file, list(settings.sources))
+    if address is None:
+        screen.console.print(f"Made the keys in {keys}", markup=False, soft_wrap=True)
+    else:
+        screen.console.print(f"Put the keys of {address} into {keys}", markup=False, soft_wrap=True)
+        _print_stored(
+            address, known, is_backed_up_to=getattr(settings_at(address), "path", None) == folder / destination
+        )
+    _print_sheet(sheet, recovery_sheet)
 
 
 def _made() -> str:
@@ -102,7 +108,7 @@ def _asked() -> str:
 
 def _print_stored(address: str, known: list[str], *, is_backed_up_to: bool) -> None:
     out = screen.console.print
-    out(f"These are the keys of {address}, which holds: {', '.join(known)}.", markup=False, soft_wrap=True)
+    out(f"{address} holds: {', '.join(known)}", markup=False, soft_wrap=True)
     out("A source goes on with the history that has its name: call yours in backup.toml the same.")
     if not is_backed_up_to:
         out("And make it a destination there: `geometra-backup options` has what it takes.")
@@ -113,14 +119,17 @@ def _write(path: Path, text: str) -> None:
         file.write(text)
 
 
-def _print(found: Found, file: Path, sources: list[str], sheet: str, recovery_sheet: Path | None) -> None:
+def _print_found(found: Found, file: Path, sources: list[str]) -> None:
     out = screen.console.print
     count = "1 source" if len(sources) == 1 else f"{len(sources)} sources"
     out(f"Wrote {file} for {count}: {', '.join(sources)}", markup=False, soft_wrap=True)
     for service in found.services:
         found_there = f"Found {service.kind} on {service.address}"
         out(f"{found_there}: if it wants a password, its source has to say where", markup=False, soft_wrap=True)
-    out(f"Made the keys in {file.parent / 'keys'}", markup=False, soft_wrap=True)
+
+
+def _print_sheet(sheet: str, recovery_sheet: Path | None) -> None:
+    out = screen.console.print
     if recovery_sheet:
         out(f"Wrote the recovery sheet to {recovery_sheet}: print it, lock it away, delete the file", markup=False)
     else:
