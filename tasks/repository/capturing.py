@@ -22,7 +22,6 @@ from tasks.repository.inventory import Inventory
 from tasks.repository.known import Known
 from tasks.repository.packing import Packing, scratch_folder
 from tasks.repository.parts import Joining, Part, Whole, in_pieces, summed
-from tasks.repository.proof import newest_looked_at
 from tasks.repository.reading import Items
 from tasks.repository.records import Group
 from tasks.repository.references import References
@@ -102,7 +101,7 @@ class Capturing(Inventory):
                     if there.get(pack.name) == pack.size:
                         known.add(pack)
                         made.append(pack.name)
-        last = self._last()
+        last = self.last_to_go_by()
         blocks = Blocks(self.destination, index, self.keys)
         previous = Items(blocks, last.level, bytes.fromhex(last.content)) if last else Items(blocks, 0, b"")
         buffers = Buffers(_BUFFERS)
@@ -175,7 +174,7 @@ class Capturing(Inventory):
 
     def last_groups(self) -> Iterator[Group]:
         """The items of the last snapshot, as far as they can be read."""
-        last = self._last()
+        last = self.last_to_go_by()
         if last is None:
             return iter(())
         blocks = Blocks(self.destination, self.reliable_lists(), self.keys)
@@ -183,18 +182,8 @@ class Capturing(Inventory):
 
     def last_figures(self) -> dict[str, float] | None:
         """Those of the last snapshot; None without one."""
-        last = self._last()
+        last = self.last_to_go_by()
         return last.figures if last else None
-
-    def _last(self) -> Snapshot | None:
-        """The one whose files are not read again where they did not change: the last that was looked at by a holder of
-        the private key, for whoever has a writer's key can seal one that says of a file what it never held. Where none
-        ever was, the newest."""
-        snapshots = {each.id: each for each in self.readable_snapshots()}
-        if not snapshots:
-            return None
-        looked_at = newest_looked_at(self.destination, self.keys, list(snapshots))
-        return snapshots[looked_at or next(reversed(snapshots))]
 
     def finish(self, part: Part, about: About, into: Destination) -> Snapshot:
         """The snapshot of a part that is, or turned out to be, all of its source."""

@@ -24,6 +24,7 @@ from tasks.errors import (
 from tasks.repository.flights import ahead
 from tasks.repository.keys import FORMAT, WriterKey, check_document, keyring_of
 from tasks.repository.locks import Locks
+from tasks.repository.proof import newest_looked_at
 from tasks.repository.sealing import unseal
 from tasks.repository.snapshot import Snapshot, is_ahead, is_id
 from tasks.repository.stored_index import StoredIndex
@@ -128,6 +129,16 @@ class Inventory(StoredIndex):
             return None
 
         return self._in_order(filter(None, ahead(read, self._listed_snapshots(), is_small=_is_small)))
+
+    def last_to_go_by(self) -> Snapshot | None:
+        """The one whose files are not read again where they did not change: the last that was looked at by a holder of
+        the private key, for whoever has a writer's key can seal one that says of a file what it never held. Where none
+        ever was, the newest."""
+        snapshots = {each.id: each for each in self.readable_snapshots()}
+        if not snapshots:
+            return None
+        looked_at = newest_looked_at(self.destination, self.keys, list(snapshots))
+        return snapshots[looked_at or next(reversed(snapshots))]
 
     def _in_order(self, found: Iterable[Snapshot]) -> list[Snapshot]:
         now = self.clock()

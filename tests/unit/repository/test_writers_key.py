@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import random
-from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 
@@ -12,22 +11,13 @@ import msgpack
 import pytest
 
 from tasks.destinations import Destination
-from tasks.errors import BackupError, Damaged, NotARepository, Refused, WrongKey
+from tasks.errors import BackupError, NotARepository, Refused, WrongKey
 from tasks.item import SYMLINK, Vanished
-from tasks.repository import Proof, Repository, Snapshot, WriterKey, snapshot_id
-from tasks.repository.block import Draft, Profile
+from tasks.repository import Proof, Repository, WriterKey
 from tasks.repository.blocks import Blocks
-from tasks.repository.buffers import Buffers
-from tasks.repository.compression import RAW, STRONG
-from tasks.repository.index import encode
-from tasks.repository.naming import Naming
-from tasks.repository.pack import CONTENT, LISTS, NAME, BlockList, Encoded, PackWriter, SealedPack, object_name
-from tasks.repository.packing import Packing, scratch_folder
-from tasks.repository.records import Grouper
 from tasks.repository.sealing import seal
 from tests.memory_source import File, MemoryCapture, MemorySink, tree
-from tests.repositories import SOURCE, START, about, create, keys, local, other_keys, packs, restored, save
-from tests.unit.repository.pruned import DAY, GRACE, condemned, prune
+from tests.repositories import START, about, create, keys, local, other_keys, restored, save
 
 MARK = "GEOMETRA-MARK"
 """In every text below, in upper case only: hexadecimal and base64 of a sealed object hold no such run by chance."""
@@ -266,117 +256,3 @@ def test_the_place_and_the_passphrase_are_all_that_a_restore_needs(repository: R
         again = Repository.open(repository.destination, open_keys(document, **opening))
         (snapshot,) = again.snapshots()
         assert restored(again, snapshot)[b"GEOMETRA-MARK.log"] == SECRETS[b"GEOMETRA-MARK.log"]
-
-
-def test_rubbish_under_the_names_of_good_chunks_takes_no_good_pack_away(stolen: Repository) -> None:
-    """Found first, it makes the good ones look needless; they are proven, and a prune reads what is to replace them."""
-    repository = Repository.open(stolen.destination, keys().reader)
-    (snapshot,) = stolen.snapshots()
-    good = packs(repository)
-    _pass_off_rubbish(stolen)
-    prune(repository, now=START + DAY)
-    assert condemned(repository), "nothing has told yet"
-    with pytest.raises(Damaged, match=r"what is to take the place.*verify --everything"):
-        prune(repository, now=START + DAY + GRACE)
-    assert set(good) <= set(packs(repository))
-    for days in (2, 3):
-        prune(repository, now=START + days * (DAY + GRACE))
-    assert packs(repository) == good
-    assert condemned(repository) == []
-    assert restored(repository, snapshot)[b"GEOMETRA-MARK.log"] == SECRETS[b"GEOMETRA-MARK.log"]
-    assert repository.check("content").good
-
-
-def _pass_off_rubbish(stolen: Repository) -> None:
-    """Packs that open, with the names of all content and none of its bytes, and an index of them that is read first."""
-    content = [pack for _, indexed in stolen.index_objects() for pack in indexed if pack.kind == CONTENT]
-    put = [_rubbish_for(stolen, pack) for pack in content]
-    name = f"index/{0:032x}"
-    stolen.destination.put(name, seal(stolen.keys.metadata, name, encode(put)))
-
-
-def _rubbish_for(stolen: Repository, pack: SealedPack) -> SealedPack:
-    with scratch_folder(None) as scratch:
-        writer, at = PackWriter(scratch / "pack", CONTENT, stolen.keys), 0
-        for block in pack.listed.located(CONTENT):
-            until = at + block.chunks
-            names, lengths = bytes(pack.listed.names[at * NAME : until * NAME]), pack.listed.lengths[at:until]
-            writer.append(Encoded(RAW, bytes(block.raw), block.raw, names, lengths))
-            at = until
-        sealed = writer.close()
-        stolen.destination.put(object_name(sealed.name), writer.path)
-    return sealed
-
-
-def test_a_proof_of_one_snapshot_does_not_count_for_another_that_says_it_were_that(stolen: Repository) -> None:
-    """Newer, and proven, it would let all go that is."""
-    (snapshot,) = stolen.snapshots()
-    later = START + timedelta(days=5)
-    name = f"snapshots/{snapshot_id(SOURCE, 'forged', later)}"
-    forged = replace(snapshot, started=later, finished=later, level=0, content="")
-    stolen.destination.put(name, seal(stolen.keys.metadata, name, forged.to_bytes()))
-    assert stolen.readable_snapshots() == [snapshot]
-    with pytest.raises(Damaged, match=f"{name}.*{snapshot.id}"):
-        stolen.snapshots()
-
-
-@pytest.mark.parametrize("kind", [CONTENT, LISTS])
-def test_an_index_that_lies_about_a_good_pack_is_named(stolen: Repository, kind: str) -> None:
-    """Read first, it hides all that lies there; nothing is lost, and without it all is found again."""
-    repository = Repository.open(stolen.destination, keys().reader)
-    (snapshot,) = stolen.snapshots()
-    content = [pack for _, indexed in stolen.index_objects() for pack in indexed if pack.kind == kind]
-    lies = [pack._replace(listed=_of_others(pack.listed)) for pack in content]
-    name = f"index/{0:032x}"
-    stolen.destination.put(name, seal(stolen.keys.metadata, name, encode(lies)))
-    with pytest.raises(Damaged):
-        restored(repository, snapshot)
-    (found,) = repository.check("content").damage
-    assert found.name == name
-    assert found.what.endswith("delete this object, or nothing of that pack is found")
-    with pytest.raises(Damaged):
-        repository.plan_prune([], START, GRACE)
-    repository.destination.delete(name)
-    assert repository.check("content").good
-    assert restored(repository, snapshot)[b"GEOMETRA-MARK.log"] == SECRETS[b"GEOMETRA-MARK.log"]
-
-
-def _of_others(listed: BlockList) -> BlockList:
-    """As many chunks, of other names."""
-    return BlockList(listed.blocks, bytearray(byte ^ 1 for byte in listed.names), listed.lengths)
-
-
-def test_what_a_forged_snapshot_says_of_a_file_is_not_what_later_nights_hold(repository: Repository) -> None:
-    """Its files are unchanged, its chunks are good and proven: they are only those of another file."""
-    files = {name: File(text, entry={"version": (1, 1)}) for name, text in ((b"a", b"of a"), (b"b", b"of b"))}
-    first = save(repository, files, 0)
-    repository.prove(Proof(first.id, "verify", START, good=False))
-    stolen = Repository.open(repository.destination, keys().writer)
-    _forge(stolen, first)
-    second = save(stolen, {**files, b"c": b"new"}, 2)
-    assert restored(repository, second) == {b"a": b"of a", b"b": b"of b", b"c": b"new"}
-    assert second.figures["unchanged"] == 2
-
-
-def _forge(stolen: Repository, snapshot: Snapshot) -> None:
-    """One of the next night, in which the first file has the content of the second."""
-    first, second = stolen.read(snapshot)
-    into, naming, buffers = stolen.destination, Naming(stolen.keys.listing), Buffers(1)
-    draft = Draft(LISTS, Profile(STRONG), buffers)
-
-    def keep(chunk: bytes) -> bytes:
-        draft.add(name := naming.name(chunk), chunk)
-        return name
-
-    with scratch_folder(None) as scratch, Packing(into, scratch, stolen.keys, buffers) as packing:
-        grouper = Grouper(keep)
-        for item in (first._replace(content=second.content), second):
-            grouper.add(item)
-        level, content = grouper.finish()
-        packing.submit(draft.take())
-        packing.finish()
-    forged = replace(
-        snapshot, id=about(1).id, started=START + DAY, finished=START + DAY, level=level, content=content.hex()
-    )
-    name = f"snapshots/{forged.id}"
-    into.put(name, seal(stolen.keys.metadata, name, forged.to_bytes()))
