@@ -76,7 +76,8 @@ class _ReferenceAway(Unavailable):
 
 class _Bringing:
     """To one destination. What a capture relies on beside the spool is looked for where it was found when it was made;
-    where that is away, or no destination any more, in the place it is brought to, which mostly has it as well."""
+    where that is away, has lost it, or is no destination any more, in the place it is brought to, which mostly has it
+    as well."""
 
     def __init__(self, installation: Installation, destination: str, to: Repository, progress: Progress) -> None:
         self._installation, self._destination = installation, destination
@@ -86,13 +87,16 @@ class _Bringing:
     def bring(self, sealed: Sealed) -> dict[str, float]:
         """Raises what `copy` does, and `_ReferenceAway`."""
         reference, away = sealed.reference, self._away
+        failure: BackupError | None = None
         if reference in self._installation.settings.destinations and reference not in away:
             try:
                 return self._copy(sealed)
-            except Unavailable as error:
+            except BackupError as error:
                 if reference == self._destination:
                     raise
-                away[reference] = error
+                failure = error
+                if isinstance(error, Unavailable):
+                    away[reference] = error
         try:
             return self._copy(sealed, over=self._destination)
         except Unavailable:
@@ -100,6 +104,8 @@ class _Bringing:
         except BackupError:
             if reference in away:
                 raise _ReferenceAway(f"it relies on `{reference}`: {away[reference]}") from away[reference]
+            if failure:
+                raise failure from None
             raise
 
     def _copy(self, sealed: Sealed, over: str = "") -> dict[str, float]:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import secrets
+import shutil
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -58,10 +60,10 @@ class Home:
     def waiting(self) -> list[Path]:
         return list(self.installation().spool.folder.glob("*/*"))
 
-    def assert_restores(self, place: str, snapshot: str) -> None:
+    def assert_restores(self, place: str, snapshot: str, state: dict[str, Any] | None = None) -> None:
         into = self.folder / "restored" / snapshot
         restore(self.installation(), "docs", place, Wanted(into), snapshot=snapshot)
-        assert state_of(into) == state_of(self.folder / "originals")
+        assert state_of(into) == (state or state_of(self.folder / "originals"))
 
 
 @pytest.fixture
@@ -131,3 +133,19 @@ def test_what_waits_for_a_destination_that_was_removed_leaves_the_spool(home: Ho
     assert len(home.waiting()) == 2
     home.upload("here", tonight, "here")
     assert home.waiting() == []
+
+
+def test_what_relied_on_a_destination_that_begins_anew_is_brought(home: Home) -> None:
+    for number, place in enumerate(PLACES):  # each in packs of its own, as after prunes
+        home.upload(place, home.capture(number, place), place)
+    missed = missed_far(home, 2)
+    state = state_of(home.folder / "originals")
+    home.goes("here")
+    (home.folder / "here").mkdir()
+    shutil.rmtree(home.installation().settings.state / "cache/here")
+    (home.folder / "originals/docs/of-0").unlink()
+    tonight = home.capture(3)
+    home.upload("here", tonight)
+    assert home.upload("far", tonight).state == "done"
+    assert home.installation().repository("docs", "far").snapshot_ids()[-2:] == [missed, tonight]
+    home.assert_restores("far", missed, state)
