@@ -12,6 +12,10 @@ import pytest
 # Contracts are plain classes in modules of their own: their assertions should show values too.
 pytest.register_assert_rewrite("tests.contracts")
 
+# An operator who runs the tests may have those of his own installation set.
+for name in ("GEOMETRA_BACKUP_CONFIG", "GEOMETRA_BACKUP_PASSPHRASE", "GEOMETRA_BACKUP_BROKER"):
+    os.environ.pop(name, None)
+
 _PACKAGES = {
     "getfacl": "acl",
     "setfacl": "acl",

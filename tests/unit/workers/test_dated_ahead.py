@@ -40,6 +40,7 @@ YEARS = timedelta(days=3650)
 @pytest.fixture
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setenv(PASSPHRASE, RIGHT)
+    monkeypatch.setenv("GEOMETRA_BACKUP_CONFIG", "")  # a command sets it for its process, which is this one
     monkeypatch.delenv("GEOMETRA_BACKUP_BROKER", raising=False)
     for name in ("keys", "store", "documents"):
         (tmp_path / name).mkdir()
