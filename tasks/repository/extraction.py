@@ -25,7 +25,9 @@ _RANGES_AHEAD = 8
 _RANGES_NEAR = 2
 """The same of files of this host."""
 
-_FEW_RUNS = 8
+_FEW_RUNS = 64
+"""As a block of pages has, of which some were changed since; one of small files has hundreds."""
+
 _BLOCK = attrgetter("block")
 
 _HANDED_BACK = 2
