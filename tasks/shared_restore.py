@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 import msgpack
 
-from tasks.attempts import Attempt, Attempts
+from tasks.attempts import Attempts
 from tasks.chosen import Chosen
 from tasks.errors import BackupError, Damaged, Unavailable
 from tasks.item import FIFO, FILE, HARDLINK, SYMLINK, Stored
@@ -234,7 +234,8 @@ class SharedRestore:
         """Have `write` done by one attempt, whole or not at all, and then what it wrote named, unless it was."""
         attempts = self._attempts(what)
         attempt = attempts.begin()
-        if attempt.result is None:
+        result = attempt.result
+        if result is None:
             with StagingWriter(portions.into, portions.how, attempt.name) as writer:
                 if attempt.earlier:
                     for item in items():
@@ -244,13 +245,14 @@ class SharedRestore:
                     return
                 if not portions.overwrite:
                     os.sync()  # the record outlives this host: what it says is written must be on the disk
+                result = bytes(msgpack.packb(_CameTo.of(writer)))
                 try:
-                    attempt = attempts.end(attempt, bytes(msgpack.packb(_CameTo.of(writer))))
+                    attempts.end(attempt, result)
                 except LeaseLost:
                     writer.discard_all()
                     raise
         if not portions.overwrite:
-            self._place(portions, attempt, what, items)
+            self._place(portions, attempt.name, what, items, left_out=_CameTo.from_bytes(result).left_out)
 
     def _attempts(self, what: str) -> Attempts:
         return Attempts(self._parts, f"{self._what}/{what}")
@@ -263,9 +265,12 @@ class SharedRestore:
         came_to = _CameTo.from_bytes(last.result)
         return _CameTo.of_all([came_to, _CameTo.from_bytes(placed)]) if placed else came_to
 
-    def _place(self, portions: Portions, attempt: Attempt, what: str, items: Callable[[], Iterable[Stored]]) -> None:
-        with StagingWriter(portions.into, portions.how, attempt.name) as writer:
-            writer.left_out.add_all(_CameTo.from_bytes(attempt.result or b"").left_out)
+    def _place(
+        self, portions: Portions, attempt: str, what: str, items: Callable[[], Iterable[Stored]], *, left_out: Paths
+    ) -> None:
+        """Give all that an attempt wrote its names; the record says first of what can't have its own there."""
+        with StagingWriter(portions.into, portions.how, attempt) as writer:
+            writer.left_out.add_all(left_out)
             before = len(writer.left_out)
             try:
                 for item in items():
@@ -275,12 +280,12 @@ class SharedRestore:
             except BackupError:
                 with suppress(Unavailable):
                     for item in items():
-                        writer.discard(item.entry.path, attempt.name)
+                        writer.discard(item.entry.path, attempt)
                 raise
             if len(writer.left_out) > before:
                 self._parts.keep(f"{self._what}/{what}/placed", bytes(msgpack.packb(_CameTo.of(writer))))
                 for path in writer.left_out:
-                    writer.discard(path, attempt.name)
+                    writer.discard(path, attempt)
 
     def _items(self, portions: Portions) -> Items:
         return self._repository.read(self._repository.snapshot(portions.snapshot))
