@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from functools import partial
 
+from tasks.errors import Damaged
 from tasks.item import FILE, FOLDER, Entry, Facts, Flaw, Item, Reading, Stored
 
 MTIME = 1_700_000_000_123_456_789
@@ -127,6 +128,18 @@ class MemorySink:
             assert [offset for offset, _ in runs] == ends[:-1], "bytes are missing, or came twice"
             assert ends[-1] == item.entry.content_size
             self.contents[item.entry.path] = b"".join(data for _, data in runs)
+
+
+class ForgivingSink(MemorySink):
+    """Does without items that are damaged, and notes why."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.missing: dict[bytes, str] = {}
+
+    def lost(self, item: Stored, error: Exception) -> None:
+        assert isinstance(error, Damaged)
+        self.missing.setdefault(item.entry.path, str(error))
 
 
 def tree(files: Mapping[bytes, bytes]) -> dict[bytes, File | bytes]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from functools import partial
 from operator import attrgetter
@@ -35,8 +35,8 @@ _HANDED_BACK = 2
 
 
 class Extraction:
-    """Add items, leave the context: all their bytes are in the sink, or the first error is raised. Items that need a
-    damaged block are lost alone, where the sink forgives that.
+    """Add items, leave the context: all their bytes are in the sink, or the first error is raised. Items that need what
+    is damaged or missing are lost alone, where the sink forgives that.
 
     Three kinds of threads: some wait for the destination; for each core but one, another decodes; and the caller's
     verifies and writes what these decoded. Where it can't keep up they do that too, but for blocks of many small items,
@@ -74,22 +74,31 @@ class Extraction:
         pending = Pending(item)
         if not item.level:
             if len(item.content) % NAME:
-                raise cut_short(shown(item))
-            if self._window.add_all(pending, item.content):
+                self._lose(pending, cut_short(shown(item)))
+            elif self._window.add_all(pending, item.content):
                 self._flush()
             return
-        for names in lists:
-            if len(names) % NAME:
-                raise cut_short(shown(item))
-            for part in self._window.parts(names):
-                if self._window.add(pending, part):
-                    self._flush()
+        for part in self._listed(pending, lists):
+            if self._window.add(pending, part):
+                self._flush()
         if self._window.end(pending):
             self._flush()
 
+    def _listed(self, pending: Pending, lists: Iterable[bytes]) -> Iterator[bytes]:
+        """Names in parts that a window takes at once."""
+        try:
+            for names in lists:
+                if pending.lost:
+                    return
+                if len(names) % NAME:
+                    raise cut_short(shown(pending.item))
+                yield from self._window.parts(names)
+        except Damaged as error:
+            self._lose(pending, error)
+
     def _flush(self) -> None:
         window, self._window = self._window, Window()
-        jobs, nothing = window.plan(self._blocks.index, self._lock)
+        jobs, nothing = window.plan(self._blocks.index, self._lock, self._lose)
         for pending in nothing:
             self._into.complete(pending.item)
         fetching: deque[tuple[list[Job], Future[Fetched]]] = deque()
@@ -110,7 +119,7 @@ class Extraction:
             stored = fetched.result()
         except Damaged as error:
             if len(group) == 1 or self._lost is None:
-                self._lose(group[0], error)
+                self._lose_all(group[0], error)
             else:
                 for job in group:
                     self._decode_group([job], self._fetchers.submit(self._blocks.fetch, job.block, job.block))
@@ -134,7 +143,7 @@ class Extraction:
                 return partial(self._finish, job, block)
             self._blocks.verify_rows(job.rows, block, job.block)
         except Damaged as error:
-            self._lose(job, error)
+            self._lose_all(job, error)
             return None
         if not few:
             return partial(self._write, job, block)
@@ -151,17 +160,21 @@ class Extraction:
         try:
             self._blocks.verify_rows(job.rows, block, job.block)
         except Damaged as error:
-            self._lose(job, error)
+            self._lose_all(job, error)
         else:
             self._write(job, block)
         with self._lock:
             self._handed_back -= 1
 
-    def _lose(self, job: Job, error: Damaged) -> None:
+    def _lose_all(self, job: Job, error: Damaged) -> None:
+        for pending in dict.fromkeys(pending for pending, *_ in job.runs):
+            self._lose(pending, error)
+
+    def _lose(self, pending: Pending, error: Damaged) -> None:
         if self._lost is None:
             raise error
-        for pending in dict.fromkeys(pending for pending, *_ in job.runs):
-            self._lost(pending.item, error)
+        pending.lost = True
+        self._lost(pending.item, error)
 
     def _write(self, job: Job, block: memoryview) -> None:
         whole = self._whole

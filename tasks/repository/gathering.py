@@ -37,8 +37,8 @@ class _Stretch(NamedTuple):
 
 
 class Gathering:
-    """Add items, leave the context: all their bytes are in the sink, or the first error is raised. One that needs a
-    damaged block is lost alone, where the sink forgives that."""
+    """Add items, leave the context: all their bytes are in the sink, or the first error is raised. One that needs what
+    is damaged or missing is lost alone, where the sink forgives that."""
 
     def __init__(self, blocks: Blocks, into: Sink) -> None:
         self._blocks, self._into = blocks, into
@@ -60,6 +60,12 @@ class Gathering:
     def add(self, item: Stored, lists: Iterable[bytes]) -> None:
         """`lists`: the names of its chunks, joined, part by part. Here or at the end raises `Damaged` where the chunks
         are not there, or are not what the item's columns need."""
+        try:
+            self._add(item, lists)
+        except Damaged as error:
+            self._lose(item, error)
+
+    def _add(self, item: Stored, lists: Iterable[bytes]) -> None:
         shape, pending = columns_of(item), _Pending(item)
         window = shape.rows * shape.row
         rows: list[int] = []
@@ -98,12 +104,15 @@ class Gathering:
         try:
             whole = self._read(stretch)
         except Damaged as error:
-            if not isinstance(self._into, ForgivingSink):
-                raise
-            self._into.lost(item, error)
+            self._lose(item, error)
             return
         self._into.write(item, stretch.start, whole)
         self._less(stretch.pending)
+
+    def _lose(self, item: Stored, error: Damaged) -> None:
+        if not isinstance(self._into, ForgivingSink):
+            raise error
+        self._into.lost(item, error)
 
     def _read(self, stretch: _Stretch) -> memoryview:
         rows = stretch.rows

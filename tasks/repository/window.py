@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from threading import Lock
 from typing import NamedTuple
 
@@ -22,12 +22,12 @@ MOST_ITEMS = 1 << 13
 
 class Pending:
     """An item some of whose bytes are on their way. `offset`: bytes whose chunks were planned; `left` counts runs to be
-    written, and one more until all chunks are listed."""
+    written, and one more until all chunks are listed; of one that is `lost` no more is planned."""
 
-    __slots__ = ("item", "left", "listed", "offset")
+    __slots__ = ("item", "left", "listed", "lost", "offset")
 
     def __init__(self, item: Stored) -> None:
-        self.item, self.left, self.listed, self.offset = item, 1, False, 0
+        self.item, self.left, self.listed, self.offset, self.lost = item, 1, False, 0, False
 
     def is_whole(self, length: int) -> bool:
         """Whether a run of that length is all there is of the item."""
@@ -44,6 +44,10 @@ class Job(NamedTuple):
     block: int
     rows: Numbers
     runs: list[Run]
+
+
+Lose = Callable[[Pending, Damaged], None]
+"""Makes an item `lost`; or raises, where all end with it."""
 
 
 class Window:
@@ -65,6 +69,8 @@ class Window:
 
     def add(self, pending: Pending, names: bytes) -> bool:
         """True if the window is full."""
+        if pending.lost:
+            return self._is_full()
         self._names += names
         if self._pending and self._pending[-1] is pending:
             self._counts[-1] += len(names) // NAME
@@ -84,7 +90,7 @@ class Window:
     def end(self, pending: Pending) -> bool:
         """There are no more names of this item. True if the window is full."""
         pending.listed = True
-        if not self._pending or self._pending[-1] is not pending:
+        if not pending.lost and (not self._pending or self._pending[-1] is not pending):
             self._pending.append(pending)
             self._counts.append(0)
         return self._is_full()
@@ -92,20 +98,28 @@ class Window:
     def _is_full(self) -> bool:
         return len(self._names) >= MOST * NAME or len(self._pending) >= MOST_ITEMS
 
-    def plan(self, index: Index, lock: Lock) -> tuple[Iterator[Job], list[Pending]]:
-        """The jobs, by block, and the items that have no bytes at all. Raises `Damaged`."""
+    def plan(self, index: Index, lock: Lock, lose: Lose) -> tuple[Iterator[Job], list[Pending]]:
+        """The jobs, by block, and the items that have no bytes at all. `lose` is told of each item that a chunk of is
+        missing, or that is not as long as it should be."""
         counts = numpy.array(self._counts, numpy.int64)
         owners = numpy.repeat(numpy.arange(len(counts)), counts)
         rows = index.rows(self._names)
         if len(rows) and rows.min() < 0:
-            lost = self._pending[int(owners[rows.argmin()])]
-            raise lost_chunk(shown(lost.item))
+            for owner in distinct(owners[rows < 0]).tolist():
+                lose(self._pending[owner], lost_chunk(shown(self._pending[owner].item)))
+            return self._rest().plan(index, lock, lose)
         block, start, length = index.places(rows)
         before = numpy.zeros(len(rows) + 1, numpy.int64)
         numpy.cumsum(length, out=before[1:])
         first = numpy.cumsum(counts) - counts
         bases = before[first]
-        offsets = before[:-1] - (bases - self._take_offsets(before[first + counts] - bases))[owners]
+        sizes = (before[first + counts] - bases).tolist()
+        wrong = self._wrong_sizes(sizes)
+        if wrong:
+            for pending, error in wrong:
+                lose(pending, error)
+            return self._rest().plan(index, lock, lose)
+        offsets = before[:-1] - (bases - self._take_offsets(sizes))[owners]
         order = numpy.argsort(block, kind="stable")
         rows, block, start, owners, offsets = rows[order], block[order], start[order], owners[order], offsets[order]
         end = start + length[order]
@@ -126,16 +140,33 @@ class Window:
         blocks = numpy.flatnonzero(numpy.append(True, changed)) if len(rows) else firsts
         return _jobs(rows, block, list(runs), (blocks, numpy.searchsorted(firsts, blocks))), nothing
 
-    def _take_offsets(self, sizes: Numbers) -> Numbers:
-        """Where in its item each stretch begins. Raises `Damaged` where an item has another size than it should."""
+    def _rest(self) -> Window:
+        """Without those that are lost."""
+        rest, at = Window(), 0
+        for pending, count in zip(self._pending, self._counts, strict=True):
+            if not pending.lost:
+                rest._pending.append(pending)
+                rest._counts.append(count)
+                rest._names += self._names[at * NAME : (at + count) * NAME]
+            at += count
+        return rest
+
+    def _wrong_sizes(self, sizes: list[int]) -> list[tuple[Pending, Damaged]]:
+        """Those that are not as long as they should be."""
+        wrong = []
+        for pending, size in zip(self._pending, sizes, strict=True):
+            end, expected = pending.offset + size, pending.item.entry.content_size
+            if end > expected or (pending.listed and end < expected):
+                has = "at least " * (not pending.listed) + str(end)
+                wrong.append((pending, Damaged(f"{shown(pending.item)} has {has} bytes; the snapshot says {expected}")))
+        return wrong
+
+    def _take_offsets(self, sizes: list[int]) -> Numbers:
+        """Where in its item each stretch begins."""
         begin = []
-        for pending, size in zip(self._pending, sizes.tolist(), strict=True):
+        for pending, size in zip(self._pending, sizes, strict=True):
             begin.append(pending.offset)
             pending.offset += size
-            expected = pending.item.entry.content_size
-            if pending.offset > expected or (pending.listed and pending.offset < expected):
-                has = "at least " * (not pending.listed) + str(pending.offset)
-                raise Damaged(f"{shown(pending.item)} has {has} bytes; the snapshot says {expected}")
         return numpy.array(begin, numpy.int64)
 
     def _count(self, runs: list[int], lock: Lock) -> list[Pending]:

@@ -152,10 +152,11 @@ class FolderWriter:
             self._leave_out(entry.path, error)
 
     def write(self, item: Stored, offset: int, data: memoryview) -> None:
-        if item.entry.path in self.left_out:
-            return
         try:
-            target, descriptor = self._file(item)
+            found = self._file(item)
+            if found is None:
+                return
+            target, descriptor = found
             for place, part in target.places(offset, data):
                 written = 0
                 while written < len(part):
@@ -165,10 +166,11 @@ class FolderWriter:
 
     def complete(self, item: Stored) -> None:
         entry = item.entry
-        if entry.path in self.left_out:
-            return
         try:
-            target, descriptor = self._file(item)
+            found = self._file(item)
+            if found is None:
+                return
+            target, descriptor = found
             if entry.extents is not None:
                 os.ftruncate(descriptor.number, entry.size)
             self._metadata.give(descriptor.number, entry)
@@ -284,10 +286,14 @@ class FolderWriter:
             os.rename(written_as, name, src_dir_fd=parent.number, dst_dir_fd=parent.number)
         return name
 
-    def _file(self, item: Stored) -> tuple[TargetFile, Descriptor]:
-        """The file of an item: made the first time, opened again when it had to make room for others."""
+    def _file(self, item: Stored) -> tuple[TargetFile, Descriptor] | None:
+        """The file of an item: made the first time, opened again when it had to make room for others. None if it is
+        left out by now."""
         path = item.entry.path
         with self._lock:
+            # Who leaves it out notes that first, and then waits for the lock to remove it: so it isn't made again.
+            if path in self.left_out:
+                return None
             target = self._targets.get(path)
             descriptor = self._open.pop(path, None)
             if target is None:

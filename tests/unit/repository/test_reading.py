@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 import threading
+from collections.abc import Callable
 from itertools import pairwise
 from pathlib import Path
 
@@ -13,8 +14,9 @@ from tasks.destinations import Destination
 from tasks.errors import BackupError, Damaged, NoSpace
 from tasks.item import Stored
 from tasks.repository import Repository, compression, extraction, window
+from tasks.repository.pack import NAME
 from tests.faulty_destination import Faults, FaultyDestination
-from tests.memory_source import File, MemorySink, contents, tree
+from tests.memory_source import File, ForgivingSink, MemorySink, contents, tree
 from tests.passing_destination import Passing
 from tests.repositories import create, keys, local, packs, read_through, restored, save
 
@@ -267,3 +269,59 @@ def test_an_item_whose_chunks_are_not_its_size_is_damaged(repository: Repository
     stream, buffer = items.open(lying), memoryview(bytearray(4 * MIB))
     with pytest.raises(Damaged):
         list(iter(lambda: stream.readinto(buffer), 0))
+
+
+def _chunk_missing(item: Stored) -> Stored:
+    return item._replace(content=item.content[:-NAME] + bytes(NAME))
+
+
+def _list_cut_short(item: Stored) -> Stored:
+    return item._replace(content=item.content[:-1])
+
+
+def _longer(item: Stored) -> Stored:
+    return item._replace(entry=item.entry._replace(size=item.entry.size + 1))
+
+
+def _shorter(item: Stored) -> Stored:
+    return item._replace(entry=item.entry._replace(size=item.entry.size - 1))
+
+
+@pytest.mark.parametrize("most", [1, 7, 1 << 14])
+@pytest.mark.parametrize("harm", [_chunk_missing, _list_cut_short, _longer, _shorter])
+def test_what_is_missing_of_one_item_costs_a_sink_that_forgives_no_other(
+    repository: Repository, monkeypatch: pytest.MonkeyPatch, harm: Callable[[Stored], Stored], most: int
+) -> None:
+    monkeypatch.setattr(window, "MOST", most)
+    monkeypatch.setattr(window, "MOST_ITEMS", 3 * most)
+    huge = noise(11, 60 * MIB)
+    files = FILES | {b"huge": huge, b"huge too": huge[MIB:]}
+    items = repository.read(save(repository, files, 0))
+    chosen = {b"small/003", b"large", b"huge", b"text"}
+    levels = {item.level for item in items if item.entry.path in chosen}
+    assert levels == {0, 1}, "some have their chunks in their record, some in a list"
+    sink = ForgivingSink()
+    items.extract((harm(item) if item.entry.path in chosen else item for item in items), sink)
+    assert set(sink.missing) == chosen
+    assert all(path.decode() in why for path, why in sink.missing.items())
+    assert sink.contents == {path: data for path, data in contents(files).items() if path not in chosen}
+
+
+@pytest.mark.parametrize("most", [1, 7, 1 << 14])
+def test_a_chunk_in_the_middle_of_a_large_item_costs_no_other(
+    repository: Repository, monkeypatch: pytest.MonkeyPatch, most: int
+) -> None:
+    """Some of its bytes are written before it is known, and none after it is."""
+    monkeypatch.setattr(window, "MOST", most)
+    huge = noise(11, 60 * MIB)
+    files = {b"a": b"before", b"huge": huge, b"z": b"behind", b"zz": huge}
+    items = repository.read(save(repository, files, 0))
+    (item,) = (item for item in items if item.entry.path == b"huge")
+    names = bytearray(b"".join(items.lists(item.level, item.content, "huge")))
+    middle = len(names) // NAME // 2 * NAME
+    names[middle : middle + NAME] = bytes(NAME)
+    harmed = item._replace(level=0, content=bytes(names))
+    sink = ForgivingSink()
+    items.extract((harmed if each == item else each for each in items), sink)
+    assert list(sink.missing) == [b"huge"]
+    assert sink.contents == {path: data for path, data in files.items() if path != b"huge"}

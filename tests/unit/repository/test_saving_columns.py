@@ -17,7 +17,8 @@ from tasks.errors import BackupError, Damaged
 from tasks.item import Stored, Unreadable
 from tasks.repository import Repository, columns
 from tasks.repository.columns import WINDOW, Columns
-from tests.memory_source import File, MemorySink
+from tasks.repository.pack import NAME
+from tests.memory_source import File, ForgivingSink, MemorySink
 from tests.repositories import packs, read_through, restored, save
 
 MIB = 1 << 20
@@ -184,15 +185,6 @@ def test_damage_in_a_window_is_named_and_no_wrong_byte_comes_out(repository: Rep
 
 
 def test_damage_in_a_window_costs_a_sink_that_forgives_no_other_item(repository: Repository) -> None:
-    class Forgiving(MemorySink):
-        def __init__(self) -> None:
-            super().__init__()
-            self.missing: set[bytes] = set()
-
-        def lost(self, item: Stored, error: Exception) -> None:
-            assert isinstance(error, Damaged)
-            self.missing.add(item.entry.path)
-
     index = File(rows(6000).tobytes(), columns=WIDTHS)
     save(repository, {b"index": index}, 0)
     large = max(packs(repository), key=lambda name: len(repository.destination.get(name)))
@@ -201,9 +193,30 @@ def test_damage_in_a_window_costs_a_sink_that_forgives_no_other_item(repository:
     data[len(data) // 3] ^= 1
     repository.destination.delete(large)
     repository.destination.put(large, bytes(data))
-    items, sink = repository.read(snapshot), Forgiving()
+    items, sink = repository.read(snapshot), ForgivingSink()
     items.extract(items, sink)
-    assert (sink.contents, sink.missing) == ({b"other": b"whole"}, {b"index"})
+    assert (sink.contents, set(sink.missing)) == ({b"other": b"whole"}, {b"index"})
+
+
+@pytest.mark.parametrize("harm", ["chunk", "list", "size", "columns"])
+def test_what_is_missing_of_rows_costs_a_sink_that_forgives_no_other_item(repository: Repository, harm: str) -> None:
+    index = File(rows(6000).tobytes(), columns=WIDTHS)
+    save(repository, {b"index": index, b"other": b"whole", b"twin": index}, 0)
+    snapshot = repository.snapshots()[0]
+    items, sink = repository.read(snapshot), ForgivingSink()
+
+    def harmed(item: Stored) -> Stored:
+        if item.entry.path != b"index":
+            return item
+        if harm == "size":
+            return item._replace(entry=item.entry._replace(size=item.entry.size + ROW))
+        if harm == "columns":
+            return item._replace(columns=(*item.columns, 1 << 60))
+        return item._replace(content=bytes(NAME) + item.content[NAME:], level=item.level if harm == "list" else 0)
+
+    items.extract(map(harmed, items), sink)
+    assert sink.contents == {b"other": b"whole", b"twin": index.content}
+    assert list(sink.missing) == [b"index"]
 
 
 @settings(max_examples=12, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
