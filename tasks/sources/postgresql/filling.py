@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO
 
-from tasks.errors import NoSpace, Refused, SourceError
+from tasks.errors import Damaged, NoSpace, Refused, SourceError
 from tasks.item import Stored, StoredItems
 from tasks.sources.postgresql.child import Child
 from tasks.sources.postgresql.document import set_sequence
@@ -28,7 +28,7 @@ _PATIENCE = 24 * 3600.0
 @dataclass(slots=True)
 class Filling:
     """How one database is put back. `missed` takes a line for each thing that could not be; `broken` for each index,
-    constraint or view that the rows themselves do not allow."""
+    constraint or view that the rows themselves do not allow; `lost` for what is damaged, and why."""
 
     server: Server
     programs: Programs
@@ -40,19 +40,37 @@ class Filling:
     jobs: int
     missed: list[str] = field(default_factory=list)
     broken: list[str] = field(default_factory=list)
+    lost: dict[str, str] = field(default_factory=dict)
 
     def fill(self, into: str, *, whole: bool, strict: bool) -> None:
         """`whole`: with rows of all tables. Where they are only those of some, what relies on others may fail, and is
-        told. Else nothing may fail if it is `strict`, and if not, what can be kept is."""
+        told. Else nothing may fail if it is `strict`, and if not, what can be kept is: also where rows are damaged."""
         encoding = self.database.document.database.encoding
+
+        def lose(what: str, error: Damaged) -> None:
+            if strict:
+                raise error
+            self.lost[f"{what} in `{self.database.name}`"] = str(error)
+
         with self.schema_file() as schema:
             self._prepare(into)
             # With the schema each large object is made, for its content to come; without any, none is.
             content = [] if self.database.large_objects else ["--schema-only"]
             self.restore(into, schema, "--section=pre-data", *content)
             if not self.schema_only:
-                load_tables(self.server, into, self.items, self.database.tables(), encoding=encoding, jobs=self.jobs)
-                self._large_objects(into)
+                load_tables(
+                    self.server,
+                    into,
+                    self.items,
+                    self.database.tables(),
+                    encoding=encoding,
+                    jobs=self.jobs,
+                    lose=lambda table, error: lose(f"the rows of {table.full_name}", error),
+                )
+                try:
+                    self._large_objects(into)
+                except Damaged as error:
+                    lose("large objects", error)
                 self._sequences(into)
             told = self.broken if whole else self.missed
             told += self.restore(into, schema, "--section=post-data", f"--jobs={self.jobs}", strict=whole and strict)

@@ -31,8 +31,10 @@ def load_tables(
     *,
     encoding: str,
     jobs: int,
+    lose: Callable[[Table, Damaged], None],
 ) -> None:
-    """Into tables that are empty. Raises what the first that fails raises; the others are stopped then."""
+    """Into tables that are empty. Raises what the first that fails raises; the others are stopped then. `lose` is told
+    of a table whose rows are damaged, which is left empty; or raises, where all end with it."""
     left = sorted(wanted, key=lambda pair: pair[1].entry.size)
     stop = Event()
 
@@ -44,7 +46,11 @@ def load_tables(
                 except IndexError:
                     return
                 with server.explained(f"database `{database}`: can't load {table.full_name}"):
-                    load_table(connection, items, item, table.load(encoding), stopped=stop.is_set)
+                    try:
+                        with connection.transaction():
+                            load_table(connection, items, item, table.load(encoding), stopped=stop.is_set)
+                    except Damaged as error:
+                        lose(table, error)
 
     with ThreadPoolExecutor(max(1, min(jobs, len(left))), thread_name_prefix="loading") as pool:
         running = [pool.submit(work) for _ in range(max(1, min(jobs, len(left))))] if left else []

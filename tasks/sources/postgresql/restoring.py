@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from tasks.errors import BackupError, Occupied, Refused, SettingsError
+from tasks.errors import BackupError, Damaged, Occupied, Refused, SettingsError
 from tasks.item import Stored, StoredItems
 from tasks.sources.postgresql import creating
 from tasks.sources.postgresql.filling import Filling
@@ -49,6 +49,7 @@ def restore_into_server(items: StoredItems, chosen: Iterable[Stored], server: Se
     databases = _meant(databases, way)
     missed: list[str] = []
     broken: list[str] = []
+    lost: dict[str, str] = {}
     with closing(server.connect()) as connection, server.explained("can't restore"):
         superuser, major = creating.is_superuser(connection), connection.info.server_version // 10000
         suitable = [_programs(each, major, way.programs) for each in databases]
@@ -76,15 +77,26 @@ def restore_into_server(items: StoredItems, chosen: Iterable[Stored], server: Se
             jobs=way.jobs,
             missed=missed,
             broken=broken,
+            lost=lost,
         )
         if not filling.tablespaces:
             absent = ", ".join(f"`{name}`" for name in database.document.database.tablespaces if name not in there)
             missed.append(f"tablespaces: the server has no {absent}; what was there is in the default one")
         _restore_database(filling, way)
+    if lost:
+        also = f"; nor what relies on that: {_some(broken)}" if broken else ""
+        raise Damaged(
+            f"{server.name}: all else was restored, but not {_some(list(lost))}, which is damaged"
+            f" ({next(iter(lost.values()))}){also}: another destination, or an older snapshot, may have it"
+        )
     if broken:
-        more = f"; and {len(broken) - _NAMED} more" if len(broken) > _NAMED else ""
-        raise Refused(f"{server.name}: all else was restored, but not {'; '.join(broken[:_NAMED])}{more}")
+        raise Refused(f"{server.name}: all else was restored, but not {_some(broken)}")
     return missed
+
+
+def _some(lines: list[str]) -> str:
+    more = f"; and {len(lines) - _NAMED} more" if len(lines) > _NAMED else ""
+    return "; ".join(lines[:_NAMED]) + more
 
 
 def _meant(databases: list[DatabaseItems], way: Way) -> list[DatabaseItems]:
@@ -134,10 +146,17 @@ def _restore_database(filling: Filling, way: Way) -> None:
             # It may have been made by someone who may make databases, for one who may not.
             if sorts:
                 filling.missed.append(f"the database `{name}` was there, and sorts as `{sorts}` says: not as it did")
-            filling.fill(name, whole=whole, strict=False)
+            filling.fill(name, whole=whole, strict=bool(way.table))
         else:
             with _beside(filling, connection, name) as made:
-                filling.fill(made, whole=whole, strict=occupied)
+                try:
+                    filling.fill(made, whole=whole, strict=occupied or bool(way.table))
+                except Damaged as error:
+                    if occupied:
+                        raise Damaged(
+                            f"{error}; `{name}` is what it was: all else comes back beside it (`as`)"
+                        ) from error
+                    raise
                 with server.explained(f"can't give the restored database its name `{name}`"):
                     left = creating.put_in_place(connection, made, name, replace=there)
                 filling.missed += [left] if left else []
