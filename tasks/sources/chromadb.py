@@ -18,7 +18,7 @@ from tasks.sources.chroma.export_capture import ExportCapture, databases_of
 from tasks.sources.chroma.exported import exported_facts
 from tasks.sources.chroma.folder_capture import FolderCapture, folder_facts
 from tasks.sources.chroma.folder_check import folder_problems, size_of
-from tasks.sources.chroma.incoming import incoming
+from tasks.sources.chroma.incoming import Lacking, incoming
 from tasks.sources.chroma.records import NotWhole
 from tasks.sources.chroma.restore import CollectionRestore, chosen_collections
 from tasks.sources.chroma.scratch import usual
@@ -112,8 +112,10 @@ class Chroma:
             restoring = CollectionRestore(server, replace=how.overwrite, mix=wanted.mix)
             for records, about in chosen_collections(known, wanted):
                 try:
+                    if isinstance(records, Lacking):
+                        raise NotWhole(records.why)
                     missed += restoring.put(records, about)
-                except NotWhole as error:
+                except (NotWhole, Damaged) as error:
                     damaged.append(f"`{about.label}`: {error}")
         if damaged:
             raise Damaged(f"all else was restored, but the snapshot does not hold all of {'; '.join(damaged)}")

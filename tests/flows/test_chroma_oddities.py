@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sqlite3
+from collections.abc import Iterable, Iterator
 from contextlib import closing
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ import httpx
 import pytest
 
 from tasks.errors import Damaged
+from tasks.item import Facts, ForgivingSink, Sink, Stored, StoredItems, Stream
 from tasks.sources.chroma.server import ServerCollection
 from tasks.sources.source import Restoring
 from tests.chroma_process import chroma_server
@@ -65,6 +67,79 @@ def test_a_collection_that_was_damaged_already_costs_the_others_nothing(
     for name in ("empty", "pears.and-more", "plums"):
         label = f"collection default_tenant/default_database/{name}"
         assert found[label] == snapshot.facts[label]
+
+
+class Rotten:
+    """Items of which those whose path ends so are damaged."""
+
+    def __init__(self, items: StoredItems, *ends: bytes) -> None:
+        self._items, self._ends = items, ends
+
+    def __iter__(self) -> Iterator[Stored]:
+        return iter(self._items)
+
+    def open(self, item: Stored) -> Stream:
+        if item.entry.path.endswith(self._ends):
+            raise Damaged("a block is rotten")
+        return self._items.open(item)
+
+    def extract(self, items: Iterable[Stored], into: Sink) -> None:
+        chosen = list(items)
+        for item in chosen:
+            if item.entry.path.endswith(self._ends):
+                assert isinstance(into, ForgivingSink)
+                into.lost(item, Damaged("a block is rotten"))
+        self._items.extract([item for item in chosen if not item.entry.path.endswith(self._ends)], into)
+
+
+@pytest.mark.parametrize("lost", [b"data_level0.bin", b"index_metadata.pickle"])
+def test_what_is_damaged_of_one_collection_of_a_folder_costs_the_others_nothing(
+    original: Path,  # noqa: F811
+    repository: Any,  # noqa: F811
+    tmp_path: Path,
+    lost: bytes,
+) -> None:
+    with closing(sqlite3.connect(original / "chroma.sqlite3")) as database:
+        query = "SELECT s.id FROM segments s JOIN collections c ON c.id = s.collection WHERE c.name = ? AND scope = ?"
+        [segment] = database.execute(query, ("apples", "VECTOR")).fetchone()
+    source = source_of(tmp_path / "scratch", path=original)
+    snapshot = saved(source, repository)
+    items = Rotten(repository.read(snapshot), segment.encode() + b"/" + lost)
+    with chroma_server(tmp_path / "server") as server:
+        target = target_of(server.url, scratch=tmp_path / "scratch")
+        with pytest.raises(
+            Damaged, match=r"the snapshot does not hold all of `default_tenant/default_database/apples`: .*rotten"
+        ):
+            source.restore_into(items, items, target, Restoring())
+        assert_all_but_apples(source.examine_at(target), snapshot.facts)
+
+
+@pytest.mark.parametrize("lost", [b"apples/collection.json", b"apples/vectors.f32", b"apples/ids.jsonl"])
+def test_what_is_damaged_of_one_exported_collection_costs_the_others_nothing(
+    original: Path,  # noqa: F811
+    repository: Any,  # noqa: F811
+    tmp_path: Path,
+    lost: bytes,
+) -> None:
+    with chroma_server(original) as server:
+        source = source_of(tmp_path / "scratch", url=server.url)
+        snapshot = saved(source, repository)
+    items = Rotten(repository.read(snapshot), lost)
+    assert any(item.entry.path.endswith(lost) for item in items)
+    with chroma_server(tmp_path / "server") as server:
+        target = target_of(server.url, scratch=tmp_path / "scratch")
+        with pytest.raises(
+            Damaged, match=r"the snapshot does not hold all of `default_tenant/default_database/apples`: .*rotten"
+        ):
+            source.restore_into(items, items, target, Restoring())
+        assert_all_but_apples(source.examine_at(target), snapshot.facts)
+
+
+def assert_all_but_apples(found: Facts, facts: Facts) -> None:
+    label = "collection default_tenant/default_database/"
+    others = {name for name in facts if name.startswith("collection ")} - {label + "apples"}
+    assert label + "pears.and-more" in others
+    assert {name: found[name] for name in others} == {name: facts[name] for name in others}
 
 
 def test_a_collection_that_is_put_in_the_place_of_another_during_an_export_is_kept_by_the_name_it_had(
