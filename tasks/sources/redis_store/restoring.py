@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from contextlib import ExitStack, closing
+from contextlib import ExitStack, closing, suppress
 from dataclasses import dataclass
 
 from tasks.errors import Damaged, NotFound, Refused
@@ -40,7 +40,8 @@ class Wanted:
 
 def restore_into(items: StoredItems, chosen: Iterable[Stored], place: Place, wanted: Wanted) -> list[str]:
     """Returns a line for what was not given back, and for what may undo it. Raises, before anything is written,
-    `Occupied` where a key is there already, and `Refused` where two would become one."""
+    `Occupied` where a key is there already, and `Refused` where two would become one; `Damaged` in the end, when the
+    keys that come before what is damaged are written."""
     chosen = list(chosen)
     dumps = [item for item in chosen if item.entry.path.endswith(b".rdb")]
     users = [item for item in chosen if item.entry.path == USERS]
@@ -51,7 +52,8 @@ def restore_into(items: StoredItems, chosen: Iterable[Stored], place: Place, wan
     if wanted.into is not None and wanted.database is None:
         twice = Twice()
         for dump in dumps:
-            walk_through(items, dump, _selected(twice, wanted))
+            with suppress(Damaged):  # told by the walk that writes
+                walk_through(items, dump, _selected(twice, wanted))
         twice.settle()
     if dumps and not wanted.overwrite:
         _look_for_conflicts(items, dumps, found, wanted)
@@ -80,7 +82,8 @@ def _look_for_conflicts(items: StoredItems, dumps: list[Stored], found: list[Sha
             return
         router = Router(looking, found)
         for dump in dumps:
-            walk_through(items, dump, _selected(router, wanted))
+            with suppress(Damaged):  # told by the walk that writes
+                walk_through(items, dump, _selected(router, wanted))
         for each in looking:
             each.settle()
 
@@ -91,15 +94,24 @@ def _write(items: StoredItems, dumps: list[Stored], found: list[Shard], wanted: 
             stack.enter_context(closing(Writer(Connection(shard.place), overwrite=wanted.overwrite))) for shard in found
         ]
         router = Router(writers, found)
-        count = 0
+        count, damage = 0, ""
         for dump in dumps:
             selected = _selected(router, wanted)
-            walk_through(items, dump, selected, writers)
+            try:
+                walk_through(items, dump, selected, writers)
+            except Damaged as error:
+                damage = damage or str(error)
+                count -= sum([writer.abandon() for writer in writers])
             count += selected.count
         for writer in writers:
             writer.settle()
         expired = sum(writer.expired for writer in writers)
         lines = [line for writer in writers for line in writer.lines]
+    if damage:
+        raise Damaged(
+            f"{damage}; {count - expired:,} keys were restored, but none that come behind that in the snapshot: another"
+            " destination, or an older snapshot, may have them"
+        )
     if not count and not wanted.everything:
         named = f"a key that matches `{'`, `'.join(wanted.keys)}`" if wanted.keys else "keys"
         where = "" if wanted.database is None else f" in database {wanted.database}"

@@ -128,6 +128,13 @@ class Writer:
         self._large.finish()
         self._large = None
 
+    def abandon(self) -> bool:
+        """No more comes of the key that is under way: nothing stays of it. False if there is none."""
+        large, self._large = self._large, None
+        if large is not None:
+            large.abandon()
+        return large is not None
+
     def settle(self) -> None:
         """All that was told is in the server."""
         self._send()
@@ -231,6 +238,10 @@ class _Elements:
             self._connection.ask("UNLINK", self._temporary)
             raise refusal(self._connection, ErrorReply("EXISTS"), key)
 
+    def abandon(self) -> None:
+        self._connection.ask("UNLINK", self._temporary)
+        self.close()
+
     def close(self) -> None:
         self._arguments.clear()
 
@@ -287,6 +298,9 @@ class _Spooled:
         reply = connection.reply_or_error()
         if isinstance(reply, ErrorReply):
             raise refusal(connection, reply, key)
+
+    def abandon(self) -> None:
+        self.close()
 
     def close(self) -> None:
         self._file.close()

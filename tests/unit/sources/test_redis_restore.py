@@ -6,15 +6,15 @@ import re
 import shutil
 import subprocess
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tasks.errors import NoSpace, NotFound, Occupied, Refused, Unavailable
-from tasks.item import Stored
+from tasks.errors import Damaged, NoSpace, NotFound, Occupied, Refused, Unavailable
+from tasks.item import Reading, Stored, Stream
 from tasks.sources.redis import Redis, RedisSettings, RedisTarget
 from tasks.sources.redis_store import restoring
 from tasks.sources.redis_store.place import place_of
@@ -117,6 +117,75 @@ def test_large_keys_are_written_in_parts(
         of(filled).restore_into(saved, saved, into(fresh), Restoring())
     of(filled).restore_into(saved, saved, into(fresh), Restoring(overwrite=True))
     assert held(fresh) == held(filled)
+
+
+class Rotten(MemoryItems):
+    """Whose dump is damaged after so many bytes."""
+
+    def __init__(self, items: Iterable[Stored], whole: int) -> None:
+        super().__init__(items)
+        self._whole = whole
+
+    def open(self, item: Stored) -> Stream:
+        inner = super().open(item)
+        return RottenStream(inner, self._whole) if item.entry.path.endswith(b".rdb") else inner
+
+
+class RottenStream:
+    def __init__(self, inner: Stream, whole: int) -> None:
+        self._inner, self._left = inner, whole
+
+    def readinto(self, buffer: memoryview, /) -> int:
+        if not self._left:
+            raise Damaged("a block is rotten")
+        count = self._inner.readinto(buffer[: self._left])
+        self._left -= count
+        return count
+
+    def close(self) -> Reading:
+        return self._inner.close()
+
+
+@pytest.mark.parametrize("large", [500, 1 << 20])
+def test_the_keys_before_what_is_damaged_come_back_and_nothing_half(
+    filled: RedisProcess, fresh: RedisProcess, saved: Saved, *, monkeypatch: pytest.MonkeyPatch, large: int
+) -> None:
+    monkeypatch.setattr("tasks.sources.redis_store.walk.LARGE", large)
+    monkeypatch.setattr(restoring, "_PIECE", 700)
+    size = len(saved[b"dump.rdb"].content)
+    right, counts = held(filled), set[int]()
+    for part in range(1, 20):
+        with fresh.client() as client:
+            client.flushall()
+            client.function_flush()
+        with pytest.raises(Damaged, match=r"a block is rotten; [\d,]+ keys were restored, but none") as raised:
+            of(filled).restore_into(Rotten(saved, size * part // 20), saved, into(fresh), Restoring())
+        found = held(fresh)
+        assert found == {key: value for key, value in right.items() if key in found}
+        told = re.search(r"([\d,]+) keys", str(raised.value))
+        assert told is not None
+        assert int(told[1].replace(",", "")) == len(found)
+        counts.add(len(found))
+    assert len(counts) > 5, "more of it, more keys"
+
+
+def test_what_is_damaged_is_put_beside_other_keys_but_never_over_them(
+    filled: RedisProcess, fresh: RedisProcess, saved: Saved
+) -> None:
+    rotten = Rotten(saved, len(saved[b"dump.rdb"].content) - 1)
+    with fresh.client() as client:
+        client.set("of another", "kept")
+    with pytest.raises(Damaged, match="a block is rotten"):
+        of(filled).restore_into(rotten, saved, into(fresh), Restoring())
+    assert held(fresh) == held(filled) | {(0, b"of another"): held(fresh)[0, b"of another"]}
+    with fresh.client() as client:
+        client.flushall()
+        client.function_flush()
+        client.set("string:0:3", "mine")
+    before = held(fresh)
+    with pytest.raises(Occupied):
+        of(filled).restore_into(rotten, saved, into(fresh), Restoring())
+    assert held(fresh) == before
 
 
 def test_a_server_that_keeps_no_checksum_is_captured_and_restored(fresh: RedisProcess, tmp_path: Path) -> None:
