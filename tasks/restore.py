@@ -84,7 +84,7 @@ def restore(
     )
 
 
-@shared_task(name="restore", bind=True, max_retries=None)
+@shared_task(name="restore", bind=True, max_retries=None, throws=(BackupError,))
 def restore_task(
     self: Task[Any, Any],
     *,

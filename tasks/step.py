@@ -20,7 +20,8 @@ import structlog
 from celery import Task
 from celery.exceptions import OperationalError, Reject, Retry
 
-from tasks.errors import BackupError, NotYet, Unavailable
+from tasks.asked import QUEUE, is_asked
+from tasks.errors import BackupError, NotYet, Refused, Unavailable
 from tasks.installation import Installation, current
 from tasks.lease import Lease, LeaseLost
 from tasks.outcome import Failure, Outcome
@@ -60,8 +61,10 @@ def run_step(
 
     `previous` is the outcome of the chain's step before, None if there is none; one that is not usable makes this step
     *skipped*, unless it is to be done `anyway`. Raises Celery's `Retry` where something is unavailable, or another
-    worker is on it.
+    worker is on it; `Refused` where another application sent it by the queue for requests.
     """
+    if is_asked(task):
+        raise Refused(f"`{task.name}` is no request that the queue `{QUEUE}` takes: tasks/REQUESTS.md has those")
     installation = current()
     record, run = installation.record, blank.run
     step = _name(blank)

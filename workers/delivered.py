@@ -8,8 +8,9 @@ proves it against a real broker.
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from functools import partial
 from queue import Empty
 from typing import Any
 
@@ -86,9 +87,20 @@ class LastingChannel(transport.Channel):
     number that the next connection has, and the worker waits on that one for ever, for what will never come.
 
     What something else than Celery put into a queue, or said to all, is dropped. Celery 5.7 ends the worker, and where
-    it had noted the message, each of those that it comes to next."""
+    it had noted the message, each of those that it comes to next.
+
+    Which queue a message came by is what the worker saw, and not what the message says of itself: who may write to one
+    queue alone has nothing done, or put back, by the name of another."""
 
     QoS = LastingQoS
+
+    def basic_consume(self, queue: str, *arguments: Any, **options: Any) -> Any:
+        consumer = super().basic_consume(queue, *arguments, **options)
+        own: Any = self
+        connection = own.connection
+        if queue not in own._fanout_queues:  # noqa: SLF001
+            connection._callbacks[queue] = partial(_come_by, queue, connection._callbacks[queue])  # noqa: SLF001
+        return consumer
 
     def _brpop_read(self, **options: Any) -> Any:
         with self._dropping():
@@ -126,6 +138,11 @@ class LastingChannel(transport.Channel):
         if asynchronous:
             found["connection_class"] = _taken_out(found["connection_class"], connection.cycle)
         return found
+
+
+def _come_by(queue: str, callback: Callable[[Any], Any], message: Any) -> Any:
+    message["properties"]["delivery_info"].update(exchange="", routing_key=queue)
+    return callback(message)
 
 
 def _taken_out(connection_class: Any, cycle: Any) -> Any:

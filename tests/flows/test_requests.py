@@ -11,11 +11,14 @@ import sysconfig
 import time
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
-from functools import partial
+from functools import partial, partialmethod
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import pytest
+from celery import Celery
+from kombu.transport.redis import Channel
 
 from tests.flows.house import House
 from tests.flows.test_night import assert_restores, local, originals_of, tree
@@ -204,3 +207,29 @@ def test_time_limits_that_are_three_take_no_process_of_a_worker_for_ever(house: 
         ask(headers={"timelimit": [1, 2, 3]})
         assert isinstance(ask().get(timeout=60, propagate=False), Exception)
     assert "of which there are two" in worker.log.read_text()
+
+
+@pytest.mark.parametrize("forged", [False, True])
+def test_whoever_may_only_send_requests_has_nothing_put_back(tmp_path: Path, *, forged: bool) -> None:
+    """By a worker that serves all queues; also where the message says of itself that it came by another."""
+    with guarded(tmp_path) as (house, url):
+        house.configure({"docs": tree(house, "docs", "docs")}, {"here": local(house)})
+        house.worker()
+        assert house.night()["state"] == "done"
+        into = tmp_path / "back"
+        wanted = {"source": "docs", "destination": "here", "run": "back", "into": str(into), "overwrite": True}
+        with (
+            closing(Celery("elsewhere", broker=url, backend=url)) as app,
+            mock.patch.object(Channel, "_put", partialmethod(put_as_restore, Channel._put) if forged else Channel._put),
+        ):
+            for task, more in (("restore", wanted), ("prune", {"source": "docs", "destination": "here", "run": "go"})):
+                sent = app.send_task(task, kwargs=more, queue="control")
+                with pytest.raises(Exception, match=f"`{task}` is no request that the queue `control` takes"):
+                    sent.get(timeout=60)
+        assert not into.exists()
+        assert house.client.llen("restore") == 0
+
+
+def put_as_restore(channel: Any, put: Any, queue: str, message: Any, **options: Any) -> None:
+    message["properties"]["delivery_info"]["routing_key"] = "restore"
+    put(channel, queue, message, **options)
