@@ -9,6 +9,7 @@ import inspect
 import typing
 from collections.abc import Callable
 from functools import cache, partial, wraps
+from pathlib import Path
 from typing import Annotated, Any, TypeVar
 
 from celery import Task
@@ -18,6 +19,7 @@ from tasks.configuration.complaint import complaints
 from tasks.errors import BadRequest
 from tasks.model import Model
 from tasks.run_keys import is_run
+from tasks.secret import is_address
 
 QUEUE = "control"
 """What comes by it was asked for; steps of a run come by the queues of their pools."""
@@ -31,6 +33,16 @@ def _run_id(value: str) -> str:
 
 RunId = Annotated[str, AfterValidator(_run_id)]
 """Of a run, or empty."""
+
+
+def _into(value: str) -> str:
+    if not (is_address(value) or Path(value).is_absolute()):
+        raise ValueError("is neither a folder's whole path, such as `/srv/back`, nor a server's URL")
+    return value
+
+
+Into = Annotated[str, AfterValidator(_into)]
+"""What a restore goes to: a relative path would mean another folder to each worker."""
 
 T = TypeVar("T")
 

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 from celery import Task, shared_task
+from pydantic import Field, StrictBool
 
+from tasks.asked import Into, RunId, checked
 from tasks.chosen import Chosen, chosen_snapshot
 from tasks.errors import BackupError, NotFound, NotYet, Unavailable
 from tasks.installation import Installation
@@ -85,17 +87,18 @@ def restore(
 
 
 @shared_task(name="restore", bind=True, max_retries=None, throws=(BackupError,))
+@checked
 def restore_task(
     self: Task[Any, Any],
     *,
     source: str,
     destination: str,
-    run: str,
-    into: str,
+    run: Annotated[RunId, Field(min_length=1)],
+    into: Into,
     snapshot: str = "",
-    patterns: Sequence[str] = (),
-    overwrite: bool = False,
-    options: Mapping[str, Sequence[str]] | None = None,
+    patterns: tuple[str, ...] = (),
+    overwrite: StrictBool = False,
+    options: Mapping[str, tuple[str, ...]] | None = None,
 ) -> dict[str, Any]:
     """`into` is a folder on the worker's host; or a server's URL without a password, or where one is found
     (`env:NAME`, `file:PATH`), and then there are the `options` of the source's kind, a list each. `run` is any new id,
@@ -108,7 +111,7 @@ def restore_task(
         repository = installation.repository(source, destination, reader=True)
         made = installation.source_of(source, chosen_snapshot(repository, snapshot, destination).kind)
         target = target_of(made, into, options or {})
-        wanted = Wanted(target, tuple(patterns), how=Restoring(overwrite=overwrite))
+        wanted = Wanted(target, patterns, how=Restoring(overwrite=overwrite))
         if isinstance(target, Path) and isinstance(made, Divisible):
 
             def share_parts(portions: Portions) -> None:

@@ -10,13 +10,15 @@ from typing import Any
 import pytest
 from celery import Celery
 
-import tasks.plan  # noqa: F401 - for the tasks that it makes
+import tasks.plan
+import tasks.restore  # noqa: F401 - both for the tasks that they make
 from tasks.asked import arguments
 from tasks.errors import BadRequest
 from tasks.sources.kinds import SOURCES
 
 TEXT = (Path(__file__).parents[2] / "tasks/REQUESTS.md").read_text(encoding="utf-8")
 KNOWN = ("backup.docs", "plan.start", "runs.state")
+BACK = {"source": "docs", "destination": "here", "run": "back", "into": "/srv/back"}
 
 
 @pytest.fixture(scope="module")
@@ -74,6 +76,16 @@ def test_every_kind_can_be_asked_for(app: Celery) -> None:
         ("backup.docs", (), {}, "`source` is missing"),
         ("backup.docs", (), {"source": {"docs": 1}}, "`source` must be text in quotes, not a table"),
         ("runs.state", (), {"run": "run-1", "more": 1}, "`more` is no argument"),
+        ("restore", (), BACK | {"overwrite": "false"}, "`overwrite` must be `true` or `false`"),
+        ("restore", (), BACK | {"overwrite": 1}, "`overwrite` must be `true` or `false`"),
+        ("restore", (), BACK | {"patterns": "*.toml"}, "`patterns` must be a list in brackets"),
+        ("restore", (), BACK | {"options": {"database": "3"}}, "`options.database` must be a list in brackets"),
+        ("restore", (), BACK | {"into": ""}, "`into` is neither a folder's whole path"),
+        ("restore", (), BACK | {"into": "back"}, "`into` is neither a folder's whole path"),
+        ("restore", (), BACK | {"into": None}, "`into` must be text"),
+        ("restore", (), BACK | {"run": ""}, "`run` "),
+        ("restore", (), BACK | {"run": "../run"}, "`run` is no run's id: it has letters"),
+        ("restore", (), BACK | {"pattern": ["*.toml"]}, "`pattern` is no argument; did you mean `patterns`?"),
     ],
 )  # fmt: skip
 def test_what_can_t_be_understood_is_refused_with_what_to_send(
