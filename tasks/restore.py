@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
+from hashlib import blake2b
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -12,12 +14,13 @@ from pydantic import Field, StrictBool
 
 from tasks.asked import Into, RunId, checked
 from tasks.chosen import Chosen, chosen_snapshot
-from tasks.errors import BackupError, NotFound, NotYet, Unavailable
-from tasks.installation import Installation
+from tasks.errors import BackupError, NotFound, NotYet, Refused, Unavailable
+from tasks.installation import Installation, current
 from tasks.item import Stored
 from tasks.outcome import Outcome, State
 from tasks.portions import Portions
 from tasks.progress import Progress, unheard
+from tasks.record import step_name
 from tasks.repository import Repository, Snapshot
 from tasks.shared_restore import SharedRestore
 from tasks.sharing import is_decided, share
@@ -105,6 +108,11 @@ def restore_task(
     which makes a second delivery harmless. Files that go into a folder are shared by all workers of the pool that see
     that folder, if they are many or large."""
     blank = Outcome("restore", source, destination, run, snapshot)
+    asked = [into, snapshot, patterns, overwrite, options or {}]
+    try:
+        _check_same(blank, json.dumps(asked, sort_keys=True))
+    except Unavailable as error:
+        raise self.retry(countdown=5, exc=error) from error
 
     def work(installation: Installation, progress: Progress) -> Outcome:
         installation.source(source)
@@ -129,6 +137,16 @@ def restore_task(
         )
 
     return run_step(self, blank, None, work)
+
+
+def _check_same(blank: Outcome, asked: str) -> None:
+    """Raises `Refused` where something else was asked for by that id: it would get the answer to that."""
+    step, digest = step_name(blank.verb, blank.source, blank.destination), blake2b(asked.encode()).hexdigest()
+    if current().record.first_said(blank.run, f"{step} asked", digest) != digest:
+        raise Refused(
+            f"another restore of `{blank.source}` from `{blank.destination}` was asked for by the id `{blank.run}`:"
+            " choose another id for this one"
+        )
 
 
 def restore_shared(

@@ -90,12 +90,16 @@ class Tries(RunKeys):
 
     def first_time(self, run: str, what: str, now: float) -> float:
         """When that was first seen of a run, in seconds since the epoch."""
+        return float(self.first_said(run, what, repr(now)))
+
+    def first_said(self, run: str, what: str, text: str) -> str:
+        """What was first said of that in a run: the text itself, unless there is another."""
         key = self._key("tries", check_run(run))
         with reaching(), self._redis.pipeline() as pipe:
-            pipe.hsetnx(key, what, repr(now))
+            pipe.hsetnx(key, what, text)
             pipe.hget(key, what)
             pipe.expire(key, KEPT)
-            return float(pipe.execute()[1])
+            return str(pipe.execute()[1])
 
     def forget_time(self, run: str, what: str) -> None:
         with reaching():

@@ -233,3 +233,24 @@ def test_whoever_may_only_send_requests_has_nothing_put_back(tmp_path: Path, *, 
 def put_as_restore(channel: Any, put: Any, queue: str, message: Any, **options: Any) -> None:
     message["properties"]["delivery_info"]["routing_key"] = "restore"
     put(channel, queue, message, **options)
+
+
+def test_a_restore_by_the_id_of_another_one_is_refused(house: House) -> None:
+    house.configure({"docs": tree(house, "docs", "docs")}, {"here": local(house)})
+    house.worker()
+    assert house.night()["state"] == "done"
+    wanted: dict[str, Any] = {
+        "source": "docs",
+        "destination": "here",
+        "run": "back",
+        "into": str(house.folder / "back"),
+    }
+    with house.app() as app:
+        ask = partial(app.send_task, "restore", queue="restore")
+        first = ask(kwargs=wanted).get(timeout=60)
+        assert first["state"] == "done"
+        assert ask(kwargs=wanted).get(timeout=60) == first, "sent again, it is done once"
+        for other in ({"into": str(house.folder / "elsewhere")}, {"overwrite": True}, {"patterns": ["*.toml"]}):
+            with pytest.raises(Exception, match="was asked for by the id `back`: choose another id"):
+                ask(kwargs=wanted | other).get(timeout=60)
+    assert not (house.folder / "elsewhere").exists()
