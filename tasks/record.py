@@ -112,6 +112,17 @@ class Record(Tries):
             names = self._redis.zrevrange(self._key("runs"), 0, limit - 1)
         return [run for name in names if (run := self.run(str(name)))]
 
+    def unfinished(self) -> list[Run]:
+        """All that have no report, however many have begun since; the newest first."""
+        with reaching():
+            names = [str(name) for name in self._redis.zrevrange(self._key("runs"), 0, -1)]
+            with self._redis.pipeline(transaction=False) as pipe:
+                for name in names:
+                    pipe.exists(self._key("report", name))
+                reported = pipe.execute()
+        left = [name for name, is_reported in zip(names, reported, strict=True) if not is_reported]
+        return [run for name in left if (run := self.run(name))]
+
     def mark_sent(self, run: str) -> None:
         """The run's messages are with the broker; a second start of it sends none."""
         self._set(run, {"sent": "1"})

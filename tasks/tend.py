@@ -40,7 +40,7 @@ def tend(installation: Installation, now: datetime, silence: timedelta) -> dict[
     steps that are done, or under way, that changes nothing. Returns the runs that were *resumed* or *closed*.
     """
     record = installation.record
-    open_runs = [run for run in record.runs() if not record.has_report(run.id)]
+    open_runs = record.unfinished()
     lives = {run.id: _life(record, run, now) for run in open_runs}
     last_sign = max((lives[run.id].signs.get("", run.started) for run in open_runs), default=now)
     seen_to: dict[str, str] = {}
@@ -106,7 +106,7 @@ def see_to_unserved(app: Celery, installation: Installation, now: datetime) -> d
     after six to others.
     """
     record, found = installation.record, dict[str, list[str]]()
-    open_runs = [run for run in record.runs() if not record.has_report(run.id)]
+    open_runs = record.unfinished()
     waiting = {run.id: _waiting(app, installation, run) for run in open_runs}
     served = served_queues(app, _ASK_SECONDS) if any(waiting.values()) else set()
     for run in open_runs:

@@ -220,6 +220,18 @@ def test_a_silent_run_gets_the_messages_of_what_is_missing_again_and_each_time_l
     assert client.llen("waiting") == 3  # one for models, none for docs
 
 
+def test_a_run_is_seen_to_however_many_have_begun_and_ended_since(installed: Installation, client: redis.Redis) -> None:
+    """As those that an application asks for, while one source takes all day."""
+    run, record = begin(installed, now=NOW, sources=["docs"]), installed.record
+    for minute in range(60):
+        begun = begin(installed, now=NOW + timedelta(minutes=minute), sources=["models"])
+        record.keep_report(begun.id, {"run": begun.id})
+    client.delete("waiting")
+    assert tend(installed, NOW + timedelta(hours=1), SILENCE) == {run.id: "resumed"}
+    assert sent(client) == ["backup.docs"]
+    assert tend(installed, NOW + timedelta(hours=8), SILENCE) == {run.id: "closed"}
+
+
 def test_a_living_run_is_left_alone(installed: Installation, client: redis.Redis) -> None:
     run, record = begin(installed, now=NOW), installed.record
     client.delete("waiting")
