@@ -24,6 +24,11 @@ from tasks.runs import close
 OVERDUE = timedelta(hours=6)
 """When no run gave a sign of life for so long, the unfinished ones are closed: what has no outcome has failed."""
 
+RETURN = timedelta(minutes=30)
+"""How long after all were away for so long, as a host that had no power or slept, they are given to go on."""
+_LONGEST_AWAY = timedelta(days=1)
+"""But not after so long: the plan was due again meanwhile."""
+
 HOST_GONE = timedelta(seconds=float(os.environ.get("GEOMETRA_BACKUP_HOST_GONE_SECONDS", "3600")))
 """When no worker served a host's own queue for so long, what waits in it has failed. The next run does without."""
 
@@ -33,11 +38,12 @@ _ASK_SECONDS = 3.0
 _log = structlog.get_logger(__name__)
 
 
-def tend(installation: Installation, now: datetime, silence: timedelta) -> dict[str, str]:
+def tend(installation: Installation, now: datetime, silence: timedelta, patience: timedelta = RETURN) -> dict[str, str]:
     """See to the runs that have no report. A step whose holder is gone gets its message again at once. A source that
     gave no sign of life for `silence` gets its messages again, and again after twice that time: a broker that was
     killed, or whose worker was killed in the moment between taking a message and noting so, has lost some. For the
-    steps that are done, or under way, that changes nothing. Returns the runs that were *resumed* or *closed*.
+    steps that are done, or under way, that changes nothing. Where all were silent for `OVERDUE`, they are closed,
+    unless one goes on within `patience`. Returns the runs that were *resumed* or *closed*.
     """
     record = installation.record
     open_runs = record.unfinished()
@@ -45,7 +51,7 @@ def tend(installation: Installation, now: datetime, silence: timedelta) -> dict[
     last_sign = max((lives[run.id].signs.get("", run.started) for run in open_runs), default=now)
     seen_to: dict[str, str] = {}
     for run in open_runs:
-        if now - last_sign > OVERDUE:
+        if _is_over(record, run, last_sign, now=now, patience=patience):
             close(record, run.id, run.steps, f"no sign of life for {_hours(OVERDUE)}: is there a worker for its pool?")
             seen_to[run.id] = "closed"
             continue
@@ -53,6 +59,16 @@ def tend(installation: Installation, now: datetime, silence: timedelta) -> dict[
         if _resume(installation, run, silent):
             seen_to[run.id] = "resumed"
     return seen_to
+
+
+def _is_over(record: Record, run: Run, last_sign: datetime, *, now: datetime, patience: timedelta) -> bool:
+    """Whether nobody will go on with it, as nobody did while there was someone to see that."""
+    seen = "overdue"
+    if now - last_sign <= OVERDUE:
+        record.forget_time(run.id, seen)
+        return False
+    since = record.first_time(run.id, seen, now.timestamp())
+    return now - last_sign > _LONGEST_AWAY or now.timestamp() - since >= patience.total_seconds()
 
 
 def _life(record: Record, run: Run, now: datetime) -> Life:

@@ -62,7 +62,7 @@ def embedded(
             environment[PASSPHRASE] = passphrase
         os.environ[VARIABLE] = environment[VARIABLE]
 
-        keeper = _Keeper(settings, private)
+        keeper = _Keeper(settings, private, lasting=beat)
         keeper.hand_back()
         from workers.celery import app
 
@@ -89,8 +89,9 @@ class _Keeper:
     """Keeps the private broker up and sees to unfinished runs, as beat does where it runs. What can't be done now is
     tried again soon."""
 
-    def __init__(self, settings: Settings, private: bool) -> None:
+    def __init__(self, settings: Settings, private: bool, *, lasting: bool) -> None:
         self._installation, self._private = Installation(settings), private
+        self._lasting = lasting
         self._over = threading.Event()
 
     def hand_back(self) -> None:
@@ -132,10 +133,12 @@ class _Keeper:
                 keep_running(self._installation.settings)
 
     def _tend(self, silence: timedelta) -> None:
-        from tasks.tend import tend
+        from tasks.tend import RETURN, tend
 
+        # Who asks for a run by hand is not made to wait for an old one.
+        patience = RETURN if self._lasting else timedelta()
         with suppress(Unavailable, OperationalError):
-            tend(self._installation, datetime.now(UTC), silence)
+            tend(self._installation, datetime.now(UTC), silence, patience=patience)
 
 
 def _work(name: str, queues: tuple[str, ...], concurrency: int, *, lasting: bool) -> None:

@@ -218,7 +218,7 @@ def test_a_run_whose_workers_are_gone_for_good_is_closed_and_reported(house: Hou
     reached(house, gate)
     worker.kill()
     with house.configured():
-        tend(house.installation, datetime.now(UTC) + timedelta(hours=7), timedelta(hours=1))
+        tend(house.installation, datetime.now(UTC) + timedelta(hours=7), timedelta(hours=1), patience=timedelta())
     gate.unlink()
     house.worker()
     report = house.report(run)

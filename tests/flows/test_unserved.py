@@ -25,7 +25,7 @@ def test_a_pool_that_nobody_serves_is_noted_while_the_run_waits_and_named_in_its
         "verify/docs/here": "no worker serves the queue `proof`: `celery -A workers worker -Q proof`",
     }
     with house.configured():
-        tend(house.installation, datetime.now(UTC) + timedelta(hours=7), timedelta(hours=1))
+        tend(house.installation, datetime.now(UTC) + timedelta(hours=7), timedelta(hours=1), patience=timedelta())
     report = house.report(run)
     assert report["state"] == "failed"
     (failure,) = report["failures"]

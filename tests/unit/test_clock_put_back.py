@@ -62,14 +62,14 @@ def test_a_run_that_was_lost_meanwhile_is_sent_again_and_closed_in_the_end(
     assert tend(installed, NOW, SILENCE) == {}
     assert tend(installed, NOW + SILENCE, SILENCE) == {run.id: "resumed"}
     assert sent(client) == ["backup.docs", "backup.models"]
-    assert tend(installed, NOW + OVERDUE + SILENCE, SILENCE) == {run.id: "closed"}
+    assert tend(installed, NOW + OVERDUE + SILENCE, SILENCE, patience=timedelta()) == {run.id: "closed"}
 
 
 def test_it_keeps_no_other_run_open(installed: Installation) -> None:
     begin(installed, now=AHEAD)
     other = begin(installed, now=NOW, sources=["docs"])
     tend(installed, NOW, SILENCE)
-    assert tend(installed, NOW + OVERDUE + SILENCE, SILENCE)[other.id] == "closed"
+    assert tend(installed, NOW + OVERDUE + SILENCE, SILENCE, patience=timedelta())[other.id] == "closed"
 
 
 def test_the_lease_of_who_was_lost_meanwhile_is_free(installed: Installation) -> None:

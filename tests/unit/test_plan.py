@@ -19,7 +19,7 @@ from tasks.plan import begin, begin_due, last_due, last_expected
 from tasks.record import Record, Run
 from tasks.runs import close, join
 from tasks.settings import DestinationSettings, PlanSettings, Settings, SourceSettings
-from tasks.tend import tend
+from tasks.tend import RETURN, tend
 from tests.redis_process import RedisProcess, redis_process
 
 NOW = datetime(2026, 11, 23, 12, 0, tzinfo=UTC)
@@ -229,7 +229,7 @@ def test_a_run_is_seen_to_however_many_have_begun_and_ended_since(installed: Ins
     client.delete("waiting")
     assert tend(installed, NOW + timedelta(hours=1), SILENCE) == {run.id: "resumed"}
     assert sent(client) == ["backup.docs"]
-    assert tend(installed, NOW + timedelta(hours=8), SILENCE) == {run.id: "closed"}
+    assert tend(installed, NOW + timedelta(hours=8), SILENCE, patience=timedelta()) == {run.id: "closed"}
 
 
 def test_a_living_run_is_left_alone(installed: Installation, client: redis.Redis) -> None:
@@ -305,7 +305,28 @@ def test_runs_are_closed_only_when_nothing_at_all_is_alive_and_each_branch_fails
     record.touch(living.id, NOW.replace(hour=17))
     tend(installed, NOW.replace(hour=19), SILENCE)  # it may wait for a worker that is busy with the other
     assert len(record.missing(silent)) > 0
-    tend(installed, NOW.replace(hour=23, minute=30), SILENCE)
+    tend(installed, NOW.replace(hour=23, minute=30), SILENCE, patience=timedelta())
     assert record.missing(silent) == record.missing(living) == ()
     failed = [step for step, state in states(record, silent).items() if state == "failed"]
     assert failed == ["verify/docs/here", "upload/docs/offsite", "backup/models"]
+
+
+@pytest.mark.parametrize("goes_on", [True, False])
+def test_a_run_that_no_host_was_there_for_goes_on_where_one_comes_back(
+    installed: Installation, client: redis.Redis, *, goes_on: bool
+) -> None:
+    """As where there was no power for seven hours of a night, or where a clock jumped by so much."""
+    run, record, back = begin(installed, now=NOW), installed.record, NOW + timedelta(hours=7)
+    record.touch(run.id, NOW, step="backup/docs")
+    client.delete("waiting")
+    assert tend(installed, back, SILENCE) == {run.id: "resumed"}
+    assert client.llen("waiting") == 2
+    if goes_on:
+        record.touch(run.id, back + timedelta(minutes=1), step="backup/docs")
+    assert "closed" not in tend(installed, back + timedelta(minutes=2), SILENCE).values()
+    assert (tend(installed, back + RETURN, SILENCE).get(run.id) == "closed") is not goes_on
+
+
+def test_a_run_that_nobody_was_there_for_all_day_is_closed_at_once(installed: Installation) -> None:
+    run = begin(installed, now=NOW)
+    assert tend(installed, NOW + timedelta(hours=25), SILENCE) == {run.id: "closed"}
