@@ -73,8 +73,9 @@ def run_step(
             return known
         if previous is not None and not Outcome.from_json(previous).usable and not anyway(record):
             return record.settle(run, step, replace(blank, state="skipped").to_json())
-        if (rest := record.put_off_until(run, step) - time.time()) > 0:  # another message of the step came first
-            _again(task, min(rest, LONGEST_WAIT))
+        # Another message of the step may have come first. A longer rest is left of a clock that has been put back.
+        if 0 < (rest := record.put_off_until(run, step) - time.time()) <= LONGEST_WAIT:
+            _again(task, rest)
         outcome = take_step(task, blank, work)
         if outcome is None:
             _again(task, LEASE_SECONDS / 3)

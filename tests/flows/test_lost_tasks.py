@@ -3,7 +3,7 @@ end, and only where no other message has come further."""
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 import pytest
 
@@ -56,3 +56,10 @@ def test_a_message_that_failed_ends_no_step_that_another_one_works_on_or_has_end
     assert list(record.outcomes(RUN)) == steps[:1]
     close_lost(record, RUN, steps[1:])
     assert record.outcomes(RUN)[steps[1]]["failure"]["kind"] == "Lost"
+
+
+def test_a_step_that_was_put_off_by_a_clock_that_was_ahead_is_not_waited_for_until_then(house: House) -> None:
+    house.configure({"docs": tree(house, "docs", "docs")}, {"here": local(house)})
+    house.record.put_off(RUN, "verify/docs/here", (datetime.now(UTC) + timedelta(days=3650)).timestamp())
+    house.worker()
+    assert house.report(house.start(run=RUN))["state"] == "done"
