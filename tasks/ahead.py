@@ -187,8 +187,8 @@ class Ahead:
         if first.trouble and first.lacks:
             raise Unavailable(f"the capture waits for `{first.name}`, which takes nothing: {first.trouble}")
         raise Unavailable(
-            f"the spool `{self._spool.folder}` is full of what waits to be uploaded: see what keeps that from its"
-            " destination, or raise `spool_quota`"
+            f"the spool `{self._spool.folder}` is full of what waits to be uploaded: `status` names what that is and"
+            " what keeps it from its destination; or raise `spool_quota`"
         )
 
     def _send(self, way: _Way) -> None:

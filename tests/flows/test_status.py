@@ -10,6 +10,9 @@ from typing import Any
 
 import pytest
 
+from tasks.capture import capture
+from tasks.configuration import load
+from tasks.installation import Installation
 from tasks.outcome import Failure, Outcome
 from tasks.record import Record, Run
 from tasks.report import compose
@@ -80,3 +83,20 @@ def test_a_run_that_was_reported_on_another_host_is_told(
         (copied.folder / ".geometra-backup/reports/night.json").unlink()
     done = copied.run("status")
     assert "only runs that ended on this host are known: the broker does not answer" in done.stderr
+
+
+def test_what_waits_for_a_source_that_was_renamed_is_told_with_what_to_do(
+    copied: Terminal, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It takes up room in the spool, and no upload will come for it."""
+    with redis_process() as server:
+        monkeypatch.setenv("GEOMETRA_BACKUP_BROKER", server.url)
+        capture(Installation(load(copied.folder / "backup.toml")), "docs", run_of("missed", "docs"))
+        assert problem_of(copied.json("status", code=1), "docs") == "1 captures wait in the spool to be uploaded"
+        copied.edit("[sources.docs]", "[sources.manuals]")
+        status = copied.json("status", code=1)
+        problem = problem_of(status, "docs")
+        assert "a source that is not in backup.toml" in problem
+        assert status["good"] is False
+        shutil.rmtree(problem.split("`")[1])
+        assert [place["source"] for place in copied.json("status", code=1)["sources"]] == ["config", "manuals"]

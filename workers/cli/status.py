@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
 from typing import Any
@@ -31,14 +32,15 @@ _LOOKED_THROUGH = 100
 def command(session: Session) -> int:
     """Of every source at every destination: the newest snapshot and the newest proof; and the last runs.
 
-    Exits with 0 only if each source has a complete, proven snapshot at each destination since its plan was last due.
+    Exits with 0 only if each source has a complete, proven snapshot at each destination since its plan was last due,
+    and nothing waits for a source that is not configured any more.
     """
     now = datetime.now(UTC)
     session.tell_of_outdated()
     settings = session.settings
     pairs = [(source, to) for source in settings.sources for to in settings.destinations_of(source)]
     last, failed = _last_runs(session, pairs)
-    places = [_place(session, *pair, failed.get(pair, ""), now) for pair in pairs]
+    places = [_place(session, *pair, failed.get(pair, ""), now) for pair in pairs] + list(_left_over(session))
     reports = [
         {name: report[name] for name in ("run", "plan", "state", "started", "seconds", "failures")} for report in last
     ]
@@ -84,6 +86,19 @@ def _place(session: Session, source: str, destination: str, problem: str, now: d
     snapshots = {"newest": newest["snapshot"], "proven": proven["snapshot"] if proven else None}
     times = {"newest_started": newest["started"], "proven_started": proven["started"] if proven else None}
     return place | snapshots | times | {"snapshots": len(listed), "good": not problem, "problem": problem}
+
+
+def _left_over(session: Session) -> Iterator[dict[str, Any]]:
+    """What waits in the spool for a source that is not configured any more: nobody brings it, and it takes up room that
+    all others need."""
+    spool = session.installation.spool
+    waiting = Counter(sealed.source for sealed in spool.all_sealed())
+    for source in sorted(waiting.keys() - session.settings.sources.keys()):
+        problem = (
+            f"waits in the spool for a source that is not in backup.toml: put that back, under this name,"
+            f" or remove `{spool.folder / source}`"
+        )
+        yield {"source": source, "destination": "", "spooled": waiting[source], "good": False, "problem": problem}
 
 
 def _last_runs(session: Session, pairs: Sequence[Pair]) -> tuple[list[dict[str, Any]], dict[Pair, str]]:
