@@ -16,6 +16,8 @@ PLAN = "plan "
 """What the name of each plan's entry begins with."""
 EXPIRES = timedelta(hours=20)
 """A start that no worker took for so long is dropped: the next one makes up for it."""
+_TENDING_EXPIRES = timedelta(minutes=10)
+"""So few of them wait for a worker that comes back, and so far may its clock be ahead of beat's."""
 
 
 class PlanSchedule(BaseSchedule):
@@ -67,7 +69,7 @@ def beat_schedule(settings: Settings, every: timedelta) -> dict[str, dict[str, A
         if plan.schedule
     }
     # Nobody asks what came of it, and it would be kept for a week.
-    options = {"expires": every.total_seconds(), "ignore_result": True}
+    options = {"expires": max(every, _TENDING_EXPIRES).total_seconds(), "ignore_result": True}
     entries["tend runs"] = {"task": "plan.tend", "schedule": every, "options": options}
     return entries
 

@@ -196,3 +196,13 @@ def test_a_source_is_begun_only_in_its_window_and_the_report_says_where_it_could
     by_hand = house.night(sources=["closed", "later"])
     assert by_hand["state"] == "done", by_hand["failures"]
     assert_restores(house, originals_of(house, "anytime", "open", "closed", "later"))
+
+
+def test_runs_are_seen_to_by_a_worker_whose_clock_is_minutes_ahead_of_beat_s(house: House) -> None:
+    house.configure({"docs": tree(house, "docs", "docs")}, {"here": local(house)})
+    entry = beat_schedule(house.installation.settings, every=timedelta(seconds=20))["tend runs"]
+    expires = datetime.now(UTC) - timedelta(minutes=5) + timedelta(seconds=entry["options"]["expires"])
+    house.worker()
+    with house.app() as app:
+        sent = app.send_task(entry["task"], queue="control", expires=expires)
+        assert sent.get(timeout=60) is None
