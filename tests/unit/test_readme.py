@@ -11,6 +11,7 @@ import pytest
 
 from tasks.configuration import parse
 from workers.cli.main import COMMANDS, group
+from workers.pools import POOLS
 
 ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -48,3 +49,10 @@ def test_every_command_and_every_file_named_exists() -> None:
     assert all(f"geometra-backup {name}" in README or f"`{name}" in README or name == "try" for name in COMMANDS)
     for target in re.findall(r"\]\(([^)#]+)\)", README):
         assert (ROOT / target).exists(), target
+
+
+def test_no_long_task_stands_in_the_way_of_plans_and_reports() -> None:
+    served = [set(queues.split(",")) for queues in re.findall(r"celery -A workers worker .* -Q (\S+)", README)]
+    assert {pool.name for pool in POOLS} <= set.union(*served)
+    assert {"control"} in served
+    assert sum("control" in queues for queues in served) == 1
