@@ -11,6 +11,7 @@ _TAKE = """
 if redis.call('pttl', KEYS[1]) > 2 * tonumber(ARGV[2]) + 3600000 then redis.call('del', KEYS[1]) end
 return redis.call('set', KEYS[1], ARGV[1], 'NX', 'PX', ARGV[2])
 """
+_CLOCKS_DIFFER_SECONDS = 3600.0
 _RENEW = """
 if redis.call('hexists', KEYS[2], ARGV[3]) == 1 then return 0 end
 local holder = redis.call('get', KEYS[1])
@@ -89,7 +90,12 @@ class Tries(RunKeys):
             return float(self._redis.hget(self._key("tries", check_run(run)), step + " until") or 0)
 
     def first_time(self, run: str, what: str, now: float) -> float:
-        """When that was first seen of a run, in seconds since the epoch."""
+        """When that was first seen of a run, in seconds since the epoch; from now on, where a clock noted it that has
+        been put back since."""
+        first = float(self.first_said(run, what, repr(now)))
+        if first <= now + _CLOCKS_DIFFER_SECONDS:
+            return first
+        self.forget_time(run, what)
         return float(self.first_said(run, what, repr(now)))
 
     def first_said(self, run: str, what: str, text: str) -> str:
@@ -108,7 +114,7 @@ class Tries(RunKeys):
     def is_turn(self, what: str, seconds: float) -> bool:
         """Whether nobody has had a turn at something for so long."""
         with reaching():
-            return bool(self._redis.set(self._key("turn", what), "1", nx=True, px=int(seconds * 1000)))
+            return bool(self._redis.eval(_TAKE, 1, self._key("turn", what), "1", int(seconds * 1000)))
 
     def is_turn_again(self, run: str, what: str, seconds: float) -> bool:
         """Whether nobody has had a turn at this of the run for so long, and twice as long after each."""

@@ -78,3 +78,19 @@ def test_the_lease_of_who_was_lost_meanwhile_is_free(installed: Installation) ->
     assert record.take(run.id, "backup/docs", "next", 20) == 1
     assert record.take(run.id, "backup/docs", "another", 20) is None
     assert record.holder(run.id, "backup/docs") == "next"
+
+
+def test_what_is_done_every_so_often_is_done(installed: Installation) -> None:
+    """Such as asking which pools are served."""
+    record = installed.record
+    assert record.is_turn("ask who serves", AHEAD.timestamp() - NOW.timestamp())
+    assert record.is_turn("ask who serves", 60)
+    assert not record.is_turn("ask who serves", 60)
+
+
+def test_what_was_first_seen_meanwhile_counts_from_now_on(installed: Installation) -> None:
+    """Such as a queue that nobody serves: its steps are closed in the end."""
+    record, now = installed.record, NOW.timestamp()
+    assert record.first_time("run-1", "unserved", AHEAD.timestamp()) == AHEAD.timestamp()
+    assert record.first_time("run-1", "unserved", now) == now
+    assert record.first_time("run-1", "unserved", now + 3600) == now
