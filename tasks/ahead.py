@@ -21,8 +21,8 @@ from tasks.progress import Progress, unheard
 from tasks.spool import Spool
 
 PATIENCE = float(os.environ.get("GEOMETRA_BACKUP_PATIENCE", "300"))
-"""Seconds for which a capture waits for a destination that takes nothing. Then the one that it relies on has it fail,
-to be tried again; any other is left behind."""
+"""Seconds for which a capture waits for a destination that takes no pack. Then any but the one it relies on is left
+behind; that one has it fail, to be tried again, unless packs are still on their way to it, however slow the line is."""
 
 STREAMS = 3
 """Packs on their way to one destination at a time, each from a file."""
@@ -169,7 +169,7 @@ class Ahead:
         """Nothing is on its way any more that would make room in a spool of so many bytes. Those that may be left
         behind come first: that makes room."""
         first, *others = self._ways
-        moves = first.lacks and first.silent() <= PATIENCE
+        moves = first.lacks and (first.silent() <= PATIENCE or first.trusted)
         return not moves and not any(way.lacks for way in others) and self._spool.used() == used
 
     def _leave_behind(self, way: _Way) -> None:
@@ -199,12 +199,12 @@ class Ahead:
             except Unavailable as error:
                 with self._state:
                     way.trouble = error
-                    way.flying.discard(name)
+                    way.ended(name)
                     self._state.wait_for(lambda: self._over, _RETRY_SECONDS)
             except BaseException as error:  # noqa: BLE001 - told to who waits for this destination
                 with self._state:
                     way.failure = error if isinstance(error, BackupError) else Unavailable(type(error).__name__)
-                    way.flying.discard(name)
+                    way.ended(name)
                     self._state.notify_all()
             else:
                 with self._state:
@@ -219,7 +219,7 @@ class Ahead:
             while not self._over and not way.left_behind and not way.failure:
                 name = next((name for name in way.lacks if name not in way.flying), None)
                 if name is not None:
-                    way.flying.add(name)
+                    way.began(name)
                     return name
                 self._state.wait()
             return None
@@ -243,13 +243,15 @@ class Ahead:
 
 
 class _Way:
-    """To one destination: `lacks` are the packs to be sent, those `flying` among them, in the order of packing."""
+    """To one destination: `lacks` are the packs to be sent, those `flying` among them, in the order of packing. Those
+    `trusted` were begun when nothing had failed since something landed: each ends by itself where it stands still."""
 
     def __init__(self, name: str) -> None:
         self.name = name
         self.threads: list[threading.Thread] = []
         self.lacks: dict[str, None] = {}
         self.flying: set[str] = set()
+        self.trusted: set[str] = set()
         self.there: set[str] = set()
         self.left_behind = False
         self.failure: BackupError | None = None
@@ -272,9 +274,18 @@ class _Way:
                 self.moved = time.monotonic()
             self.lacks[name] = None
 
+    def began(self, name: str) -> None:
+        self.flying.add(name)
+        if self.trouble is None:
+            self.trusted.add(name)
+
+    def ended(self, name: str) -> None:
+        self.flying.discard(name)
+        self.trusted.discard(name)
+
     def landed(self, name: str) -> None:
         self.moved, self.trouble = time.monotonic(), None
-        self.flying.discard(name)
+        self.ended(name)
         self.lacks.pop(name, None)
 
     def silent(self) -> float:

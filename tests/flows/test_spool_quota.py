@@ -27,6 +27,7 @@ from tasks.upload import upload
 from tests.flows import kinds
 from tests.flows.house import House
 from tests.flows.test_night import assert_restores, local, originals_of
+from tests.stores.s3 import S3Server
 
 QUOTA = 24_000_000
 MEGABYTE = 1_000_000
@@ -134,6 +135,17 @@ def test_a_capture_waits_for_the_destination_it_relies_on_and_goes_on_when_it_is
         (house.folder / "unmounted").rename(store)
         night.upload("here", night.capture())
         night.assert_well("here")
+
+
+def test_a_line_on_which_packs_take_longer_than_a_capture_waits_is_no_destination_that_takes_nothing(
+    house: House, s3: S3Server
+) -> None:
+    secrets = {"access_key": f"file:{s3.folder / 'key'}", "secret_key": f"file:{s3.folder / 'secret'}"}
+    far = {"kind": "s3", "bucket": s3.bucket(), "endpoint": s3.url, "path_style": True, **secrets}
+    house.configure({"models": models(house, 40)}, {"far": far | {"bytes_a_second": 4 * MEGABYTE}})
+    with small(house, patience=1) as night:
+        night.upload("far", night.capture())
+        night.assert_well("far")
 
 
 def test_what_waits_for_a_destination_that_stays_away_makes_room_for_the_next_capture(house: House) -> None:
