@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
-from typing import NamedTuple, Protocol, runtime_checkable
+from typing import NamedTuple, Protocol, TypeVar, runtime_checkable
 
 from tasks.errors import Damaged, Refused
+
+T = TypeVar("T")
 
 Data = bytes | bytearray | memoryview | Path
 """What can be put: bytes, or a finished file of the spool that nobody writes to any more."""
@@ -15,6 +18,9 @@ Data = bytes | bytearray | memoryview | Path
 GREATEST_OBJECT = 256 << 20
 """Bytes. Packs have an eighth of it, and what is read whole otherwise has mostly less; so what has more was not stored
 by this program, and would only fill the memory."""
+
+READS_OF_DAMAGE = 3
+"""Of what is far away, before it counts as damaged: mostly it was damaged on its way."""
 
 _NAME = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9._-]{0,199}(?:/[A-Za-z0-9_-][A-Za-z0-9._-]{0,199})*")
 
@@ -69,6 +75,15 @@ def whole(destination: Destination, name: str) -> Data:
 def is_near(destination: Destination, name: str) -> bool:
     """Whether an object is a file of this host: there is no latency to hide."""
     return isinstance(destination, OnDisk) and destination.path_of(name) is not None
+
+
+def reading_again(destination: Destination, name: str, read: Callable[[], T]) -> T:
+    """What `read` makes of an object, or of a part of it; where that is `Damaged` and not of this host, it reads again.
+    A service gives checksums of whole objects alone, and who opens a part is the first to notice."""
+    for _ in range(0 if is_near(destination, name) else READS_OF_DAMAGE - 1):
+        with suppress(Damaged):
+            return read()
+    return read()
 
 
 def is_name(name: str) -> bool:

@@ -12,7 +12,7 @@ import tenacity
 
 from tasks.destinations.body import body_of
 from tasks.destinations.checking import refuses_damaged
-from tasks.destinations.destination import Data, Destination, Listed
+from tasks.destinations.destination import READS_OF_DAMAGE, Data, Destination, Listed
 from tasks.destinations.immutable import immutable, term_of
 from tasks.destinations.per_process import PerProcess
 from tasks.destinations.remote import RemoteSettings
@@ -22,7 +22,6 @@ T = TypeVar("T")
 
 FIRST_PAUSE, LONGEST_PAUSE = 0.5, 20.0
 """Seconds; each is drawn between nothing and twice the one before, so that many who wait do not come back together."""
-_READS_OF_DAMAGE = 3
 _BATCH = 1000
 """So many names are asked for at a time."""
 
@@ -61,7 +60,7 @@ class Retrying:
 
     def get(self, name: str, offset: int = 0, length: int | None = None) -> bytes:
         def attempt() -> bytes:
-            for _ in range(_READS_OF_DAMAGE - 1):
+            for _ in range(READS_OF_DAMAGE - 1):
                 with suppress(Damaged):
                     return self._inner.get(name, offset, length)
             return self._inner.get(name, offset, length)

@@ -9,7 +9,7 @@ from typing import NamedTuple, TypeVar
 
 from blake3 import blake3
 
-from tasks.destinations.destination import Destination, is_near
+from tasks.destinations.destination import Destination, is_near, reading_again
 from tasks.errors import Damaged, Missing
 from tasks.item import Stored
 from tasks.numbers import Numbers
@@ -101,7 +101,22 @@ class Blocks:
             yield group
 
     def decode(self, number: int, fetched: Fetched) -> memoryview:
-        """A block out of what was fetched."""
+        """A block out of what was fetched; where it came damaged from far away, it is fetched again."""
+        try:
+            return self._decoded(number, fetched)
+        except Damaged:
+            if self.is_near(number):
+                raise
+        pack, *_ = self.index.block(number)
+
+        def read() -> memoryview:
+            with self._lock:  # what was damaged may be what opens it
+                self._ciphers.pop(pack.name, None)
+            return self._decoded(number, self.fetch(number, number))
+
+        return reading_again(self._destination, object_name(pack.name), read)
+
+    def _decoded(self, number: int, fetched: Fetched) -> memoryview:
         pack, within, block = self.index.block(number)
         sealed = fetched.data[block.offset - fetched.start :][: block.stored]
         try:
@@ -134,14 +149,19 @@ class Blocks:
         with opening:
             cipher = self._ciphers.get(pack.name)
             if cipher is None:
-                header = header or self._get(pack.name, 0, header_size(pack.kind))
-                cipher = PackCipher(pack.name, header, self._keys)
+                try:
+                    cipher = PackCipher(pack.name, header, self._keys)
+                except Damaged:  # it came so, or was not given
+                    cipher = reading_again(self._destination, object_name(pack.name), lambda: self._opened(pack))
                 with self._lock:
                     self._ciphers[pack.name] = cipher
                     if len(self._ciphers) > _CACHED_CIPHERS:
                         self._ciphers.popitem(last=False)
                     self._opening.pop(pack.name, None)
         return cipher
+
+    def _opened(self, pack: IndexedPack) -> PackCipher:
+        return PackCipher(pack.name, self._get(pack.name, 0, header_size(pack.kind)), self._keys)
 
     def _get(self, pack: bytes, offset: int, length: int) -> bytes:
         try:

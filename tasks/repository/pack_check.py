@@ -6,6 +6,7 @@ from bisect import bisect_right
 from collections import deque
 from collections.abc import Callable, Iterable
 from concurrent.futures import Future, ThreadPoolExecutor
+from functools import partial
 from itertools import accumulate
 from threading import Lock
 from typing import NamedTuple
@@ -13,7 +14,7 @@ from typing import NamedTuple
 from blake3 import blake3
 
 from tasks.cores import cores
-from tasks.destinations.destination import Destination, is_near
+from tasks.destinations.destination import Destination, is_near, reading_again
 from tasks.errors import Damaged, Missing, NewerFormat
 from tasks.repository import compression
 from tasks.repository.inventory import Inventory
@@ -88,7 +89,9 @@ def read_packs(
         while waiting or running:
             while waiting and len(running) <= threads:
                 pack = waiting.popleft()
-                running.append((pack, pool.submit(_check_pack, repository, pack, piece, opening)))
+                check = partial(_check_pack, repository, pack, piece, opening)
+                future = pool.submit(reading_again, repository.destination, object_name(pack.name), check)
+                running.append((pack, future))
             pack, future = running.popleft()
             try:
                 chunks += future.result()

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import partial
 from typing import NamedTuple
 
+from tasks.destinations.destination import reading_again
 from tasks.errors import BackupError, Damaged, Missing, NewerFormat
 from tasks.repository.flights import ahead
 from tasks.repository.inventory import Inventory
@@ -70,7 +72,8 @@ def _unnamed(repository: Inventory, sizes: dict[bytes, int], found: _Found) -> I
 
     def read(name: bytes) -> tuple[bytes, SealedPack | None]:
         try:
-            return name, described_pack(repository, name, sizes[name])
+            describe = partial(described_pack, repository, name, sizes[name])
+            return name, reading_again(repository.destination, object_name(name), describe)
         except Missing:
             return b"", None  # deleted by a prune since it was listed
         except (Damaged, NewerFormat):  # unlike a block's method, what says that it is newer is not sealed

@@ -9,9 +9,10 @@ from pathlib import Path
 import pytest
 
 from tasks.destinations.destination import Destination, OnDisk
-from tasks.repository import stored_index
+from tasks.repository import Repository, stored_index
 from tests.passing_destination import Passing
-from tests.unit.repository.house import House, noise, opened
+from tests.repositories import keys, packs, restored
+from tests.unit.repository.house import House, day, noise, opened
 
 
 class Far(Passing):
@@ -50,6 +51,44 @@ def test_index_objects_and_snapshots_are_asked_for_together_and_once(far: Far) -
     assert [snapshot.id for snapshot in repository.snapshots()] == repository.snapshot_ids()
     assert sorted(name for name in far.read if name.startswith("index/")) == repository.index_names()
     assert far.most == 6
+
+
+class Spoiling(Passing):
+    """Each part that comes from it for the first time has a flipped bit, at its byte `place` or its last one."""
+
+    def __init__(self, inner: Destination, place: int) -> None:
+        super().__init__(inner)
+        self._place, self._lock, self.spoilt = place, threading.Lock(), set[tuple[str, int]]()
+
+    def get(self, name: str, offset: int = 0, length: int | None = None) -> bytes:
+        content = bytearray(self._inner.get(name, offset, length))
+        with self._lock:
+            if length and (name, offset) not in self.spoilt:
+                self.spoilt.add((name, offset))
+                content[min(self._place, length - 1)] ^= 4
+        return bytes(content)
+
+
+@pytest.mark.parametrize("place", [0, 10, 500], ids=["in its magic", "in what opens it", "in its content"])
+def test_a_pack_that_is_damaged_on_its_way_is_read_again(far: Far, place: int) -> None:
+    """Of a part, no service but one gives a checksum."""
+    verified = Spoiling(far._inner, place)
+    found = Repository.open(verified, keys().reader).check("content")
+    assert found.good, found.damage
+    way = Spoiling(far._inner, place)
+    repository = Repository.open(way, keys().reader)
+    for night, snapshot in enumerate(repository.snapshots()):
+        assert restored(repository, snapshot) == {b"%d" % night: noise(night, 100_000)}
+    assert {name for name, _ in verified.spoilt} == {name for name, _ in way.spoilt} == set(packs(repository))
+
+
+def test_an_index_is_made_anew_of_packs_that_are_damaged_on_their_way(far: Far) -> None:
+    for name in list(opened(far._inner, 7).index_names()):
+        far._inner.delete(name)
+    way = Spoiling(far._inner, 500)
+    repository = Repository.open(way, keys().reader)
+    assert repository.rebuild_index(day(7)) == len(packs(repository)) == 12
+    assert Repository.open(far._inner, keys().reader).check("content").good
 
 
 class Near(Far):
