@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, ClassVar, Protocol
+from typing import Any, ClassVar, Protocol, cast
 
 from tasks.destinations.azure import Azure
 from tasks.destinations.destination import Data, Destination, Listed
@@ -10,7 +10,7 @@ from tasks.destinations.gcs import Gcs
 from tasks.destinations.local import Local
 from tasks.destinations.overlay import Overlay
 from tasks.destinations.prefixed import Prefixed
-from tasks.destinations.remote import RemoteSettings
+from tasks.destinations.remote import Paged, RemoteSettings
 from tasks.destinations.s3 import S3
 from tasks.errors import SettingsError
 from tasks.settings import DestinationSettings
@@ -44,7 +44,7 @@ def open_destination(settings: DestinationSettings) -> Destination:
     from tasks.destinations.renewing import Renewing
     from tasks.destinations.retrying import Retrying
 
-    destination: Destination = Retrying(Renewing(lambda: kind(settings), settings), settings)
+    destination: Destination = Retrying(Renewing(lambda: cast(Paged, kind(settings)), settings), settings)
     return Prefixed(destination, settings.prefix) if settings.prefix else destination
 
 

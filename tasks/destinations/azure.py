@@ -6,6 +6,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import AbstractContextManager
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from tasks.destinations.azure_content import Part, only_of_azure, received, sending
@@ -17,7 +18,7 @@ from tasks.destinations.foreign import kept_with
 from tasks.destinations.immutable import Terms, in_seconds
 from tasks.destinations.pace import Pace
 from tasks.destinations.per_process import PerProcess
-from tasks.destinations.remote import CHECKSUM, MIB, WHOLE_BYTES, check_authorities, checked
+from tasks.destinations.remote import CHECKSUM, MIB, WHOLE_BYTES, Page, check_authorities, listed
 from tasks.errors import Damaged, Exists, Missing, Refused, Unavailable
 
 if TYPE_CHECKING:
@@ -97,7 +98,13 @@ class Azure:
         return self._kept(name)
 
     def list(self, prefix: str = "") -> Iterator[Listed]:
-        return checked(self._list(check_prefix(prefix)), self._where)
+        return listed(self._settings, partial(self.page, check_prefix(prefix)))
+
+    def page(self, prefix: str, after: str | None = None) -> Page:
+        with self._explained("list", prefix):
+            pages: Any = self._container().list_blobs(name_starts_with=prefix).by_page(after)
+            page = [Listed(each.name, each.size) for each in next(pages)]
+            return page, pages.continuation_token or None
 
     def delete(self, name: str) -> None:
         blob = self._blob(name)
@@ -142,11 +149,6 @@ class Azure:
             for each in list(self._container().list_blobs(name_starts_with=name, include=["versions"])):
                 if each.name == name and each.version_id:
                     self._blob(name).delete_blob(version_id=each.version_id)
-
-    def _list(self, prefix: str) -> Iterator[Listed]:
-        with self._explained("list", prefix):
-            for each in self._container().list_blobs(name_starts_with=prefix):
-                yield Listed(each.name, each.size)
 
     def _kept(self, name: str) -> Part:
         """What is known of it, without its content."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from typing import Any, ClassVar
 
 from tasks.destinations.body import Body, body_of, crc32c
@@ -16,7 +17,7 @@ from tasks.destinations.gcs_settings import GcsSettings
 from tasks.destinations.immutable import Terms, in_seconds
 from tasks.destinations.pace import Pace
 from tasks.destinations.per_process import PerProcess
-from tasks.destinations.remote import MIB, bounds, check_authorities, checked
+from tasks.destinations.remote import MIB, Page, bounds, check_authorities, listed
 from tasks.errors import Damaged, Exists, Missing, Refused, SettingsError, Unavailable
 
 _SESSION_BYTES = 8 * MIB
@@ -134,7 +135,16 @@ class Gcs:
         return content
 
     def list(self, prefix: str = "") -> Iterator[Listed]:
-        return checked(self._list(check_prefix(prefix)), self._where)
+        return listed(self._settings, partial(self.page, check_prefix(prefix)))
+
+    def page(self, prefix: str, after: str | None = None) -> Page:
+        fields = "kind,items(name,size),nextPageToken"
+        with self._explained("list", prefix):
+            found = self._bucket().list_blobs(
+                prefix=prefix, fields=fields, page_token=after, timeout=self._times, retry=None
+            )
+            page = [Listed(each.name, each.size) for each in next(found.pages)]
+            return page, found.next_page_token or None
 
     def delete(self, name: str) -> None:
         check_name(name)
@@ -168,12 +178,6 @@ class Gcs:
     def _retain(self, blob: Any, until: datetime) -> None:
         blob.retention.mode = "Unlocked" if self._terms.trial else "Locked"
         blob.retention.retain_until_time = until
-
-    def _list(self, prefix: str) -> Iterator[Listed]:
-        with self._explained("list", prefix):
-            fields = "kind,items(name,size),nextPageToken"
-            for each in self._bucket().list_blobs(prefix=prefix, fields=fields, timeout=self._times, retry=None):
-                yield Listed(each.name, each.size)
 
     @staticmethod
     def _is_right(content: bytes, headers: Mapping[str, str]) -> bool:

@@ -1,17 +1,17 @@
-"""What destinations at the other end of a network have in common: their options, and what is checked of listings."""
+"""What destinations at the other end of a network have in common: their options, and how they list."""
 
 from __future__ import annotations
 
 import re
 import ssl
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from datetime import timedelta
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Protocol
 
 from pydantic import AfterValidator, Field, model_validator
 
-from tasks.destinations.destination import Listed, is_name
+from tasks.destinations.destination import Destination, Listed, is_name
 from tasks.errors import Refused, SettingsError
 from tasks.settings import DestinationSettings
 from tasks.values import Duration
@@ -60,6 +60,11 @@ class RemoteSettings(DestinationSettings):
         """The URL of the service."""
         raise NotImplementedError
 
+    @property
+    def where(self) -> str:
+        """As errors name it."""
+        raise NotImplementedError
+
     prefix: Annotated[str, AfterValidator(_folder)] = ""
     """The folder in it that the backups lie below. Empty: at the top. Nothing outside of it is read or written."""
 
@@ -99,16 +104,38 @@ class RemoteSettings(DestinationSettings):
         return self
 
 
-def checked(listed: Iterator[Listed], where: str) -> Iterator[Listed]:
-    """Without what has no name of ours; an error where the order is not that of names, which all reading relies on."""
-    last = ""
-    for each in listed:
-        if not is_name(each.name):
-            continue
-        if each.name <= last:
-            raise Refused(f"{where} does not list in the order of names, so no listing of it can be relied on")
-        last = each.name
-        yield each
+Page = tuple[Iterable[Listed], str | None]
+"""Some of a listing, and what to ask by for those that follow; None where it is all."""
+
+
+class Paged(Destination, Protocol):
+    """A destination of whose listings each page can be asked for again: many need not come in a row."""
+
+    def page(self, prefix: str, after: str | None = None) -> Page:
+        """What `list` gives, from the start or `after` another page. Raises `Refused`, `Unavailable`."""
+        ...
+
+
+def listed(settings: RemoteSettings, ask: Callable[[str | None], Page]) -> Iterator[Listed]:
+    """All pages, without what has no name of ours; an error where the order is not that of names, which all reading
+    relies on, or where they have no end."""
+    last, after = "", None
+    while True:
+        page, following = ask(after)
+        for each in page:
+            if not is_name(each.name):
+                continue
+            if each.name <= last:
+                raise Refused(
+                    f"{settings.where} does not list in the order of names, so no listing of it can be relied on"
+                )
+            last = each.name
+            yield each
+        if following is None:
+            return
+        if following == after:
+            raise Refused(f"{settings.where} says again and again that the same objects follow, so no listing is whole")
+        after = following
 
 
 def check_authorities(ca_file: Path | None) -> None:

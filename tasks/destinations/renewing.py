@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from datetime import datetime, timedelta
+from functools import partial
 from pathlib import Path
 from typing import TypeVar
 
 from tasks.destinations.checking import refuses_damaged
 from tasks.destinations.destination import Data, Destination, Listed, check_prefix
 from tasks.destinations.immutable import immutable, term_of
-from tasks.destinations.remote import RemoteSettings
+from tasks.destinations.remote import Page, Paged, RemoteSettings, listed
 from tasks.errors import Refused, SettingsError
 from tasks.secret import Secret
 
@@ -21,7 +22,7 @@ class Renewing:
     """What `make` opens. Where it refuses, and what the settings refer to as its credentials has changed since they
     were read, it is opened anew and asked once more."""
 
-    def __init__(self, make: Callable[[], Destination], settings: RemoteSettings) -> None:
+    def __init__(self, make: Callable[[], Paged], settings: RemoteSettings) -> None:
         self._make, self._settings = make, settings
         self._inner = make()
         self._read: tuple[str | bytes, ...] | None = None
@@ -33,7 +34,10 @@ class Renewing:
         return self._asked(lambda inner: inner.get(name, offset, length))
 
     def list(self, prefix: str = "") -> Iterator[Listed]:
-        return self._list(check_prefix(prefix))
+        return listed(self._settings, partial(self.page, check_prefix(prefix)))
+
+    def page(self, prefix: str, after: str | None = None) -> Page:
+        return self._asked(lambda inner: inner.page(prefix, after))
 
     def delete(self, name: str) -> None:
         self._asked(lambda inner: inner.delete(name))
@@ -51,18 +55,7 @@ class Renewing:
     def refuses_damaged(self, name: str) -> bool:
         return refuses_damaged(self._inner, name)
 
-    def _list(self, prefix: str) -> Iterator[Listed]:
-        inner, last = self._current(), ""
-        try:
-            for each in inner.list(prefix):
-                last = each.name
-                yield each
-        except Refused:
-            if not self._is_renewed(inner):
-                raise
-            yield from (each for each in self._inner.list(prefix) if each.name > last)
-
-    def _asked(self, ask: Callable[[Destination], T]) -> T:
+    def _asked(self, ask: Callable[[Paged], T]) -> T:
         inner = self._current()
         try:
             return ask(inner)
@@ -71,7 +64,7 @@ class Renewing:
                 raise
         return ask(self._inner)
 
-    def _current(self) -> Destination:
+    def _current(self) -> Paged:
         if self._read is None:
             self._read = self._credentials()
         return self._inner

@@ -6,24 +6,23 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from datetime import datetime, timedelta
+from functools import partial
 from typing import TypeVar
 
 import tenacity
 
 from tasks.destinations.body import body_of
 from tasks.destinations.checking import refuses_damaged
-from tasks.destinations.destination import READS_OF_DAMAGE, Data, Destination, Listed
+from tasks.destinations.destination import READS_OF_DAMAGE, Data, Listed, check_prefix
 from tasks.destinations.immutable import immutable, term_of
 from tasks.destinations.per_process import PerProcess
-from tasks.destinations.remote import RemoteSettings
+from tasks.destinations.remote import Page, Paged, RemoteSettings, listed
 from tasks.errors import Damaged, Exists, Missing, NoStore, Unavailable
 
 T = TypeVar("T")
 
 FIRST_PAUSE, LONGEST_PAUSE = 0.5, 20.0
 """Seconds; each is drawn between nothing and twice the one before, so that many who wait do not come back together."""
-_BATCH = 1000
-"""So many names are asked for at a time."""
 
 
 class Retrying:
@@ -35,8 +34,8 @@ class Retrying:
     is compared with what was sent, and where it finds nothing to delete, it is deleted.
     """
 
-    def __init__(self, inner: Destination, settings: RemoteSettings, *, first_pause: float = FIRST_PAUSE) -> None:
-        self._inner = inner
+    def __init__(self, inner: Paged, settings: RemoteSettings, *, first_pause: float = FIRST_PAUSE) -> None:
+        self._inner, self._settings = inner, settings
         self._deadline = settings.deadline.total_seconds()
         self._first_pause = first_pause
         # Of this process: a semaphore that a thread held at a fork would stay taken in the child.
@@ -68,8 +67,10 @@ class Retrying:
         return self._patiently(attempt)
 
     def list(self, prefix: str = "") -> Iterator[Listed]:
-        # Here, not in the generator: what is wrong with the prefix is told by the call.
-        return self._list(prefix, self._inner.list(prefix))
+        return listed(self._settings, partial(self.page, check_prefix(prefix)))
+
+    def page(self, prefix: str, after: str | None = None) -> Page:
+        return self._patiently(lambda: self._inner.page(prefix, after))
 
     def delete(self, name: str) -> None:
         failed = False
@@ -99,31 +100,6 @@ class Retrying:
 
     def refuses_damaged(self, name: str) -> bool:
         return refuses_damaged(self._inner, name)
-
-    def _list(self, prefix: str, listing: Iterator[Listed]) -> Iterator[Listed]:
-        """After a failure from the start again, passing over what was listed; the deadline is that of the next name."""
-        last, batch = "", list[Listed]()
-
-        def attempt() -> None:
-            nonlocal listing
-            try:
-                for each in listing:
-                    if each.name > last:
-                        batch.append(each)
-                        if len(batch) == _BATCH:
-                            return
-            except Unavailable:
-                listing = self._inner.list(prefix)
-                if not batch:
-                    raise
-
-        while True:
-            self._patiently(attempt)
-            if not batch:
-                return
-            yield from batch
-            last = batch[-1].name
-            batch.clear()
 
     def _is_stored(self, name: str, data: Data) -> bool:
         """Raises `Damaged` where an earlier try was stored wrong: nobody must rely on that one."""

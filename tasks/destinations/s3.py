@@ -9,6 +9,7 @@ import os
 from collections.abc import Callable, Iterator
 from contextlib import nullcontext, suppress
 from datetime import datetime, timedelta
+from functools import partial
 from typing import IO, TYPE_CHECKING, Any, ClassVar, cast
 
 from tasks.destinations.body import Altered, Body, body_of, is_whole
@@ -17,7 +18,7 @@ from tasks.destinations.foreign import Foreign, check_span, kept_with
 from tasks.destinations.immutable import Terms
 from tasks.destinations.pace import Handed, Pace
 from tasks.destinations.per_process import PerProcess
-from tasks.destinations.remote import CHECKSUM, bounds, check_authorities, checked
+from tasks.destinations.remote import CHECKSUM, Page, bounds, check_authorities, listed
 from tasks.destinations.s3_errors import explained, is_marked, only_of_s3
 from tasks.destinations.s3_lock import S3Lock
 from tasks.destinations.s3_past import S3Past
@@ -117,9 +118,24 @@ class S3:
         return content
 
     def list(self, prefix: str = "") -> Iterator[Listed]:
-        check_prefix(prefix)
-        listed = self._past.list(prefix) if self._past else self._list(prefix)
-        return checked(listed, self._where)
+        return listed(self._settings, partial(self.page, check_prefix(prefix)))
+
+    def page(self, prefix: str, after: str | None = None) -> Page:
+        if self._past:
+            return self._past.list(prefix), None
+        following: Any = {"ContinuationToken": after} if after else {}
+        with self._explained("list", prefix):
+            found = self._client().list_objects_v2(Bucket=self._bucket, Prefix=prefix, **following)
+            page = [Listed(each["Key"], each["Size"]) for each in found.get("Contents", ())]
+        if not found["IsTruncated"]:
+            return page, None
+        token = found.get("NextContinuationToken")
+        if token in (None, after):
+            raise Refused(
+                f"{self._where} says that more follows, and not how to go on: it does not know `ListObjectsV2`, so no"
+                " listing of it would be whole"
+            )
+        return page, token
 
     def delete(self, name: str) -> None:
         check_name(name)
@@ -170,22 +186,6 @@ class S3:
                     raise Foreign("something on the way answered for it, or something else was stored")
         if self._tags_are_md5 and not _is_encrypted(stored) and stored.get("ETag", "").strip('"') != body.md5.hex():
             self._look_again(name, body)
-
-    def _list(self, prefix: str) -> Iterator[Listed]:
-        after: Any = {}
-        while True:
-            with self._explained("list", prefix):
-                page = self._client().list_objects_v2(Bucket=self._bucket, Prefix=prefix, **after)
-                listed = [Listed(each["Key"], each["Size"]) for each in page.get("Contents", ())]
-            yield from listed
-            if not page["IsTruncated"]:
-                return
-            before, after = after, {"ContinuationToken": page.get("NextContinuationToken")}
-            if after in (before, {"ContinuationToken": None}):
-                raise Refused(
-                    f"{self._where} says that more follows, and not how to go on: it does not know `ListObjectsV2`, so"
-                    " no listing of it would be whole"
-                )
 
     def _size(self, name: str) -> int:
         """Of an object that is there. By its first byte: the answer to HEAD can't tell a missing bucket from a missing

@@ -84,7 +84,7 @@ def test_a_name_taken_by_another_stays_taken_also_on_a_second_try(local: Local) 
         Retrying(faulty, SETTINGS, first_pause=0.01).put("a", b"own")
     assert local.get("a") == b"of another"
     with pytest.raises(Exists):
-        Retrying(local, SETTINGS).put("a", b"of another")
+        Retrying(FaultyDestination(local), SETTINGS).put("a", b"of another")
 
 
 def test_a_listing_that_breaks_off_goes_on_where_it_was(local: Local) -> None:
@@ -93,4 +93,5 @@ def test_a_listing_that_breaks_off_goes_on_where_it_was(local: Local) -> None:
         local.put(name, b"")
     faulty = FaultyDestination(local, 5, Faults(unavailable=1), patience=2)
     assert [each.name for each in Retrying(faulty, SETTINGS, first_pause=0.01).list()] == names
-    assert len(faulty.happened) == 2
+    assert [fault.name for fault in faulty.happened] == [" after None"] * 2 + [" after a/2"] * 2 + [" after a/5"] * 2
+    assert faulty.operations == 9
