@@ -67,7 +67,12 @@ class S3:
         self._by_md5 = settings.signature == "s3"
         self._tags_are_md5 = self._by_md5
         self._past = settings.as_of and S3Past(
-            settings.bucket, settings.prefix, settings.as_of, client=self._client, explained=self._explained
+            settings.bucket,
+            settings.prefix,
+            settings.as_of,
+            where=self._where,
+            client=self._client,
+            explained=self._explained,
         )
 
     def put(self, name: str, data: Data) -> None:

@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from tasks.destinations.immutable import Terms, in_seconds
+from tasks.destinations.s3_versions import following
 from tasks.errors import Locked, Missing, Refused
 
 if TYPE_CHECKING:
@@ -109,13 +110,13 @@ class S3Lock:
 
     def _versions(self, client: S3Client, name: str) -> Iterator[_Version]:
         after: Any = {}
-        while True:
+        while after is not None:
             with self._explained("list versions of", name):
                 page = client.list_object_versions(Bucket=self._bucket, Prefix=name, **after)
             found: list[tuple[Any, bool]] = [(each, False) for each in page.get("Versions", ())]
             found += [(each, True) for each in page.get("DeleteMarkers", ())]
             yield from (_Version(each["VersionId"], marker) for each, marker in found if each["Key"] == name)
             # Versions of longer names, such as those of a folder, follow: they are others.
-            if not page["IsTruncated"] or page.get("NextKeyMarker", name) > name:
+            if page.get("NextKeyMarker", name) > name:
                 return
-            after = {"KeyMarker": page["NextKeyMarker"], "VersionIdMarker": page["NextVersionIdMarker"]}
+            after = following(page, after, self._where)

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from tasks.destinations.destination import Listed
 from tasks.destinations.per_process import PerProcess
+from tasks.destinations.s3_versions import following
 from tasks.errors import Missing, Refused
 
 if TYPE_CHECKING:
@@ -19,9 +21,20 @@ class _Version(NamedTuple):
     size: int
 
 
+class _Read:
+    """What was read of a bucket's versions so far. Of each name, whichever came last before the moment: a version, or a
+    mark that there is none any more. `after`: what to ask by for the next page; None where all are read."""
+
+    def __init__(self) -> None:
+        self.lock = threading.Lock()
+        self.after: dict[str, str] | None = {}
+        self.newest: dict[str, tuple[datetime, _Version | None]] = {}
+        self.objects: dict[str, _Version] = {}
+
+
 class S3Past:
-    """Which version of each object below a prefix was the one at a moment. Read once for each process: some 200 bytes
-    of memory an object."""
+    """Which version of each object below a prefix was the one at a moment. Read once for each process, where a page
+    failed from that one on: some 200 bytes of memory an object."""
 
     def __init__(
         self,
@@ -29,12 +42,14 @@ class S3Past:
         prefix: str,
         moment: datetime,
         *,
+        where: str,
         client: Callable[[], S3Client],
         explained: Callable[[str, str], Any],
     ) -> None:
         self._client, self._bucket, self._explained = client, bucket, explained
         self._prefix, self._moment = f"{prefix}/" if prefix else "", moment.astimezone(UTC)
-        self._objects = PerProcess(self._load)
+        self._where = where
+        self._read = PerProcess(_Read)
 
     def named(self, name: str) -> dict[str, Any]:
         """What a request for an object adds. Raises `Missing` where there was none."""
@@ -50,20 +65,24 @@ class S3Past:
     def refused(self, verb: str, name: str) -> Refused:
         return Refused(f"can't {verb} `{name}`: `as_of` shows what was there at a moment; without it, that can be done")
 
-    def _load(self) -> dict[str, _Version]:
-        # Whichever came last before the moment: a version, or a mark that there is none any more.
-        newest: dict[str, tuple[datetime, _Version | None]] = {}
-        after: Any = {}
-        while True:
-            with self._explained("list versions of", self._prefix):
-                page = self._client().list_object_versions(Bucket=self._bucket, Prefix=self._prefix, **after)
+    def _objects(self) -> dict[str, _Version]:
+        read = self._read()
+        with read.lock:
+            while read.after is not None:
+                self._read_page(read, read.after)
+            return read.objects
+
+    def _read_page(self, read: _Read, after: Any) -> None:
+        with self._explained("list versions of", self._prefix):
+            page = self._client().list_object_versions(Bucket=self._bucket, Prefix=self._prefix, **after)
             found: list[Any] = [*page.get("Versions", ()), *page.get("DeleteMarkers", ())]
             for each in found:
                 when = each["LastModified"].astimezone(UTC)
-                known = newest.get(each["Key"])
+                known = read.newest.get(each["Key"])
                 if when <= self._moment and (known is None or when > known[0]):
                     version = _Version(each["VersionId"], each["Size"]) if "Size" in each else None
-                    newest[each["Key"]] = (when, version)
-            if not page["IsTruncated"]:
-                return {name: version for name, (_, version) in newest.items() if version}
-            after = {"KeyMarker": page["NextKeyMarker"], "VersionIdMarker": page["NextVersionIdMarker"]}
+                    read.newest[each["Key"]] = (when, version)
+        read.after = following(page, after, self._where)
+        if read.after is None:
+            read.objects = {name: version for name, (_, version) in read.newest.items() if version}
+            read.newest.clear()

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from datetime import timedelta
+from itertools import count
 from typing import Any
 
 import pytest
 
 from tasks.destinations import open_destination
 from tasks.destinations.body import crc32c
+from tasks.destinations.retrying import Retrying
+from tasks.destinations.s3 import S3
 from tasks.errors import NoStore, Refused, Unavailable
 from tests.stores.answering_server import Answer, answering_server
 from tests.stores.azure import AzureServer
@@ -58,6 +61,47 @@ def test_a_listing_that_does_not_go_on_is_refused_and_not_waited_for(s3: S3Serve
         pytest.raises(Refused, match="ListObjectsV2"),
     ):
         list(open_destination(s3.settings("anything", endpoint=url, **HASTY)).list())
+
+
+VERSION = """<Version><Key>docs/{name}</Key><VersionId>1</VersionId><Size>1</Size>
+<LastModified>2026-11-01T00:00:00.000Z</LastModified></Version>"""
+
+
+def page_of_versions(more: str, name: str = "a") -> bytes:
+    return f"<ListVersionsResult>{more}{VERSION.format(name=name)}</ListVersionsResult>".encode()
+
+
+@pytest.mark.parametrize(
+    "told",
+    ["", "<NextKeyMarker>docs/a</NextKeyMarker><NextVersionIdMarker>1</NextVersionIdMarker>"],
+    ids=["nothing", "same"],
+)
+def test_versions_of_which_more_follow_without_end_are_refused_and_not_waited_for(s3: S3Server, told: str) -> None:
+    page = page_of_versions(f"<IsTruncated>true</IsTruncated>{told}")
+    with answering_server(lambda verb, headers: (200, XML, page)) as url:
+        at = {"endpoint": url, **HASTY}
+        with pytest.raises(Refused, match="more versions follow"):
+            list(open_destination(s3.settings("anything", as_of="2026-11-20T03:00:00Z", **at)).list())
+        with pytest.raises(Refused, match="more versions follow"):
+            open_destination(s3.settings("anything", immutable_days=3, **at)).delete("docs/a")
+
+
+def test_versions_go_on_with_the_page_that_failed(s3: S3Server) -> None:
+    """Every other request fails. Between two objects some services name no version to go on from."""
+    mark = "<IsTruncated>true</IsTruncated><NextKeyMarker>docs/{}</NextKeyMarker>"
+    last = "<IsTruncated>false</IsTruncated>"
+    pages = [page_of_versions(mark.format(name), name) for name in "abc"] + [page_of_versions(last, "d")]
+    asked = count()
+
+    def answer(verb: str, headers: Mapping[str, str]) -> Answer:
+        number = next(asked)
+        return (200, XML, pages[min(number // 2, 3)]) if number % 2 else (503, XML, b"")
+
+    settings = s3.settings("anything", as_of="2026-11-20T03:00:00Z", deadline=timedelta(seconds=20))
+    with answering_server(answer) as url:
+        past = Retrying(S3(settings.model_copy(update={"endpoint": url})), settings, first_pause=0.01)
+        assert [each.name for each in past.list()] == [f"docs/{name}" for name in "abcd"]
+    assert next(asked) == 8
 
 
 def test_what_comes_in_chunks_has_no_length_and_is_read(s3: S3Server) -> None:
