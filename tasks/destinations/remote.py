@@ -91,8 +91,8 @@ class RemoteSettings(DestinationSettings):
     """So long an answer may stand still."""
 
     deadline: Duration = Field(default=timedelta(minutes=5), gt=timedelta(0))
-    """So long what may pass (no answer, too many requests, half an answer) is tried again, with growing pauses. Then
-    the step waits, and tries later."""
+    """So long what may pass (no answer, too many requests, half an answer) is tried again, with growing pauses; once in
+    any case. Then the step waits, and tries later."""
 
     ca_file: Path | None = Field(default=None, examples=["/etc/ssl/private-ca.pem"])
     """Certificates to trust, for a server with one of your own. Without it: the usual ones."""

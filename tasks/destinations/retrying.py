@@ -110,7 +110,8 @@ class Retrying:
         waiting: tenacity.Retrying = tenacity.Retrying(
             retry=tenacity.retry_if_exception(_may_pass),
             wait=tenacity.wait_random_exponential(multiplier=self._first_pause, max=LONGEST_PAUSE),
-            stop=tenacity.stop_before_delay(self._deadline),
+            # Once more in any case: over a slow line what broke off may have taken longer than that.
+            stop=tenacity.stop_all(tenacity.stop_after_attempt(2), tenacity.stop_before_delay(self._deadline)),
             reraise=True,
         )
 

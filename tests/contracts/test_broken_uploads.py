@@ -39,6 +39,8 @@ class Reached(NamedTuple):
     """The same, trying again."""
     hasty: Destination
     """As `once`, and waits for no answer longer than half a second."""
+    slow: Destination
+    """As `faulty`, over a line on which a pack takes longer than the deadline."""
     direct: Destination
 
 
@@ -79,6 +81,13 @@ class BrokenUploadContract:
         assert reached.direct.get("packs/one") == pack.read_bytes()
         assert reached.proxy.received <= (PACK + 4 * STEP if self.resumes else 3 * PACK) + OVERHEAD
 
+    def test_a_pack_that_takes_longer_than_the_deadline_is_sent_once_more(self, reached: Reached, pack: Path) -> None:
+        """What the deadline bounds is how long nothing works, not how slow the line may be."""
+        reached.proxy.coming = [("reset in the request", 0.9)]
+        reached.slow.put("packs/one", pack)
+        assert reached.proxy.happened == ["reset in the request"]
+        assert reached.direct.get("packs/one") == pack.read_bytes()
+
     def test_a_server_that_does_not_answer_is_given_up_in_time(self, reached: Reached, pack: Path) -> None:
         reached.proxy.stall_seconds = 60
         reached.proxy.coming = [("stall", 0)]
@@ -109,7 +118,10 @@ class BrokenUploadContract:
 def _reached(kind: type, through: RemoteSettings, direct: RemoteSettings, proxy: FaultyProxy) -> Reached:
     hasty = kind(through.model_copy(update={"read_timeout": timedelta(seconds=0.5)}))
     again = Retrying(kind(through), through, first_pause=0.01)
-    return Reached(proxy, kind(through), again, hasty, open_destination(direct))
+    limits = {"bytes_a_second": 4 * PACK, "deadline": timedelta(milliseconds=100)}
+    slowly = through.model_copy(update=limits)
+    slow = Retrying(kind(slowly), slowly, first_pause=0.01)
+    return Reached(proxy, kind(through), again, hasty, slow, open_destination(direct))
 
 
 class TestS3(BrokenUploadContract):
