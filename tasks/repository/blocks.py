@@ -10,7 +10,7 @@ from typing import NamedTuple, TypeVar
 from blake3 import blake3
 
 from tasks.destinations.destination import Destination, is_near, reading_again
-from tasks.errors import Damaged, Missing
+from tasks.errors import Damaged, Missing, Unavailable
 from tasks.item import Stored
 from tasks.numbers import Numbers
 from tasks.repository import compression
@@ -34,10 +34,14 @@ class Fetched(NamedTuple):
 
 
 class Blocks:
-    """Decoded blocks of a repository. Safe in threads; raises `Damaged` rather than return a wrong byte."""
+    """Decoded blocks of a repository. Safe in threads; raises `Damaged` rather than return a wrong byte. A pack that
+    can't be read though its destination `answers` counts as damaged too: there, one must not be in the way of all."""
 
-    def __init__(self, destination: Destination, index: Index, keys: RepositoryKeys) -> None:
+    def __init__(
+        self, destination: Destination, index: Index, keys: RepositoryKeys, *, answers: Callable[[], bool] | None = None
+    ) -> None:
         self._destination, self.index, self._keys = destination, index, keys
+        self._answers, self._unreadable = answers or (lambda: False), dict[bytes, str]()
         self._ciphers: OrderedDict[bytes, PackCipher] = OrderedDict()
         self._opening: dict[bytes, threading.Lock] = {}
         self._cached: OrderedDict[int, memoryview] = OrderedDict()
@@ -164,10 +168,23 @@ class Blocks:
         return PackCipher(pack.name, self._get(pack.name, 0, header_size(pack.kind)), self._keys)
 
     def _get(self, pack: bytes, offset: int, length: int) -> bytes:
+        name = object_name(pack)
+        if pack in self._unreadable:
+            raise Damaged(self._unreadable[pack])
         try:
-            return self._destination.get(object_name(pack), offset, length)
+            try:
+                return self._destination.get(name, offset, length)
+            except Unavailable:
+                if not self._answers():
+                    raise
+            return self._destination.get(name, offset, length)  # all of it may have been away
         except Missing:
-            raise Damaged(f"`{object_name(pack)}` is missing: an index names it, and it is not there") from None
+            raise Damaged(f"`{name}` is missing: an index names it, and it is not there") from None
+        except Unavailable as error:
+            if not self._answers():
+                raise
+            self._unreadable[pack] = f"`{name}` can't be read, while others beside it can: {error}"
+            raise Damaged(self._unreadable[pack]) from error
 
 
 def columns_of(item: Stored) -> Columns:

@@ -19,6 +19,7 @@ from tasks.errors import (
     NotARepository,
     NotFound,
     Refused,
+    Unavailable,
     WrongKey,
 )
 from tasks.repository.flights import ahead
@@ -105,6 +106,14 @@ class Inventory(StoredIndex):
         with _reading_marker():
             expected = json.loads(destination.get(_MARKER)).get("document")
         return expected in (None, blake3(document).hexdigest())
+
+    def answers(self) -> bool:
+        """Whether anything can be read here now."""
+        try:
+            self.destination.get(_MARKER, 0, 1)
+        except Unavailable:
+            return False
+        return True
 
     def check_key_document(self) -> None:
         """Raises `Damaged` or `NewerFormat` where the keyring document that is stored here would open nothing."""

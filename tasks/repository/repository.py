@@ -24,7 +24,7 @@ class Repository(Capturing):
 
     def read(self, snapshot: Snapshot) -> Items:
         """The snapshot's items. Also reads what lies in condemned packs, as long as it is there."""
-        blocks = Blocks(self.destination, self.whole_index(), self.keys)
+        blocks = Blocks(self.destination, self.whole_index(), self.keys, answers=self.answers)
         return Items(blocks, snapshot.level, bytes.fromhex(snapshot.content))
 
     def check(

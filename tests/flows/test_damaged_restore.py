@@ -9,13 +9,17 @@ from pathlib import Path
 
 import pytest
 
-from tasks.errors import Damaged
+from tasks.errors import Damaged, Unavailable
 from tasks.installation import Installation
 from tasks.restore import Wanted, restore
 from tasks.sources.source import Restoring
+from tests.flows.house import House
 from tests.flows.test_disproven import spoil
+from tests.flows.test_spool_quota import models, small
 from tests.flows.test_verbs import installed, night
 from tests.flows.trees import state_of
+from tests.stores.faulty_proxy import faulty_proxy
+from tests.stores.s3 import S3Server
 
 __all__ = ["installed"]
 
@@ -49,3 +53,25 @@ def test_all_else_comes_back_and_what_does_not_is_named(
     assert {name: state for name, state in found.items() if name != "docs"} == {
         name: state for name, state in whole.items() if name != "docs"
     }
+
+
+def test_a_pack_that_its_service_never_gives_costs_the_files_in_it_and_no_others(house: House, s3: S3Server) -> None:
+    """As one on a bad sector, or of a Ceph that has lost a part of it, which answers for all others."""
+    secrets = {"access_key": f"file:{s3.folder / 'key'}", "secret_key": f"file:{s3.folder / 'secret'}"}
+    far = {"kind": "s3", "bucket": s3.bucket(), "path_style": True, "deadline": "1s", **secrets}
+    with faulty_proxy(s3.url) as (proxy, url):
+        house.configure({"models": models(house, 20)}, {"far": far | {"endpoint": url}})
+        with small(house) as night:
+            night.upload("far", night.capture())
+            packs = list(night.installation.destination("far", "models").list("packs/"))
+            proxy.never = max(packs, key=lambda pack: pack.size).name
+            into = house.folder / "back"
+            with pytest.raises(Damaged, match=r"all else was restored.*can't be read, while others beside it can"):
+                restore(night.installation, "models", "far", Wanted(into))
+            proxy.never = "models/"
+            with pytest.raises(Unavailable):
+                restore(night.installation, "models", "far", Wanted(house.folder / "other"))
+    back = {path.name: path.read_bytes() for path in into.rglob("*.bin")}
+    whole = {path.name: path.read_bytes() for path in (house.folder / "originals/models").iterdir()}
+    assert 5 <= len(back) < len(whole) == 10
+    assert back.items() <= whole.items()

@@ -34,7 +34,7 @@ LARGE = 1 << 20
 class FaultyProxy:
     """Each request meets a fault with `rate`, but no more than `patience` in a row do. Those in `coming` come first, to
     large bodies only, at the place in them, from 0 to 1, that stands beside each. `received` counts the bytes of all
-    bodies that came from clients, `requests` how often they asked."""
+    bodies that came from clients, `requests` how often they asked. What has `never` in its path is always a 500."""
 
     def __init__(self, upstream: str, stall_seconds: float) -> None:
         parts = urlsplit(upstream)
@@ -43,6 +43,7 @@ class FaultyProxy:
         self.happened: list[str] = []
         self.received = self.requests = 0
         self.coming: list[tuple[str, float]] = []
+        self.never = ""
         self._lock = threading.Lock()
         self.schedule(0, 0)
 
@@ -90,6 +91,8 @@ class _Handler(BaseHTTPRequestHandler):
     def _do(self) -> None:
         length = int(self.headers.get("Content-Length") or 0)
         fault, place = self.proxy.draw(length)
+        if self.proxy.never and self.proxy.never in self.path:
+            fault = "500"
         if self.headers.get("Expect", "").lower() == "100-continue":
             self.close_connection = True
         if fault == "reset in the request":
