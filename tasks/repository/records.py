@@ -33,7 +33,11 @@ FINE_NODES = Nodes(8, 128)
 _COLUMNS = 1
 """The first of what a record says of its content's order: FORMAT.md, *Columns*."""
 
-_FIELDS = 15
+_SHAPE = (bytes, str, int, int, int, str, str, int, int, int, int, str, int, bytes)
+"""Of a record, but for what is rare. Whoever has a writer's key may put anything there."""
+_DEEPEST = 16
+"""Level of a stream's list: each names at least eight times as much as the one below."""
+
 _TEXT = "surrogateescape"
 _pack = msgpack.Packer(autoreset=True, unicode_errors=_TEXT).pack
 _new = tuple.__new__
@@ -70,6 +74,8 @@ def decode(group: bytes | memoryview) -> Iterator[Stored]:
     try:
         for record in _unpacked(group):
             path, kind, mode, uid, gid, user, owner, mtime, size, first, second, cut, level, content, rare = record
+            if not (path.__class__ is content.__class__ is bytes and level.__class__ is int and 0 <= level <= _DEEPEST):
+                raise ValueError("no records")
             digest, link, dev, xattrs, extents = b"", b"", 0, (), None
             columns: tuple[int, ...] = ()
             if rare:
@@ -90,11 +96,12 @@ def contents(group: bytes | memoryview) -> Iterator[tuple[int, bytes]]:
     """Of the records of a group no more than level and content. Raises as `decode` does."""
     try:
         for record in _unpacked(group):
-            if len(record) != _FIELDS:
+            *given, rare = record
+            if tuple(map(type, given)) != _SHAPE or not 0 <= given[-2] <= _DEEPEST:
                 raise ValueError("no records")
-            level, content, rare = record[-3:]
+            path, level, content = given[0], given[-2], given[-1]
             if rare and (len(rare) > 1 or "h" not in rare):
-                _columns(record[0], rare)
+                _columns(path, rare)
             yield level, content
     except (TypeError, AttributeError, msgpack.exceptions.UnpackException) as error:
         raise ValueError("no records") from error
@@ -107,10 +114,18 @@ def _unpacked(group: bytes | memoryview) -> Iterator[tuple[Any, ...]]:
 
 
 def _columns(path: bytes, rare: dict[str, Any]) -> tuple[int, ...]:
-    """Raises `NewerFormat` where the content is to be read in a way that is not known here."""
+    """Raises `NewerFormat` where the content is to be read in a way that is not known here, `ValueError` where what is
+    rare is not what it has to be."""
     kind, *parts = rare.get("T", (_COLUMNS,))
     if kind != _COLUMNS or any(key.isupper() and key != "T" for key in rare):
         raise NewerFormat(f"{path!r} is stored in a way that this version can't read: use a newer one")
+    if (
+        rare.get("l", b"").__class__ is not bytes
+        or rare.get("d", 0).__class__ is not int
+        or any(tuple(map(type, pair)) != (bytes, bytes) for pair in rare.get("x", ()))
+        or any(tuple(map(type, pair)) != (int, int) for pair in rare.get("e", ()))
+    ):
+        raise ValueError("no records")
     return tuple(parts)
 
 

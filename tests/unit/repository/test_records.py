@@ -121,6 +121,22 @@ def test_a_record_of_another_length_is_none(
         list(read(msgpack.packb(fields)))
 
 
+@pytest.mark.parametrize(
+    ("field", "wrong"),
+    [(0, "text"), (12, -1), (12, 17), (12, 1 << 40), (12, 1.0), (12, "x"), (13, "x" * NAME), (13, 5)]
+    + [(14, {key: wrong}) for key, wrong in (("l", 5), ("d", "x"), ("x", 5), ("x", [[1, b""]]), ("e", [[0]]))],
+)
+@pytest.mark.parametrize("read", [records.decode, records.contents])
+def test_a_record_that_would_trip_who_reads_it_is_none(
+    read: Callable[[bytes], Iterator[object]], field: int, wrong: object
+) -> None:
+    """A level of millions would keep a verify and a prune at it for ever."""
+    fields = list(msgpack.unpackb(records.encode(Stored(Entry(b"a", FILE), 0, b"x" * NAME))))
+    fields[field] = wrong
+    with pytest.raises(ValueError, match="no records"):
+        list(read(msgpack.packb(fields)))
+
+
 @pytest.mark.parametrize("read", [records.decode, records.contents])
 @given(data=st.binary(min_size=1, max_size=60))
 def test_what_is_no_group_is_never_taken_for_one(read: Callable[[bytes], Iterator[object]], data: bytes) -> None:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable
 from dataclasses import replace
 from datetime import timedelta
 
 import pytest
 
 from tasks.errors import Damaged
+from tasks.item import Stored
 from tasks.repository import Proof, Repository, Snapshot, WriterKey, snapshot_id
 from tasks.repository.block import Draft, Profile
 from tasks.repository.buffers import Buffers
@@ -116,15 +118,37 @@ def test_what_a_forged_snapshot_says_of_a_file_is_not_what_later_nights_hold(rep
     first = save(repository, files, 0)
     repository.prove(Proof(first.id, "verify", START, good=False))
     stolen = Repository.open(repository.destination, keys().writer)
-    _forge(stolen, first)
+    one, other = stolen.read(first)
+    _forge(stolen, first, (one._replace(content=other.content), other))
     second = save(stolen, {**files, b"c": b"new"}, 2)
     assert restored(repository, second) == {b"a": b"of a", b"b": b"of b", b"c": b"new"}
     assert second.figures["unchanged"] == 2
 
 
-def _forge(stolen: Repository, snapshot: Snapshot) -> None:
-    """One of the next night, in which the first file has the content of the second."""
-    first, second = stolen.read(snapshot)
+MEANINGLESS: dict[str, Callable[[Stored], Stored]] = {
+    "a level that nothing has": lambda item: item._replace(level=-1, content=bytes(NAME)),
+    "a path that is no bytes": lambda item: item._replace(entry=item.entry._replace(path="a")),  # type: ignore[arg-type]
+    "a list of chunks that is no bytes": lambda item: item._replace(content=7),  # type: ignore[arg-type]
+    "extents that are none": lambda item: item._replace(entry=item.entry._replace(extents=7)),  # type: ignore[arg-type]
+}
+
+
+@pytest.mark.parametrize("change", MEANINGLESS.values(), ids=MEANINGLESS)
+def test_a_forged_item_that_makes_no_sense_is_named_and_stops_no_capture(
+    repository: Repository, change: Callable[[Stored], Stored]
+) -> None:
+    """Proven, it would have made room for good snapshots; and all later captures go by what was looked at last."""
+    first = save(repository, CONTENTS, 0)
+    stolen = Repository.open(repository.destination, keys().writer)
+    one, *others = stolen.read(first)
+    _forge(stolen, first, (change(one), *others))
+    assert [damage.name for damage in repository.check("content").damage] == [f"snapshots/{about(1).id}"]
+    repository.prove(Proof(about(1).id, "verify", START + DAY, good=False))
+    assert restored(repository, save(stolen, CONTENTS, 2)) == CONTENTS
+
+
+def _forge(stolen: Repository, snapshot: Snapshot, items: Iterable[Stored]) -> None:
+    """One of the next night that holds these."""
     into, naming, buffers = stolen.destination, Naming(stolen.keys.listing), Buffers(1)
     draft = Draft(LISTS, Profile(STRONG), buffers)
 
@@ -134,7 +158,7 @@ def _forge(stolen: Repository, snapshot: Snapshot) -> None:
 
     with scratch_folder(None) as scratch, Packing(into, scratch, stolen.keys, buffers) as packing:
         grouper = Grouper(keep)
-        for item in (first._replace(content=second.content), second):
+        for item in items:
             grouper.add(item)
         level, content = grouper.finish()
         packing.submit(draft.take())
