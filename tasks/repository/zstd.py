@@ -32,12 +32,12 @@ def compressor(strength: str) -> zstandard.ZstdCompressor:
 
 
 def decompress(data: bytes | memoryview, size: int) -> bytes:
-    """A frame of at most `size` decoded bytes. Raises `ValueError`."""
+    """A frame of at most `size` decoded bytes, and nothing behind it. Raises `ValueError`."""
     try:
         # A size that the frame claims is allocated before anything is decoded, whatever `max_output_size` says.
         if zstandard.frame_content_size(data) > size:
             raise ValueError("a block of another size than listed")
-        return _decompressor().decompress(data, max_output_size=size)
+        return _decompressor().decompress(data, max_output_size=size, allow_extra_data=False)
     except zstandard.ZstdError as error:
         raise ValueError(str(error)) from error
 
