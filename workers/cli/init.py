@@ -46,15 +46,15 @@ def command(
     """
     folder = folder.absolute()
     file, keys = folder / FILE, folder / "keys"
-    for taken in (file, keys / "keyring.json", keys / "writer.key"):
+    own = keys / "passphrase"
+    if address is not None and passphrase is None and PASSPHRASE in os.environ:
+        passphrase = f"env:{PASSPHRASE}"
+    for taken in (file, keys / "keyring.json", keys / "writer.key", *(() if passphrase else (own,))):
         if os.path.lexists(taken):
             raise Occupied(f"`{taken}` is there already, and was left as it is: move it away, or edit it")
     if recovery_sheet is not None and os.path.lexists(recovery_sheet):
         raise Occupied(f"`{recovery_sheet}` is there already: the recovery sheet needs a new file")
     found = discover(folder)
-    own = keys / "passphrase"
-    if address is not None and passphrase is None and PASSPHRASE in os.environ:
-        passphrase = f"env:{PASSPHRASE}"
     reference = passphrase or f"file:{keys.name}/{own.name}"
     secret = Secret.at(passphrase).read() if passphrase else _made() if address is None else _asked()
     known: list[str] = []
@@ -70,15 +70,17 @@ def command(
     text = render(found, destination=destination, passphrase=reference)
     with explained("write", keys):
         keys.mkdir(mode=0o700, exist_ok=True)
+        # What may fail comes first: keys whose recovery sheet nobody was shown would be taken for good ones.
+        Local(Local.Settings(kind="local", path=folder / destination)).prepare()
+        if recovery_sheet:
+            with explained("write", recovery_sheet):
+                _write(recovery_sheet, sheet)
         if not passphrase:
             _write(own, secret + "\n")
         _write(keys / "keyring.json", document.decode())
         _write(keys / "writer.key", writer.to_text())
-        if recovery_sheet:
-            _write(recovery_sheet, sheet)
         _write(file, text)
     settings = load(file)
-    Local(Local.Settings(kind="local", path=folder / destination)).prepare()
     if session.as_json:
         shown = None if recovery_sheet else sheet
         told = {"file": file, "keys": keys, "sources": list(settings.sources), "recovery_sheet": shown}

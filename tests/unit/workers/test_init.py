@@ -10,6 +10,7 @@ from click.testing import CliRunner, Result
 
 from tasks.configuration import load
 from tasks.discovery import SERVICES, Found, Recognised, Service
+from tasks.errors import BackupError
 from workers.cli import init
 from workers.cli.main import group
 
@@ -49,3 +50,14 @@ def test_the_sheet_that_is_written_is_not_printed(found: Found, tmp_path: Path) 
     assert told["recovery_sheet"] is None
     assert sheet.read_text().strip()
     assert sheet.read_text() not in done.output
+
+
+@pytest.mark.parametrize(
+    "asked",
+    [("--destination", "/dev/null/backups"), ("--recovery-sheet", "/dev/null/sheet.txt")],
+    ids=["destination", "sheet"],
+)
+def test_what_can_not_be_made_leaves_no_keys_whose_sheet_nobody_has_seen(found: Found, asked: tuple[str, str]) -> None:
+    with pytest.raises(BackupError, match="/dev/null"):
+        run("init", found.folder, *asked)
+    assert "Recovery sheet" in run("init", found.folder).output
