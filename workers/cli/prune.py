@@ -26,16 +26,15 @@ def command(
     if forget and source is None:
         raise click.UsageError("--forget needs the SOURCE whose snapshot it is")
     shown: list[dict[str, Any]] = []
-    for name in session.sources(source):
-        for place in session.destinations(name, destination):
-            with watching(f"pruning {name} at {place}", session.as_json) as progress:
-                if not dry_run:
-                    replace_damaged(session.reader, name, place)
-                pruning = plan_pruning(session.reader, name, place, datetime.now(UTC), named=forget)
-                figures = pruning.plan.figures if dry_run else act(pruning.plan, place, progress)
-            shown.append(_row(name, place, pruning, figures))
-            if not session.as_json:
-                _print(shown[-1], dry_run)
+    for name, place in session.pairs(source, destination):
+        with watching(f"pruning {name} at {place}", session.as_json) as progress:
+            if not dry_run:
+                replace_damaged(session.reader, name, place)
+            pruning = plan_pruning(session.reader, name, place, datetime.now(UTC), named=forget)
+            figures = pruning.plan.figures if dry_run else act(pruning.plan, place, progress)
+        shown.append(_row(name, place, pruning, figures))
+        if not session.as_json:
+            _print(shown[-1], dry_run)
     if session.as_json:
         screen.print_json(shown)
 

@@ -94,18 +94,28 @@ class Session:
             raise NotFound(f"`{named}` is no destination of `{source}`: it has {', '.join(names)}")
         return [named]
 
+    def pairs(self, source: str | None, destination: str | None) -> list[tuple[str, str]]:
+        """Source and destination, of the source that was named, or of all of those that go to that destination, if one
+        was named. Raises `NotFound`."""
+        if source is not None or destination is None:
+            return [(name, place) for name in self.sources(source) for place in self.destinations(name, destination)]
+        self.installation.destination_settings(destination)
+        going = [name for name in self.settings.sources if destination in self.settings.destinations_of(name)]
+        if not going:
+            raise NotFound(f"no source goes to `{destination}`: `destinations` of each source says where it goes")
+        return [(name, destination) for name in going]
+
     def repositories(self, source: str | None, destination: str | None) -> Iterator[tuple[str, str, Repository]]:
         """Source, destination and repository of all that were ever uploaded to; what can't be reached is raised."""
         if self.place is not None:
             for name in [source] if source else self.place.sources():
                 yield name, self.place.address, self.place.repository(name)
             return
-        for name in self.sources(source):
-            for place in self.destinations(name, destination):
-                try:
-                    yield name, place, self.installation.repository(name, place)
-                except NotARepository:
-                    continue
+        for name, place in self.pairs(source, destination):
+            try:
+                yield name, place, self.installation.repository(name, place)
+            except NotARepository:
+                continue
 
     def repository(self, source: str, destination: str | None, *, reader: bool = False) -> tuple[str, Repository]:
         """The first destination of a source that answers and has a repository. Raises the last one's error."""

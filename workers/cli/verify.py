@@ -24,16 +24,15 @@ from workers.cli.session import Session
 def command(session: Session, source: str | None, snapshot: str, destination: str | None, everything: bool) -> int:
     """Check SOURCE, or all, and keep the proof beside the snapshot. Exits with 65 where something is damaged."""
     results: list[dict[str, Any]] = []
-    for name in session.sources(source):
-        for place in session.destinations(name, destination):
-            with watching(f"verifying {name} at {place}", session.as_json) as progress:
-                watch = Stopwatch()
-                try:
-                    found = verify(session.reader, name, place, snapshot, everything=everything, progress=progress)
-                    results.append(replace(found, figures=found.figures | watch.figures()).to_json())
-                except BackupError as error:
-                    failure = {"kind": error.kind, "message": str(error)}
-                    results.append({"source": name, "destination": place, "state": "failed", "failure": failure})
+    for name, place in session.pairs(source, destination):
+        with watching(f"verifying {name} at {place}", session.as_json) as progress:
+            watch = Stopwatch()
+            try:
+                found = verify(session.reader, name, place, snapshot, everything=everything, progress=progress)
+                results.append(replace(found, figures=found.figures | watch.figures()).to_json())
+            except BackupError as error:
+                failure = {"kind": error.kind, "message": str(error)}
+                results.append({"source": name, "destination": place, "state": "failed", "failure": failure})
     if session.as_json:
         screen.print_json(results)
     else:
