@@ -22,7 +22,7 @@ from workers.cli.session import Session
 @click.option("-d", "--destination", help="Only this destination.")
 @click.option("--all", "every", is_flag=True, help="Every snapshot, not only those in which it changed.")
 @from_place
-def command(session: Session, pattern: str, source: str | None, destination: str | None, every: bool) -> None:
+def command(session: Session, pattern: str, source: str | None, destination: str | None, every: bool) -> int:
     """Look for a path in all snapshots: PATTERN is in gitignore style, such as `app.toml` or `logs/**/*.gz`.
 
     Exits with 1 where nothing is found.
@@ -62,8 +62,7 @@ def command(session: Session, pattern: str, source: str | None, destination: str
                 for row in found
             ],
         )
-    if not found:
-        raise SystemExit(1)
+    return session.exit_code or (0 if found else 1)
 
 
 def _content(item: Stored) -> bytes:

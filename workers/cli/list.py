@@ -21,9 +21,9 @@ from workers.cli.session import Session
 @click.option("-d", "--destination", help="Only this destination.")
 @click.option("--since", help="Only snapshots from this time on: `2026-11-23`, `3 days ago`.")
 @from_place
-def command(session: Session, source: str | None, destination: str | None, since: str | None) -> None:
+def command(session: Session, source: str | None, destination: str | None, since: str | None) -> int:
     """The snapshots of one source, or of all."""
-    first = moments.parse(since, session.zone, datetime.now(UTC)).first if since else None
+    first = moments.parse(since, session.zone, datetime.now(UTC)).first.astimezone(UTC) if since else None
     found = [
         row
         for name, place, repository in session.repositories(source, destination)
@@ -32,10 +32,11 @@ def command(session: Session, source: str | None, destination: str | None, since
     ]
     if session.as_json:
         screen.print_json(found)
-        return
+        return session.exit_code
     if not found:
-        screen.console.print("There is no snapshot yet: `geometra-backup run` takes one.")
-        return
+        none = "There is no snapshot yet: `geometra-backup run` takes one."
+        screen.console.print(f"There is no snapshot since {first:%Y-%m-%d %H:%M} UTC." if first else none)
+        return session.exit_code
     screen.table(
         ("snapshot", "source", "at", "taken", "state", ("holds", "right"), ("stored", "right")),
         [
@@ -51,6 +52,7 @@ def command(session: Session, source: str | None, destination: str | None, since
             for row in found
         ],
     )
+    return session.exit_code
 
 
 def rows(source: str, destination: str, repository: Repository) -> list[dict[str, Any]]:

@@ -7,6 +7,7 @@ from typing import Any
 
 import click
 
+from tasks.errors import BackupError, NotARepository
 from tasks.prune import Pruning, act, plan_pruning, replace_damaged
 from workers.cli import screen
 from workers.cli.following import watching
@@ -21,22 +22,34 @@ from workers.cli.session import Session
 @click.option("-n", "--dry-run", is_flag=True, help="Show what would go; change nothing.")
 def command(
     session: Session, source: str | None, destination: str | None, forget: tuple[str, ...], dry_run: bool
-) -> None:
+) -> int:
     """Let go what no retention rule keeps and something newer, proven and complete makes dispensable."""
     if forget and source is None:
         raise click.UsageError("--forget needs the SOURCE whose snapshot it is")
     shown: list[dict[str, Any]] = []
-    for name, place in session.pairs(source, destination):
-        with watching(f"pruning {name} at {place}", session.as_json) as progress:
-            if not dry_run:
-                replace_damaged(session.reader, name, place)
-            pruning = plan_pruning(session.reader, name, place, datetime.now(UTC), named=forget)
-            figures = pruning.plan.figures if dry_run else act(pruning.plan, place, progress)
-        shown.append(_row(name, place, pruning, figures))
+    pairs, errors = session.pairs(source, destination), list[BackupError]()
+    for name, place in pairs:
+        try:
+            with watching(f"pruning {name} at {place}", session.as_json) as progress:
+                if not dry_run:
+                    replace_damaged(session.reader, name, place)
+                pruning = plan_pruning(session.reader, name, place, datetime.now(UTC), named=forget)
+                figures = pruning.plan.figures if dry_run else act(pruning.plan, place, progress)
+            shown.append(_row(name, place, pruning, figures))
+        except BackupError as error:
+            if len(pairs) == 1 or forget:
+                raise
+            if isinstance(error, NotARepository) and source is None:
+                continue  # nothing of that source was ever brought there
+            errors.append(error)
+            failure = {"kind": error.kind, "message": str(error)}
+            shown.append({"source": name, "destination": place, "state": "failed", "failure": failure})
         if not session.as_json:
             _print(shown[-1], dry_run)
     if session.as_json:
         screen.print_json(shown)
+    codes = {error.exit_code for error in errors}
+    return codes.pop() if len(codes) == 1 else min(len(codes), 1)
 
 
 def _row(source: str, destination: str, pruning: Pruning, figures: dict[str, float]) -> dict[str, Any]:
@@ -44,10 +57,20 @@ def _row(source: str, destination: str, pruning: Pruning, figures: dict[str, flo
         {"snapshot": each.snapshot.id, "started": each.snapshot.started, "keep": each.keep, "reasons": each.reasons}
         for each in pruning.judgements
     ]
-    return {"source": source, "destination": destination, "snapshots": snapshots, "figures": figures}
+    return {
+        "source": source,
+        "destination": destination,
+        "state": "done",
+        "snapshots": snapshots,
+        "figures": figures,
+    }
 
 
 def _print(row: dict[str, Any], dry_run: bool) -> None:
+    if row["state"] == "failed":
+        what = f"{row['source']} at {row['destination']}"
+        screen.console.print(f"{what}: {row['failure']['message']}", style="red", markup=False, soft_wrap=True)
+        return
     screen.table(
         ("snapshot", "", "because"),
         [

@@ -13,7 +13,7 @@ from zoneinfo import ZoneInfo
 import structlog
 
 from tasks.configuration import VARIABLE, find, load
-from tasks.errors import BackupError, NotARepository, NotFound
+from tasks.errors import BackupError, NotARepository, NotFound, Unavailable
 from tasks.installation import PASSPHRASE, Installation
 from tasks.memory import keep_freed_memory
 from tasks.repository import Repository, Snapshot, is_ahead
@@ -34,6 +34,7 @@ class Session:
         self.as_json = as_json
         self.address: str | None = None
         """Of a place that was named by `--from`: then no settings are looked for."""
+        self.exit_code = 0
         self.sheet: Path | None = None
 
     @cached_property
@@ -106,16 +107,30 @@ class Session:
         return [(name, destination) for name in going]
 
     def repositories(self, source: str | None, destination: str | None) -> Iterator[tuple[str, str, Repository]]:
-        """Source, destination and repository of all that were ever uploaded to; what can't be reached is raised."""
+        """Source, destination and repository of all that were ever uploaded to. What can't be opened is left out, told
+        on standard error, and makes the `exit_code`; where nothing can be, an error is raised."""
         if self.place is not None:
             for name in [source] if source else self.place.sources():
                 yield name, self.place.address, self.place.repository(name)
             return
+        failed, opened = dict[str, BackupError](), False
         for name, place in self.pairs(source, destination):
+            if place in failed:
+                continue  # each of its sources would wait for it as long again
             try:
-                yield name, place, self.installation.repository(name, place)
+                repository = self.installation.repository(name, place)
             except NotARepository:
                 continue
+            except BackupError as error:
+                failed[place if isinstance(error, Unavailable) else f"{name} at {place}"] = error
+                continue
+            opened = True
+            yield name, place, repository
+        if failed and not opened:
+            raise next(iter(failed.values()))
+        for what, why in failed.items():
+            screen.errors.print(f"Left out: {what}: {why}", style="yellow", markup=False, soft_wrap=True)
+            self.exit_code = self.exit_code or why.exit_code
 
     def repository(self, source: str, destination: str | None, *, reader: bool = False) -> tuple[str, Repository]:
         """The first destination of a source that answers and has a repository. Raises the last one's error."""
