@@ -10,7 +10,7 @@ from typing import Any
 
 from celery import Task, shared_task
 
-from tasks.errors import BackupError, Damaged, NewerFormat, NotFound, Unavailable
+from tasks.errors import BackupError, Damaged, NewerFormat, NotARepository, NotFound, Unavailable
 from tasks.installation import Installation
 from tasks.outcome import Outcome
 from tasks.progress import Progress, unheard
@@ -24,17 +24,20 @@ def mirror(
     installation: Installation, source: str, origin: str, destination: str, *, progress: Progress = unheard
 ) -> Outcome:
     """Make `destination` hold every snapshot of a source that `origin` holds, and all that these need; either may be
-    any configured destination. Needs no passphrase. A snapshot that can't be brought, for it is damaged at `origin`,
-    makes the outcome *incomplete* and is named; the others are brought. What was let go over there comes back, until
-    the next prune.
+    any configured destination, and the source one that is configured no more. Needs no passphrase. A snapshot that
+    can't be brought, for it is damaged at `origin`, makes the outcome *incomplete* and is named; the others are
+    brought. What was let go over there comes back, until the next prune.
 
     `figures`: `snapshots` that were brought, `skipped` that were there, `packs`, `sent_bytes`. Raises `NotARepository`
     where `origin` has none of that source, `NotFound`, `Refused`, `Unavailable`.
     """
     if origin == destination:
         raise NotFound(f"`{origin}` can't be brought level with itself: name two destinations")
-    installation.source(source)
-    here = installation.repository(source, origin)
+    try:
+        here = installation.repository(source, origin)
+    except NotARepository:
+        installation.source(source)
+        raise
     to = installation.repository(source, destination, create=True)
     known = here.snapshot_ids()
     there = _whole(to, set(known).intersection(to.snapshot_ids()))

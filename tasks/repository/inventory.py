@@ -91,6 +91,12 @@ class Inventory(StoredIndex):
         return cls.open(destination, writer, cache)
 
     @staticmethod
+    def sources_at(whole: Destination) -> list[str]:
+        """By the names of their folders: all whose history lies at a destination."""
+        names = (each.name.split("/") for each in whole.list())
+        return sorted({parts[0] for parts in names if parts[1:] == [_MARKER]})
+
+    @staticmethod
     def key_document(destination: Destination) -> bytes:
         """The keyring document that is stored beside the packs: with a passphrase, all that a restore needs."""
         with _reading_marker():

@@ -197,6 +197,21 @@ def test_the_command_says_what_it_brought_and_what_is_wrong(copied: Terminal) ->
     assert copied.json("mirror", "local", "elsewhere", code=66)[0]["failure"]["kind"] == "NotFound"
 
 
+def test_what_a_source_left_that_was_removed_since_is_brought_too(lived: Terminal, copied: Terminal) -> None:
+    with (copied.folder / "backup.toml").open("a") as file:
+        file.write('\n[destinations.disk]\nkind = "local"\npath = "disk"\n')
+    (copied.folder / "disk").mkdir()
+    copied.edit("[sources.docs]", "[sources.papers]")
+    made = copied.json("mirror", "local", "disk")
+    assert [(each["source"], each["state"], each["figures"]["snapshots"]) for each in made] == [
+        ("config", "done", 1),
+        ("docs", "done", 1),
+    ]
+    copied.run("restore", "docs", "--from", "disk", "--recovery-sheet", "sheet.txt", "--to", "back")
+    assert state_of(copied.folder / "back/docs") == state_of(lived.folder / "docs")
+    assert "no source `dcos`" in copied.run("mirror", "local", "disk", "dcos", code=66).stdout
+
+
 def test_a_worker_of_the_transfer_pool_does_it_once(house: House) -> None:
     original = grow(house.folder / "alone/originals")
     house.configure(

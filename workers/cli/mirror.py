@@ -9,7 +9,9 @@ import click
 
 from tasks.errors import BackupError, NotARepository
 from tasks.mirror import mirror
+from tasks.repository import Repository
 from tasks.stopwatch import Stopwatch
+from tasks.values import is_name
 from workers.cli import screen
 from workers.cli.following import watching
 from workers.cli.main import exit_code, subcommand
@@ -30,7 +32,7 @@ def command(session: Session, origin: str, destination: str, sources: tuple[str,
         raise click.UsageError("FROM and TO are the same: name two destinations of backup.toml")
     results: list[dict[str, Any]] = []
     errors: list[BackupError] = []
-    names = list(dict.fromkeys(sources)) or session.sources(None)
+    names = list(dict.fromkeys(sources)) or _all(session, origin)
     for name in names:
         with watching(f"mirroring {name} from {origin} to {destination}", session.as_json) as progress:
             watch = Stopwatch()
@@ -54,6 +56,13 @@ def command(session: Session, origin: str, destination: str, sources: tuple[str,
         codes = {error.exit_code for error in errors}
         return codes.pop() if len(codes) == 1 else 1
     return max(exit_code(result["state"]) for result in results)
+
+
+def _all(session: Session, origin: str) -> list[str]:
+    """Also those that were removed from backup.toml since: what they left there is history as well."""
+    known = session.sources(None)
+    stored = Repository.sources_at(session.installation.destination(origin))
+    return [*known, *(name for name in stored if name not in known and is_name(name))]
 
 
 def _print(result: dict[str, Any], origin: str) -> None:

@@ -55,8 +55,7 @@ class Place:
 
     @cached_property
     def _known(self) -> list[str]:
-        names = (each.name.split("/") for each in self._whole.list())
-        return sorted({parts[0] for parts in names if parts[1:] == ["repository"]})
+        return Repository.sources_at(self._whole)
 
     def sources(self) -> list[str]:
         """The sources whose history is there. Raises `NotARepository` where there is none."""
