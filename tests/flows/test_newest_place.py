@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import pytest
@@ -41,6 +42,27 @@ def test_it_comes_from_where_it_is(home: Terminal) -> None:
 
 def test_what_was_the_newest_at_a_time_comes_from_the_first_that_holds_it(home: Terminal) -> None:
     assert restored(home, "--at", "3 days ago") == (False, "")
+
+
+def test_a_snapshot_that_is_named_comes_from_where_it_is(home: Terminal) -> None:
+    """As all the older ones are, once another disk has been put in front of the old one."""
+    (newest,) = (row["snapshot"] for row in home.json("list", "docs", "-d", "offsite")[-1:])
+    (oldest,) = (row["snapshot"] for row in home.json("list", "docs", "-d", "here")[:1])
+    assert restored(home, "--snapshot", newest) == (True, "")
+    assert home.json("show", "docs", newest)["destination"] == "offsite"
+    assert home.json("show", "docs", oldest)["destination"] == "here"
+    changes = [(row["change"], row["path"]) for row in home.json("diff", "docs", oldest, newest)]
+    assert ("+", "docs/new.md") in changes
+    assert "has no snapshot `2001`" in home.complaint("show", "docs", "2001", code=66)
+
+
+def test_that_nothing_was_uploaded_to_one_hides_not_that_another_is_away(home: Terminal) -> None:
+    shutil.rmtree(home.folder / "offsite/docs")
+    shutil.rmtree(home.folder / ".geometra-backup/cache/offsite")
+    (home.folder / "here").rename(home.folder / "away")
+    for command in ("show", "restore"):
+        said = home.complaint(command, "docs", code=75, GEOMETRA_BACKUP_PASSPHRASE=PASSPHRASE)
+        assert "mount its disk" in said
 
 
 def test_a_destination_that_is_named_is_asked_alone(home: Terminal) -> None:

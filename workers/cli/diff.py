@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 import click
 
 from tasks.item import Stored, order
+from tasks.repository import Repository
 from workers.cli import screen
 from workers.cli.main import subcommand
 from workers.cli.place import from_place
@@ -20,12 +21,11 @@ _STYLE = {ADDED: "green", REMOVED: "red", CHANGED: "yellow", METADATA: "dim"}
 @click.argument("source")
 @click.argument("older")
 @click.argument("newer", default="latest")
-@click.option("-d", "--destination", help="Look there; default: the first of the source's that answers.")
+@click.option("-d", "--destination", help="Look there; default: the first of the source's that has each.")
 @from_place
 def command(session: Session, source: str, older: str, newer: str, destination: str | None) -> None:
     """What changed between two snapshots: `+` added, `-` removed, `M` other bytes, `m` other mode, owner or time."""
-    _, repository = session.repository(source, destination)
-    before, after = (repository.read(chosen(repository, name)) for name in (older, newer))
+    before, after = (_items(session.holding(source, destination, name)[1], name) for name in (older, newer))
     changes = list(compare(iter(before), iter(after)))
     if session.as_json:
         screen.print_json(
@@ -42,6 +42,10 @@ def command(session: Session, source: str, older: str, newer: str, destination: 
     screen.console.print(
         f"{counts[ADDED]} added, {counts[REMOVED]} removed, {counts[CHANGED]} changed, {counts[METADATA]} only touched"
     )
+
+
+def _items(repository: Repository, name: str) -> Iterable[Stored]:
+    return repository.read(chosen(repository, name))
 
 
 def compare(before: Iterator[Stored], after: Iterator[Stored]) -> Iterator[tuple[str, Stored]]:

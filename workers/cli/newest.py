@@ -1,7 +1,8 @@
-"""Which of a source's destinations to restore from: the first that holds the newest snapshot, of those that answer."""
+"""Which of a source's destinations to look at: the first that holds the newest snapshot, or the one that was named."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from datetime import UTC, datetime
 from queue import Empty, SimpleQueue
 from threading import Thread
@@ -18,17 +19,27 @@ _SECONDS = 5.0
 def place_of_newest(installation: Installation, source: str, until: datetime, *, reader: bool) -> str | None:
     """One that lacks nights, as its disk was away, must not pass for the newest because it comes first. What was taken
     after `until` does not count. None where no destination answers, or holds any."""
+    latest = f"{until.astimezone(UTC):%Y%m%dT%H%M%SZ}"
+    return _place(installation, source, lambda name: name[:16] <= latest, reader=reader)
+
+
+def place_of(installation: Installation, source: str, wanted: str, *, reader: bool) -> str | None:
+    """The first that holds a snapshot whose id begins like that: a new one that comes first lacks what is older. None
+    where no destination that answers does."""
+    return _place(installation, source, lambda name: name.startswith(wanted), reader=reader)
+
+
+def _place(installation: Installation, source: str, is_meant: Callable[[str], bool], *, reader: bool) -> str | None:
     names = installation.destinations_of(source)
     if len(names) < 2:
         return None
-    latest = f"{until.astimezone(UTC):%Y%m%dT%H%M%SZ}"
     answers = SimpleQueue[tuple[str, str]]()
 
     def ask(name: str) -> None:
         newest = ""
         try:
             ids = installation.repository(source, name, reader=reader).snapshot_ids()
-            newest = max((each for each in ids if each[:16] <= latest), default="")
+            newest = max(filter(is_meant, ids), default="")
         except BackupError:
             pass  # whoever restores from there is told
         finally:

@@ -21,7 +21,7 @@ from tasks.target import Target, target_of
 from workers.cli import screen
 from workers.cli.following import watching
 from workers.cli.main import subcommand
-from workers.cli.newest import place_of_newest
+from workers.cli.newest import place_of, place_of_newest
 from workers.cli.place import from_place, read_sheet
 from workers.cli.session import Session, chosen
 
@@ -38,7 +38,7 @@ from workers.cli.session import Session, chosen
     "-o", "--option", "options", multiple=True, metavar="NAME=VALUE", help="For a server, as `options` explains."
 )
 @click.option("-m", "--match", "patterns", multiple=True, help="Only what matches, in gitignore style.")
-@click.option("-d", "--destination", help="From there; default: the first of the source's that holds the newest.")
+@click.option("-d", "--destination", help="From there; default: the first that holds the newest, or what is named.")
 @click.option("--overwrite", is_flag=True, help="Replace what is in the way.")
 @click.option("--no-owners", is_flag=True, help="Let everything belong to who restores.")
 @from_place
@@ -61,10 +61,14 @@ def command(
     """
     watch = Stopwatch()
     now = datetime.now(UTC)
-    if session.place is None and destination is None and (at is not None or snapshot == "latest"):
-        until = now + CLOCKS_DIFFER if at is None else moments.parse(at, session.zone, now).last
-        opening = session.reader if session.sheet is None else session.installation
-        destination = place_of_newest(opening, source, until, reader=session.sheet is None)
+    if session.place is None and destination is None:
+        reader = session.sheet is None
+        opening = session.reader if reader else session.installation
+        if at is None and snapshot != "latest":
+            destination = place_of(opening, source, snapshot, reader=reader)
+        else:
+            until = now + CLOCKS_DIFFER if at is None else moments.parse(at, session.zone, now).last
+            destination = place_of_newest(opening, source, until, reader=reader)
     repository = _open(session, source, destination)
     if at is not None:
         moment = moments.parse(at, session.zone, now)

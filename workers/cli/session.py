@@ -19,6 +19,7 @@ from tasks.memory import keep_freed_memory
 from tasks.repository import Repository, Snapshot, is_ahead
 from tasks.settings import Settings
 from workers.cli import screen
+from workers.cli.newest import place_of
 from workers.cli.place import Place, ask_passphrase, read_sheet
 from workers.outdated import outdated
 
@@ -133,17 +134,24 @@ class Session:
             self.exit_code = self.exit_code or why.exit_code
 
     def repository(self, source: str, destination: str | None, *, reader: bool = False) -> tuple[str, Repository]:
-        """The first destination of a source that answers and has a repository. Raises the last one's error."""
+        """The first destination of a source that answers and has a repository. Raises the last one's error, but that
+        nothing was ever uploaded there only where that is all."""
         if self.place is not None:
             return self.place.address, self.place.repository(source)
-        last: BackupError = NotFound(f"the source `{source}` has no destination")
+        failed = list[BackupError]()
         installation = self.reader if reader else self.installation
         for place in self.destinations(source, destination):
             try:
                 return place, installation.repository(source, place, reader=reader)
             except BackupError as error:
-                last = error
-        raise last
+                failed.append(error)
+        raise next((error for error in reversed(failed) if not isinstance(error, NotARepository)), failed[-1])
+
+    def holding(self, source: str, destination: str | None, wanted: str) -> tuple[str, Repository]:
+        """As `repository` has it; of a snapshot that is named by its id, the first that holds it."""
+        if self.place is None and destination is None and wanted != "latest":
+            destination = place_of(self.installation, source, wanted, reader=False)
+        return self.repository(source, destination)
 
 
 def chosen(repository: Repository, wanted: str) -> Snapshot:

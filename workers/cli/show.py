@@ -19,12 +19,12 @@ from workers.cli.session import Session, chosen
 @subcommand("show")
 @click.argument("source")
 @click.argument("snapshot", default="latest")
-@click.option("-d", "--destination", help="Look there; default: the first of the source's that answers.")
+@click.option("-d", "--destination", help="Look there; default: the first of the source's that has it.")
 @click.option("--items", is_flag=True, help="List what it holds.")
 @from_place
 def command(session: Session, source: str, snapshot: str, destination: str | None, items: bool) -> None:
     """One snapshot: its figures, flaws, facts and proofs. SNAPSHOT is an id, its beginning, or `latest`."""
-    place, repository = session.repository(source, destination)
+    place, repository = session.holding(source, destination, snapshot)
     found = chosen(repository, snapshot)
     if items:
         listed = (_listed(item) for item in repository.read(found))
