@@ -7,6 +7,7 @@ import multiprocessing
 import os
 import signal
 import sys
+import tempfile
 import threading
 from collections.abc import Callable, Mapping
 from contextlib import suppress
@@ -134,5 +135,8 @@ def _enter(
         os.dup2(output, stream.fileno())
     os.close(output)
     os.environ.update(environment, **{WITH_PARENT: str(lifeline.fileno())})
+    # Else the pool makes a folder there for what it shares, which a worker that is killed leaves, as each `run` ends.
+    process: Any = multiprocessing.current_process()
+    process._config["tempdir"] = tempfile.gettempdir()  # noqa: SLF001 - it can be told in no other way
     gc.freeze()  # what was imported stays shared with the processes that this one forks
     work()

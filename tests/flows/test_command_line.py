@@ -129,6 +129,12 @@ def test_a_restore_replaces_nothing_unless_told_to(lived: Terminal, tmp_path: Pa
     assert state_of(tmp_path / "docs") == state_of(lived.folder / "docs")
 
 
+def test_a_run_leaves_nothing_in_the_folder_for_temporary_files(copied: Terminal, tmp_path: Path) -> None:
+    (tmp_path / "temporary").mkdir()
+    copied.run("run", TMPDIR=str(tmp_path / "temporary"))
+    assert list((tmp_path / "temporary").iterdir()) == []
+
+
 def test_damage_is_named_and_the_next_night_heals_it(copied: Terminal) -> None:
     pack = max((copied.folder / "backups/docs/packs").rglob("*/*"), key=lambda path: path.stat().st_size)
     data = bytearray(pack.read_bytes())
