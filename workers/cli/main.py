@@ -42,7 +42,7 @@ COMMANDS = {
     "completion": ("completion", "The completion script of a shell."),
 }
 
-USAGE, INTERRUPTED = 2, 130
+INTERRUPTED = 130
 
 
 class Lazy(click.Group):
@@ -103,14 +103,15 @@ def main(arguments: list[str] | None = None) -> None:
     except BackupError as error:
         _fail(str(error), error.kind, as_json)
         sys.exit(error.exit_code)
-    except click.UsageError as error:
-        error.show()
-        sys.exit(USAGE)
     except click.ClickException as error:
         error.show()
-        sys.exit(error.exit_code)
+        if as_json:
+            _fail(error.format_message(), "UsageError", as_json)
+        sys.exit(error.exit_code)  # of a usage error 2
     except (click.Abort, KeyboardInterrupt):
         click.echo("geometra-backup: interrupted", err=True)
+        if as_json:
+            _fail("interrupted", "Interrupted", as_json)
         sys.exit(INTERRUPTED)
     except OSError as error:
         _exit_without_output(error)

@@ -33,7 +33,8 @@ def command(session: Session, plan: str | None, sources: tuple[str, ...], no_wai
 
         app.set_current()
         if no_wait:
-            screen.console.print(begin(session.installation, plan or "", sources=sources).id)
+            begun = begin(session.installation, plan or "", sources=sources).id
+            screen.print_json({"run": begun}) if session.as_json else screen.console.print(begun)
             return 0
         report = _run(session, plan, sources)
     show(report, session.as_json)
