@@ -113,8 +113,10 @@ def _spool(installation: Installation) -> str | Finding:
     try:
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         probing = folder / f".probe-{os.getpid()}"
-        probing.write_bytes(b"x")
-        probing.unlink()
+        try:
+            probing.write_bytes(b"x")
+        finally:
+            probing.unlink(missing_ok=True)
         free = shutil.disk_usage(folder).free
     except OSError as error:
         raise SettingsError(f"the spool `{folder}` can't be written to: {error.strerror}; see `state`") from error

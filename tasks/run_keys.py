@@ -65,7 +65,8 @@ def reaching() -> Iterator[None]:
 
 def _why(error: redis.RedisError) -> str:
     """Never its text, which may quote data."""
+    text = str(error).rpartition(" of pipeline caused error: ")[2]
     for kind, beginning, why in _REFUSALS:
-        if isinstance(error, kind) and str(error).startswith(beginning):
+        if isinstance(error, kind) and text.startswith(beginning):
             return why
     return f"{type(error).__name__}; its log says more"

@@ -19,8 +19,9 @@ from kombu.exceptions import OperationalError
 
 from tasks.broker import is_embedded
 from tasks.configuration import VARIABLE
-from tasks.errors import BackupError, Unavailable
+from tasks.errors import BackupError, NoSpace, Unavailable
 from tasks.installation import PASSPHRASE, Installation
+from tasks.room import free_at
 from tasks.settings import Settings
 from workers.child import Child
 from workers.own_spool import OwnSpool
@@ -28,6 +29,8 @@ from workers.pools import queues
 from workers.private_broker import hand_back, keep_running, private_broker
 
 _READY_SECONDS = 60.0
+_LEAST_FREE = 1 << 20
+"""Bytes below which a console need not say why a worker did not start, and may not be able to."""
 _KEEP_SECONDS = 5.0
 _ABANDONED = timedelta(minutes=1)
 """After this silence a run that another command began, and that was killed, is taken up."""
@@ -51,7 +54,7 @@ def embedded(
     dies. `file` is the backup.toml that `settings` came from. The broker is a private one, unless one is configured.
 
     Leaving it lets the tasks under way come to their end; leaving it by an exception does not wait: they are taken up
-    by the next worker. Raises `Unavailable`.
+    by the next worker. Raises `Unavailable`, `NoSpace`.
     """
     with ExitStack() as stack:
         private = is_embedded(settings)
@@ -74,6 +77,9 @@ def embedded(
             stack.enter_context(_running(Child(_beat, environment, console, lambda: None))).keep_alive()
         stack.enter_context(keeper.keeping())
         if not worker.ready(_READY_SECONDS):
+            free = free_at(console.parent)
+            if free is not None and free < _LEAST_FREE:
+                raise NoSpace(f"no room to start the worker: free some at `{settings.state}`")
             raise Unavailable(f"the worker does not start: `{console}` says why")
         worker.keep_alive()
         yield app

@@ -72,6 +72,10 @@ def test_one_whose_password_is_another_by_now_answers(
     ("error", "said"),
     [
         (redis.ResponseError("MISCONF Errors writing to the AOF file: No space left on device"), "its disk is full"),
+        (
+            redis.ResponseError("Command # 1 (SET a...) of pipeline caused error: MISCONF Errors writing"),
+            "its disk is full",
+        ),
         (redis.ResponseError("DB index is out of range"), "no database of the number in its URL"),
         (redis.ResponseError("what it was asked for"), "ResponseError; its log says more"),
         (redis.ConnectionError("Error -2 connecting to nowhere:1. Name or service not known."), "service not known"),
