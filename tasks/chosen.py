@@ -7,6 +7,7 @@ from collections.abc import Iterable, Iterator
 from tasks.errors import NotFound, SettingsError
 from tasks.item import FOLDER, HARDLINK, Stored
 from tasks.repository import Repository, Snapshot
+from tasks.sources.path_text import path_text
 from tasks.sources.patterns import Patterns
 
 
@@ -24,7 +25,7 @@ class Wish:
     """Whether one item is meant. Raises `SettingsError` for no pattern."""
 
     def __init__(self, patterns: Iterable[str], paths: Iterable[bytes] = ()) -> None:
-        self._paths = tuple(path.strip(b"/") for path in paths)
+        self.paths = tuple(path.strip(b"/") for path in paths)
         try:
             self._patterns = Patterns(patterns)
         except ValueError as error:
@@ -32,12 +33,21 @@ class Wish:
 
     @property
     def lines(self) -> list[str]:
-        return [*self._patterns.lines, *(path.decode("utf-8", "backslashreplace") for path in self._paths)]
+        return [*self._patterns.lines, *(path.decode("utf-8", "backslashreplace") for path in self.paths)]
 
     def __call__(self, item: Stored) -> bool:
         path = item.entry.path
-        below = any(path == exact or path.startswith(exact + b"/") for exact in self._paths)
-        return below or self._patterns.match(path, folder=item.entry.type == FOLDER)
+        return bool(self.named(path, self.paths)) or self._patterns.match(path, folder=item.entry.type == FOLDER)
+
+    @staticmethod
+    def named(path: bytes, paths: Iterable[bytes]) -> list[bytes]:
+        """Those of `paths` that it is at or below; they may be typed as they are shown, with what is escaped."""
+        found = []
+        for exact in paths:
+            seen = path_text(path).encode() if b"\\" in exact else path
+            if path == exact or path.startswith(exact + b"/") or seen == exact or seen.startswith(exact + b"/"):
+                found.append(exact)
+        return found
 
 
 class Chosen:
@@ -46,7 +56,7 @@ class Chosen:
     file itself.
 
     `count` and `content_bytes` tell how much it is; `moved`, once it was gone through, what comes as the file itself
-    and the path of its partner. Raises `NotFound` for nothing, `SettingsError` for no pattern.
+    and the path of its partner. Raises `NotFound` for nothing, also at one path, `SettingsError` for no pattern.
     """
 
     def __init__(self, items: Iterable[Stored], patterns: Iterable[str], paths: Iterable[bytes] = ()) -> None:
@@ -54,15 +64,18 @@ class Chosen:
         self.moved: dict[bytes, bytes] = {}
         self.wants = Wish(patterns, paths)
         self.count = self.content_bytes = 0
-        linked = set()
+        linked, missing = set[bytes](), set(self.wants.paths)
         for item in filter(self.wants, items):
             self.count += 1
+            if missing:
+                missing.difference_update(self.wants.named(item.entry.path, missing))
             self.content_bytes += item.entry.content_size
             if item.entry.type == HARDLINK:
                 linked.add(item.entry.link)
-        if not self.count:
+        if missing or not self.count:
+            wanted = [path.decode("utf-8", "backslashreplace") for path in sorted(missing)] or self.wants.lines
             raise NotFound(
-                f"the snapshot holds nothing that matches `{'`, `'.join(self.wants.lines)}`: paths begin with the"
+                f"the snapshot holds nothing that matches `{'`, `'.join(wanted)}`: paths begin with the"
                 " name of a folder or file of the source, and `show --items` and `find` tell them"
             )
         self._outside: set[bytes] = set()

@@ -7,6 +7,7 @@ import pytest
 from tasks.chosen import Chosen
 from tasks.errors import NotFound, SettingsError
 from tasks.item import FILE, FOLDER, HARDLINK, Entry, Stored
+from tasks.sources.path_text import path_text
 
 
 def item(path: str, kind: str = FILE, link: str = "", size: int = 10) -> Stored:
@@ -49,6 +50,20 @@ def test_an_exact_path_chooses_itself_and_what_is_below_and_nothing_that_only_st
 def test_a_path_with_the_signs_of_patterns_is_taken_as_it_is() -> None:
     items = [item("a[1].toml"), item("a1.toml")]
     assert paths(Chosen(items, [], [b"a[1].toml"])) == ["a[1].toml"]
+
+
+def test_a_path_may_be_typed_as_it_is_shown() -> None:
+    odd = item("")
+    odd = odd._replace(entry=odd.entry._replace(path=b"conf/of\xff\nold\\name"))
+    shown = path_text(odd.entry.path).encode()
+    assert shown == rb"conf/of\xff\nold\name"
+    assert [each.entry.path for each in Chosen([*ITEMS, odd], [], [shown])] == [odd.entry.path]
+
+
+def test_a_path_at_which_there_is_nothing_is_an_error_whatever_else_is_chosen() -> None:
+    with pytest.raises(NotFound, match=r"matches `conf/typo\.toml`, `nowhere`:"):
+        Chosen(ITEMS, ["*.ini"], [b"conf/a.toml", b"nowhere", b"conf/typo.toml"])
+    assert Chosen(ITEMS, [], [b"conf", b"conf/a.toml"]).count == 5
 
 
 def test_it_can_be_gone_through_twice() -> None:
