@@ -39,6 +39,8 @@ class _Console(Console):
 console: Console = _Console(highlight=False, width=None if sys.stdout.isatty() else 200)
 errors: Console = _Console(stderr=True, highlight=False)
 
+_LEAST_COLUMN = 8
+"""Letters to which a column of words may be folded."""
 STATE = {"done": "green", "incomplete": "yellow", "failed": "red", "skipped": "dim", "running": "cyan"}
 
 
@@ -56,17 +58,48 @@ def _plain(value: Any) -> Any:
 
 
 def table(columns: Sequence[str | tuple[str, str]], rows: Iterable[Sequence[Any]], title: str | None = None) -> None:
-    """Columns are names; `(name, "right")` aligns figures and never breaks them. Cells are text, styled or not."""
+    """Columns are names; `(name, "right")` aligns figures and never breaks them. Cells are text, styled or not. Where
+    the terminal is too narrow, each row is a few lines, one for each cell that is not empty."""
+    cells = [[_cell(content) for content in row] for row in rows]
+    if console.width < _narrowest(columns, cells):
+        _print_below_each_other(columns, cells, title)
+        return
     made = Table(title=title, title_justify="left", title_style="bold", box=None, pad_edge=False, header_style="dim")
     for column in columns:
         name, justify = (column, "left") if isinstance(column, str) else column
         right = justify == "right"
-        made.add_column(
-            name, justify="right" if right else "left", overflow="fold", no_wrap=right or name == "snapshot"
-        )
-    for row in rows:
-        made.add_row(*map(_cell, row))
+        made.add_column(name, justify="right" if right else "left", overflow="fold", no_wrap=_is_whole(column))
+    for row in cells:
+        made.add_row(*row)
     console.print(made)
+
+
+def _is_whole(column: str | tuple[str, str]) -> bool:
+    """Whether its cells are never broken."""
+    return column == "snapshot" or not isinstance(column, str)
+
+
+def _narrowest(columns: Sequence[str | tuple[str, str]], rows: Iterable[Sequence[Text]]) -> int:
+    """The width below which columns would vanish, or be broken into what nobody can read."""
+    widths = list[int]()
+    for column, cells in zip(columns, zip(*rows, strict=True), strict=False):  # without rows there is nothing to lose
+        name = column if isinstance(column, str) else column[0]
+        widest = max(len(name), *(cell.cell_len for cell in cells))
+        widths.append(widest if _is_whole(column) else min(widest, _LEAST_COLUMN))
+    return sum(widths) + 2 * (len(widths) - 1)
+
+
+def _print_below_each_other(
+    columns: Sequence[str | tuple[str, str]], rows: Iterable[Sequence[Text]], title: str | None
+) -> None:
+    names = [column if isinstance(column, str) else column[0] for column in columns]
+    if title:
+        console.print(title, style="bold", markup=False, soft_wrap=True)
+    for row in rows:
+        for name, cell in zip(names, row, strict=True):
+            if cell.plain:
+                console.print(Text(f"{name:<{max(map(len, names))}}  ", style="dim") + cell, soft_wrap=True)
+        console.print()
 
 
 def _cell(content: Any) -> Text:

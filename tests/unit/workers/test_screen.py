@@ -55,3 +55,19 @@ def test_nothing_in_a_table_controls_the_terminal(cell: object, capsys: pytest.C
 def test_lines_stay_lines_and_words_stay_words(capsys: pytest.CaptureFixture[str]) -> None:
     screen.console.print("one\ntwo: Größe, 名前")
     assert capsys.readouterr().out == "one\ntwo: Größe, 名前\n"
+
+
+@pytest.mark.parametrize("width", [40, 80])
+def test_no_column_vanishes_on_a_narrow_terminal(
+    width: int, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    columns = ("snapshot", "source", "at", "taken", "state", ("holds", "right"), ("stored", "right"))
+    row = ("20261101T020000Z-1a2b3c4d", "config", "offsite", "3 d ago", Text("damaged", style="red"), "1 kB", "+9 MB")
+    monkeypatch.setattr(screen.console, "width", width)
+    screen.table(columns, [row], title="All")
+    lines = capsys.readouterr().out.splitlines()
+    assert max(map(len, lines)) <= width
+    assert "All" in lines[0]
+    for content in map(str, row):
+        assert any(content in line for line in lines), content
+    assert any(line.split() == ["state", "damaged"] for line in lines) is (width == 40)
