@@ -5,13 +5,14 @@ from __future__ import annotations
 import os
 import threading
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, TypeVar
 
 from tasks.broker import broker_url, connect
 from tasks.configuration import find, load
 from tasks.destinations import Destination, Local, Overlay, Prefixed, open_destination
-from tasks.errors import NotARepository, NotFound, Refused, SettingsError
+from tasks.errors import BackupError, NotARepository, NotFound, Refused, SettingsError
 from tasks.record import Record, step_name
 from tasks.repository import ReaderKey, Repository, WriterKey, open_keys
 from tasks.sealed import Sealed
@@ -68,17 +69,21 @@ class Installation:
         self.source(source)
         return self.settings.destinations_of(source)
 
-    def repository(self, source: str, destination: str, *, reader: bool = False, create: bool = False) -> Repository:
+    def repository(
+        self, source: str, destination: str, *, reader: bool = False, create: bool = False, history: str = ""
+    ) -> Repository:
         """A source's history at a destination. `reader`: with the private key, for who verifies, prunes or restores.
-        Raises `NotARepository` where none was ever made, as far as this host knows."""
+        One that is created is begun as `history`; without that, as it was at another destination, where the source may
+        have had another name. Raises `NotARepository` where none was ever made, as far as this host knows."""
         keys = self.reader_key() if reader else self.writer_key()
         at = self.destination(destination, source)
-        cache = self.settings.state / "cache" / destination / source
+        cache = self._cache(source, destination)
         # One that had a repository and has none is another disk, or an emptied one: not to go on with.
         new = not _is_there(cache)
         try:
             if create:
-                found = Repository.create_or_open(at, source, keys, self.document(), cache=cache, begin=new)
+                begun = history or (self._begun_as(source, destination) if new else source)
+                found = Repository.create_or_open(at, begun, keys, self.document(), cache=cache, begin=new)
             else:
                 found = Repository.open(at, keys, cache=cache)
         except NotARepository:
@@ -89,6 +94,18 @@ class Installation:
                 f" begin anew on it, remove `{cache}`"
             ) from None
         return self._of(source, destination, found)
+
+    def _begun_as(self, source: str, destination: str) -> str:
+        """Snapshots are sealed for the name that their source had when its history began: a copy has to keep it. Of the
+        other destinations those are asked that this host knows to have it: a new one may take minutes to answer."""
+        for name in self.destinations_of(source):
+            if name != destination and _is_there(self._cache(source, name)):
+                with suppress(BackupError):
+                    return self.repository(source, name).source
+        return source
+
+    def _cache(self, source: str, destination: str) -> Path:
+        return self.settings.state / "cache" / destination / source
 
     def _of(self, source: str, destination: str, found: Repository) -> Repository:
         """Raises `Refused` where it is another source's: its objects say so, and open, wherever somebody moves them.
@@ -107,7 +124,7 @@ class Installation:
         below = self.destination(place, sealed.source)
         spooled = Overlay(self.spool_destination(sealed.source, sealed.folder), below)
         # One that was made: that it is there says that the destination has a repository.
-        cache = self.settings.state / "cache" / place / sealed.source
+        cache = self._cache(sealed.source, place)
         found = Repository.open(spooled, self.writer_key(), cache if _is_there(cache) else None)
         return self._of(sealed.source, place, found)
 
@@ -189,6 +206,15 @@ class Installation:
                 self._made[key] = make()
             made: T = self._made[key]
             return made
+
+
+def check_same_history(here: Repository, to: Repository, source: str, destination: str) -> None:
+    """What was sealed for one name opens for no other. Raises `Refused`."""
+    if here.source != to.source:
+        raise Refused(
+            f"`{source}/` at `{destination}` was begun as `{to.source}`, and what is to be brought there as"
+            f" `{here.source}`, its source's former name: move that folder away, and it is begun as that"
+        )
 
 
 def unconfigured(name: str, kind: str) -> Source:

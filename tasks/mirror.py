@@ -11,7 +11,7 @@ from typing import Any
 from celery import Task, shared_task
 
 from tasks.errors import BackupError, Damaged, NewerFormat, NotARepository, NotFound, Unavailable
-from tasks.installation import Installation
+from tasks.installation import Installation, check_same_history
 from tasks.outcome import Outcome
 from tasks.progress import Progress, unheard
 from tasks.repository import Repository
@@ -38,7 +38,8 @@ def mirror(
     except NotARepository:
         installation.source(source)
         raise
-    to = installation.repository(source, destination, create=True)
+    to = installation.repository(source, destination, create=True, history=here.source)
+    check_same_history(here, to, source, destination)
     known = here.snapshot_ids()
     there = _whole(to, set(known).intersection(to.snapshot_ids()))
     wanted = [name for name in known if name not in there]

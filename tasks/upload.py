@@ -10,7 +10,7 @@ from typing import Any
 from celery import Task, shared_task
 
 from tasks.errors import BackupError, Condemned, Damaged, NotFound, Unavailable
-from tasks.installation import Installation
+from tasks.installation import Installation, check_same_history
 from tasks.outcome import Outcome
 from tasks.progress import Progress, unheard
 from tasks.repository import Repository
@@ -110,6 +110,7 @@ class _Bringing:
 
     def _copy(self, sealed: Sealed, over: str = "") -> dict[str, float]:
         spooled = self._installation.spooled(sealed, over)
+        check_same_history(spooled, self._to, sealed.source, self._destination)
         return spooled.copy(sealed.snapshot, to=self._to, progress=self._progress)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import secrets
+import shutil
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -195,6 +196,37 @@ def test_the_command_says_what_it_brought_and_what_is_wrong(copied: Terminal) ->
     assert "0 snapshots brought, 1 were there" in copied.run("mirror", "local", "disk", "docs").stdout
     assert "same" in copied.run("mirror", "disk", "disk", code=2).stderr
     assert copied.json("mirror", "local", "elsewhere", code=66)[0]["failure"]["kind"] == "NotFound"
+
+
+def test_a_source_with_another_name_goes_on_at_a_new_destination_as_well(lived: Terminal, copied: Terminal) -> None:
+    """All that is stored is sealed for the name that it had: begun as another, what came there could not be read."""
+    with (copied.folder / "backup.toml").open("a") as file:
+        file.write('\n[destinations.disk]\nkind = "local"\npath = "disk"\n')
+        file.write('\n[destinations.third]\nkind = "local"\npath = "third"\n')
+    copied.edit("[sources.docs]\n", '[sources.papers]\ndestinations = ["local", "disk"]\n')
+    (copied.folder / "backups/docs").rename(copied.folder / "backups/papers")
+    for place in ("disk", "third"):
+        (copied.folder / place).mkdir()
+    assert copied.json("run", "--source", "papers")["recovery_point"]["whole"]
+    for place in ("disk", "third"):
+        assert copied.json("mirror", "local", place, "papers")[0]["state"] == "done"
+        copied.run("restore", "papers", "--from", place, "--recovery-sheet", "sheet.txt", "--to", f"back-{place}")
+        assert state_of(copied.folder / f"back-{place}/docs") == state_of(copied.folder / "docs")
+
+
+def test_a_destination_that_was_begun_under_another_name_is_not_filled_with_what_nobody_can_read(
+    writer: Installation, tmp_path: Path
+) -> None:
+    nights(writer, tmp_path, 1)
+    (tmp_path / "here/docs").rename(tmp_path / "here/papers")
+    renamed = Installation(parse(TEXT.replace("sources.docs", "sources.papers"), tmp_path / "backup.toml"))
+    renamed.repository("papers", "disk", create=True, history="papers")
+    with pytest.raises(Refused, match=r"`papers/` at `disk` was begun as `papers`.*move that folder away"):
+        mirror(renamed, "papers", "here", "disk")
+    (tmp_path / "disk/papers").rename(tmp_path / "disk/away")
+    shutil.rmtree(tmp_path / ".geometra-backup/cache/disk", ignore_errors=True)
+    assert mirror(renamed, "papers", "here", "disk").state == "done"
+    assert len(renamed.repository("papers", "disk").snapshots()) == 1
 
 
 def test_what_a_source_left_that_was_removed_since_is_brought_too(lived: Terminal, copied: Terminal) -> None:

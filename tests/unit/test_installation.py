@@ -98,6 +98,15 @@ def test_a_source_that_got_another_name_keeps_its_history_where_its_folder_got_i
     assert renamed.repository("documents", "here", create=True).source == "docs"
 
 
+def test_its_history_is_begun_at_another_destination_as_what_it_is(folder: Path) -> None:
+    install(folder).repository("docs", "here", create=True)
+    (folder / "store/docs").rename(folder / "store/documents")
+    (folder / "offsite").mkdir()
+    (folder / ".geometra-backup/cache/here/documents").mkdir(parents=True)  # as the first upload there does
+    renamed = Installation(parse(TEXT.replace("sources.docs", "sources.documents"), folder / "backup.toml"))
+    assert renamed.repository("documents", "offsite", create=True).source == "docs"
+
+
 def test_a_worker_that_backs_up_needs_no_passphrase_and_cannot_read(folder: Path) -> None:
     assert not isinstance(install(folder).writer_key(), ReaderKey)
 
