@@ -208,6 +208,8 @@ def test_a_source_with_another_name_goes_on_at_a_new_destination_as_well(lived: 
     for place in ("disk", "third"):
         (copied.folder / place).mkdir()
     assert copied.json("run", "--source", "papers")["recovery_point"]["whole"]
+    copied.run("restore", "papers", "--to", "back")
+    assert state_of(copied.folder / "back/docs") == state_of(copied.folder / "docs")
     for place in ("disk", "third"):
         assert copied.json("mirror", "local", place, "papers")[0]["state"] == "done"
         copied.run("restore", "papers", "--from", place, "--recovery-sheet", "sheet.txt", "--to", f"back-{place}")

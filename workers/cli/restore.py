@@ -81,7 +81,7 @@ def command(
         found = chosen(repository, snapshot)
     if to is not None and not str(to).strip():
         raise click.UsageError("--to needs the name of a folder")
-    made = _source(session, found, repository.source, configured=session.place is None)
+    made = _source(session, found, source, configured=session.place is None)
     into = target_of(made, to or f"restored-{source}-{found.id}", _options(options))
     wanted = Wanted(into, patterns, tuple(map(os.fsencode, paths)), Restoring(overwrite, owners=not no_owners))
     if isinstance(into, Path) and not (patterns or paths or overwrite):
