@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import timedelta
 from functools import partial
@@ -47,6 +48,7 @@ def check(installation: Installation) -> Iterator[Finding]:
     yield from _tried("keys", lambda: _keys(installation))
     yield from _tried("passphrase", lambda: _passphrase(installation))
     yield from _tried("spool", lambda: _spool(installation))
+    yield from _nobodys(installation)
     for name in settings.sources:
         yield from _found(f"source {name}", partial(_source, installation, name), "can be captured")
     broken = set()
@@ -124,6 +126,18 @@ def _spool(installation: Installation) -> str | Finding:
         advice = "free some space, or point `state` to a larger disk"
         return Finding("spool", "weak", f"only {free / 1e9:.1f} GB are free at `{folder}`", advice)
     return f"{free / 1e9:.0f} GB free"
+
+
+def _nobodys(installation: Installation) -> Iterator[Finding]:
+    """What waits in the spool for sources that were removed from backup.toml since: no upload comes for it."""
+    spool = installation.spool
+    waiting = set[str]()
+    with suppress(BackupError):  # what keeps the spool from being read is told already
+        waiting = {sealed.source for sealed in spool.all_sealed()}
+    for source in sorted(waiting - installation.settings.sources.keys()):
+        says = f"`{spool.folder / source}` holds what waits to be uploaded of `{source}`, which is no source any more"
+        advice = "have it in backup.toml until that is done, or remove the folder: it counts for `spool_quota`"
+        yield Finding(f"spool of {source}", "weak", says, advice)
 
 
 def _source(installation: Installation, name: str) -> list[Problem]:

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from tasks.capture import capture
+from tasks.check import check
 from tasks.configuration import parse
 from tasks.errors import Condemned, Damaged, NotFound, SettingsError, SourceError, Unavailable
 from tasks.installation import Installation
@@ -176,6 +177,16 @@ def test_a_snapshot_that_is_nowhere_is_not_reported_as_uploaded(installed: Insta
         upload(installed, "docs", "here", "20260101T000000Z-aaaaaaaa")
     with pytest.raises(NotFound, match="no destination of `docs`"):
         upload(installed, "docs", "elsewhere", "")
+
+
+def test_what_waits_of_a_source_that_was_removed_is_told(installed: Installation) -> None:
+    capture(installed, "docs", a_run())
+    folder = installed.settings.state.parent
+    left = Installation(parse(TEXT.replace("sources.docs", "sources.papers"), folder / "backup.toml"), PASSPHRASE)
+    (found,) = (each for each in check(left) if each.what.startswith("spool of"))
+    assert (found.what, found.state) == ("spool of docs", "weak")
+    assert str(left.spool.folder / "docs") in found.says
+    assert not any(each.what.startswith("spool of") for each in check(installed))
 
 
 def test_a_capture_that_relies_on_condemned_packs_is_given_up_and_the_next_stores_all_again(
