@@ -46,6 +46,10 @@ def command(
     """
     folder = folder.absolute()
     file, keys = folder / FILE, folder / "keys"
+    # What is typed is seen from here, and what is written there from FOLDER.
+    destination = destination and destination.absolute()
+    if passphrase and (secret_file := Secret.at(passphrase).file):
+        passphrase = f"file:{secret_file.expanduser().absolute()}"
     own = keys / "passphrase"
     if address is not None and passphrase is None and PASSPHRASE in os.environ:
         passphrase = f"env:{PASSPHRASE}"

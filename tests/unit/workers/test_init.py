@@ -61,3 +61,17 @@ def test_what_can_not_be_made_leaves_no_keys_whose_sheet_nobody_has_seen(found: 
     with pytest.raises(BackupError, match="/dev/null"):
         run("init", found.folder, *asked)
     assert "Recovery sheet" in run("init", found.folder).output
+
+
+def test_paths_that_are_typed_are_seen_from_where_they_are_typed(
+    found: Found, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "elsewhere/secret").write_text("correct horse")
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    assert run("init", found.folder, "--destination", "disk", "--passphrase", "file:secret").exit_code == 0
+    settings = load(found.folder / "backup.toml")
+    assert getattr(settings.destinations["local"], "path", None) == tmp_path / "elsewhere/disk"
+    assert (tmp_path / "elsewhere/disk").is_dir()
+    assert settings.keys.passphrase is not None
+    assert settings.keys.passphrase.read() == "correct horse"
