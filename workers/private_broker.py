@@ -264,6 +264,9 @@ def _make_private(folder: Path) -> None:
     """A folder that only this user can enter; in /tmp somebody else may have made it first."""
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     found = folder.lstat()
+    if found.st_uid not in (os.getuid(), 0) and found.st_uid == folder.parent.stat().st_uid:
+        who = f"run this as that user (`sudo -u '#{found.st_uid}' ...`)"
+        raise SettingsError(f"`{folder.parent}` is of the user who backs up here: {who}, or name another `state`")
     if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.getuid():
         raise SettingsError(f"`{folder}` must be a folder of this user alone: remove it, or choose a shorter `state`")
     if found.st_mode & 0o077:

@@ -263,6 +263,16 @@ def test_a_short_folder_that_somebody_else_made_first_is_refused(tmp_path: Path)
         folder.unlink()
 
 
+@pytest.mark.skipif(os.getuid() != 0, reason="only root can give a folder away")
+def test_one_of_another_user_names_who_is_to_run_it(settings: Settings) -> None:
+    """As `sudo geometra-backup run` finds it: to remove it would take what waits there from who backs up."""
+    broker_folder(settings).mkdir(parents=True)
+    for folder in (settings.state, broker_folder(settings)):
+        os.chown(folder, 12345, -1)
+    with pytest.raises(SettingsError, match=r"as that user \(`sudo -u '#12345'"), private_broker(settings, FILE):
+        pass
+
+
 def test_a_server_that_does_not_start_is_unavailable_and_says_where_to_look(
     settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
