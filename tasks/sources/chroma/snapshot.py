@@ -124,8 +124,8 @@ def _full(into: Path) -> NoSpace:
 
 
 def _is_settled(status: Status) -> bool:
-    """Whether a further write would show in the file's times."""
-    return time.time_ns() - status.st_ctime_ns > _QUIET_NS
+    """Whether a further write would show in the file's times; so it would in those of a clock that was ahead."""
+    return abs(time.time_ns() - status.st_ctime_ns) > _QUIET_NS
 
 
 def _identity(status: Status) -> _Identity:

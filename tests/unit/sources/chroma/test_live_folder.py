@@ -135,3 +135,17 @@ def test_what_did_not_change_since_the_last_night_is_not_read(filled_chroma: Pat
     source.restore(second, second, tmp_path / "restored", Restoring())
     assert agree(source.examine(tmp_path / "restored"), second.facts)
     assert seen(tmp_path / "restored" / "store") == seen(store)
+
+
+def test_a_folder_that_was_written_while_the_clock_was_ahead_is_captured_once_that_is_put_back(
+    filled_chroma: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "_SETTLE_SECONDS", 0.1)
+    store = Path(shutil.copytree(filled_chroma, tmp_path / "store"))
+    told = time.time_ns
+    monkeypatch.setattr(time, "time_ns", lambda: told() - 3_600_000_000_000)
+    source = source_of(store, tmp_path / "scratch")
+    captured = Saved(source.capture())
+    assert captured.flaws == []
+    source.restore(captured, captured, tmp_path / "restored", Restoring())
+    assert seen(tmp_path / "restored" / "store") == seen(store)
