@@ -75,6 +75,9 @@ class FolderCapture:
                 yield Item(other_entry(self._path(path), copy.folders[path], owners))
                 continue
             entry = file_entry(self._path(path), copy.files[path], owners)
+            if path == DATABASE:
+                # A log beside it may hold more pages, and the file more than its pages.
+                entry = entry._replace(size=os.path.getsize(copy.folder / path))
             if path in copy.untold:
                 entry = entry._replace(version=(0, entry.version[1]))
             rows = _columns(copy.folder / path) if path.endswith(_ROWS) else ()

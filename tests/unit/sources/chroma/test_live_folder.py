@@ -5,10 +5,12 @@ from __future__ import annotations
 import os
 import shutil
 import signal
+import sqlite3
 import subprocess
 import tarfile
 import time
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -18,12 +20,13 @@ from tasks.sources.chroma import snapshot as module
 from tasks.sources.chroma.hnsw import PICKLE
 from tasks.sources.chroma.settings import ChromaSettings
 from tasks.sources.chroma.snapshot import take
-from tasks.sources.chroma.stored_folder import StoredFolder
+from tasks.sources.chroma.stored_folder import DATABASE, StoredFolder
 from tasks.sources.chromadb import Chroma
 from tasks.sources.source import Restoring
 from tests.chroma_process import chroma, seen, writer
 from tests.contracts.memory_items import Saved
 from tests.contracts.source_contract import agree
+from tests.repositories import about, create, local
 from tests.unit.sources.chroma.live_state import wrong_with
 
 
@@ -149,3 +152,32 @@ def test_a_folder_that_was_written_while_the_clock_was_ahead_is_captured_once_th
     assert captured.flaws == []
     source.restore(captured, captured, tmp_path / "restored", Restoring())
     assert seen(tmp_path / "restored" / "store") == seen(store)
+
+
+def test_what_lies_in_a_write_ahead_log_beside_the_database_makes_no_snapshot_incomplete(
+    filled_chroma: Path, tmp_path: Path
+) -> None:
+    store = Path(shutil.copytree(filled_chroma, tmp_path / "store"))
+    source, repository = source_of(store, tmp_path / "scratch"), create(local(tmp_path / "there"))
+    with closing(sqlite3.connect(store / DATABASE, isolation_level=None)) as user:
+        assert user.execute("PRAGMA journal_mode = WAL").fetchone() == ("wal",)
+        user.execute("INSERT INTO tenants (id) VALUES (?)", ["x" * 300_000])
+        before = (store / DATABASE).stat().st_size
+        snapshot = repository.save(source.capture(), about(1), repository.destination)
+        assert (store / DATABASE).stat().st_size == before, "the log is empty, so this has shown nothing"
+    assert snapshot.flaws == ()
+    items = repository.read(snapshot)
+    source.restore(items, items, tmp_path / "restored", Restoring())
+    assert agree(source.examine(tmp_path / "restored"), snapshot.facts)
+    with closing(sqlite3.connect(tmp_path / "restored" / "store" / DATABASE)) as restored:
+        assert restored.execute("SELECT max(length(id)) FROM tenants").fetchone() == (300_000,)
+
+
+def test_bytes_behind_the_last_page_of_the_database_are_no_change(filled_chroma: Path, tmp_path: Path) -> None:
+    store = Path(shutil.copytree(filled_chroma, tmp_path / "store"))
+    with open(store / DATABASE, "ab") as file:
+        file.write(bytes(5000))
+    time.sleep(0.05)
+    repository = create(local(tmp_path / "there"))
+    capture = source_of(store, tmp_path / "scratch").capture()
+    assert repository.save(capture, about(1), repository.destination).flaws == ()
