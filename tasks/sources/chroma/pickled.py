@@ -1,9 +1,11 @@
-"""Chroma's `index_metadata.pickle`, read without running anything that a pickle may ask for."""
+"""Chroma's `index_metadata.pickle`, read without running anything that a pickle may ask for, nor giving it more memory
+than it has bytes for."""
 
 from __future__ import annotations
 
 import io
 import pickle
+import pickletools
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +13,21 @@ from tasks.sources.chroma.records import NotWhole
 
 _CLASS = ("chromadb.segment.impl.vector.local_persistent_hnsw", "PersistentData")
 """What Python versions of Chroma pickle; the Rust ones, 1.0 and later, pickle a plain dict."""
+
+_REFUSED = frozenset({"PUT", "TUPLE", "TUPLE1", "TUPLE2", "TUPLE3", "FROZENSET"})
+"""Chroma's has none of them: the first takes as much memory as it says, and the hash of the others, one in the other,
+ends the process where there are a million."""
+_LONG_PUT, _STOP = ord("r"), ord(".")
+_SIZES = {
+    pickletools.TAKEN_FROM_ARGUMENT1: 1,
+    pickletools.TAKEN_FROM_ARGUMENT4: 4,
+    pickletools.TAKEN_FROM_ARGUMENT4U: 4,
+    pickletools.TAKEN_FROM_ARGUMENT8U: 8,
+}
+_ARGUMENTS = {
+    ord(each.code): each.arg.n if each.arg else 0 for each in pickletools.opcodes if each.name not in _REFUSED
+}
+_TWO_LINES = frozenset(map(ord, "ci"))
 
 
 class _PersistentData:
@@ -27,7 +44,9 @@ class _Unpickler(pickle.Unpickler):
 def labels_of(path: Path) -> dict[str, int]:
     """The label of each id in the index. Raises `NotWhole`, `OSError`."""
     try:
-        held = _Unpickler(io.BytesIO(path.read_bytes())).load()
+        data = path.read_bytes()
+        _check(data)
+        held = _Unpickler(io.BytesIO(data)).load()
     except (pickle.UnpicklingError, EOFError, ValueError, KeyError, IndexError, TypeError, AttributeError) as error:
         raise NotWhole(f"`{path.name}` can't be read: {error}") from error
     except (UnicodeDecodeError, MemoryError, OverflowError, ImportError) as error:
@@ -39,3 +58,25 @@ def labels_of(path: Path) -> dict[str, int]:
     ):
         raise NotWhole(f"`{path.name}` holds no table of ids")
     return labels
+
+
+def _check(data: bytes) -> None:
+    """Raises `UnpicklingError` for what may take more than some bytes for each of its own; what it lacks, or has no
+    sense, shows when it is read. Goes by `pickletools`, without the objects that its own way makes of each step."""
+    at, end, code = 0, len(data), 0
+    while at < end and code != _STOP:
+        code = data[at]
+        argument = _ARGUMENTS.get(code)
+        at += 1
+        if argument is None:
+            raise pickle.UnpicklingError(f"it holds the step {code:#x}, which Chroma's never does")
+        if argument >= 0:
+            if code == _LONG_PUT and int.from_bytes(data[at : at + argument], "little") > end:
+                raise pickle.UnpicklingError("it counts more objects than it has bytes")
+            at += argument
+        elif argument == pickletools.UP_TO_NEWLINE:
+            for _ in range(2 if code in _TWO_LINES else 1):
+                at = data.index(b"\n", at) + 1
+        else:
+            width = _SIZES[argument]
+            at += width + int.from_bytes(data[at : at + width], "little")

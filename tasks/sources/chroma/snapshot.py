@@ -55,10 +55,12 @@ class Copy:
 
 
 class _Segment(NamedTuple):
-    """A segment's files as they were at a moment. `quiet`: a further write would have shown in their times."""
+    """A segment's files as they were at a moment. `quiet`: a further write would have shown in their times. `parses`:
+    the copy's pickle, if there is a copy, can be read."""
 
     files: dict[str, Status]
     quiet: bool
+    parses: bool = False
 
     @property
     def identity(self) -> dict[str, _Identity]:
@@ -191,7 +193,7 @@ def _settled(live: Path, into: Path, held: _Segment | None, copy: Copy, *, deadl
                 held = _copied(live, into)
                 found = _look(live)
             if held and held.quiet and found and held.identity == found.identity:
-                if held.in_order and _parses(into):
+                if held.in_order and held.parses:
                     return held
                 if late or held.is_idle:
                     _judge(live.name, into, held, copy)
@@ -241,7 +243,7 @@ def _copied(live: Path, into: Path) -> _Segment | None:
             shutil.copyfile(live / name, into / name, follow_symlinks=False)
         except FileNotFoundError:
             return None
-    return segment
+    return segment._replace(parses=_parses(into))
 
 
 def _warm(path: Path) -> None:

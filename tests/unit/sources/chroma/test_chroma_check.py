@@ -181,6 +181,9 @@ class Evil:
         return os.mkdir, ("hacked",)
 
 
+TABLE = b"\x8c\x0bid_to_label}\x8c\x01aK\x01ss."
+
+
 @pytest.mark.parametrize(
     "content",
     [
@@ -192,6 +195,10 @@ class Evil:
         pickle.dumps({"id_to_label": {"a": 1}})[:-3],
         b"",
         b"\x80\x03cchromadb.segment.impl.vector.local_persistent_hnsw\nPersistentData\n.",
+        # Whole tables, behind what may take any memory there is, or end the process: a few million more would.
+        b"\x80\x04}r\xff\xff\x0f\x00" + TABLE,
+        b"\x80\x04}p1048575\n" + TABLE,
+        b"\x80\x04}N" + 1000 * b"\x85" + b"K\x01s" + TABLE,
     ],
 )
 def test_a_pickle_is_read_and_never_obeyed(content: bytes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -210,6 +217,15 @@ def test_the_pickle_of_an_older_chroma_is_read_without_its_class(tmp_path: Path)
         b"}X\x0b\x00\x00\x00id_to_label}X\x02\x00\x00\x00idK\x07ssb."
     )
     assert labels_of(path) == {"id": 7}
+
+
+@pytest.mark.parametrize("protocol", range(1, pickle.HIGHEST_PROTOCOL + 1))
+def test_every_table_of_ids_is_read_and_so_is_what_lies_behind_its_end(protocol: int, tmp_path: Path) -> None:
+    labels = {f"{number} \n{chr(number)}" * (number % 7 * 50): number << number % 40 for number in range(1, 3000)}
+    held = {"max_seq_id": 1 << 70, "id_to_label": labels, "label_to_id": {value: key for key, value in labels.items()}}
+    path = tmp_path / "index_metadata.pickle"
+    path.write_bytes(pickle.dumps(held, protocol) + b"p of an older one")
+    assert labels_of(path) == labels
 
 
 def test_scratch_of_a_capture_that_was_killed_is_removed_by_the_next(filled_chroma: Path, tmp_path: Path) -> None:
