@@ -156,7 +156,7 @@ def _segments(connection: sqlite3.Connection, folder: Path) -> list[str]:
         ) from error
     except sqlite3.DatabaseError as error:
         raise SourceError(f"`{folder / DATABASE}` is no database of Chroma: {error}") from error
-    return [name for (name,) in rows if "/" not in name and name not in ("", ".", "..")]
+    return [name for (name,) in rows if isinstance(name, str) and "/" not in name and name not in ("", ".", "..")]
 
 
 @contextmanager

@@ -68,7 +68,7 @@ class StoredFolder:
             " FROM collections c JOIN databases d ON d.id = c.database_id"
         )
         made = []
-        for number, tenant, database, name, dimension, configuration, schema in found:
+        for number, tenant, database, name, dimension, configuration, schema in list(found):
             metadata = self._metadata(number)
             about = Collection(tenant, database, name, dimension, metadata, _object(configuration), _object(schema))
             made.append(StoredCollection(self, number, about))
@@ -111,6 +111,8 @@ class StoredCollection:
             scope: (segment, kind)
             for segment, kind, scope in folder.rows("SELECT id, type, scope FROM segments WHERE collection = ?", number)
         }
+        if not all(isinstance(segment, str) for segment, _ in self._segments.values()):
+            raise NotWhole(f"a segment of `{about.label}` has a name that is no text")
 
     @cached_property
     def segment(self) -> str:

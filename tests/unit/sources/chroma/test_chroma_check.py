@@ -24,6 +24,7 @@ from tasks.sources.chroma.scratch import scratch_folder
 from tasks.sources.chroma.settings import ChromaSettings, ChromaTarget
 from tasks.sources.chromadb import Chroma
 from tests.contracts.child import Child, as_nobody, passable
+from tests.contracts.memory_items import Saved
 
 
 def source_of(**options: Any) -> Chroma:
@@ -244,3 +245,27 @@ def test_scratch_of_a_capture_that_was_killed_is_removed_by_the_next(filled_chro
         assert own.exists()
         assert other.exists()
     assert list(scratch.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        "UPDATE collections SET name = CAST(name AS BLOB) WHERE rowid = 1",
+        "UPDATE collections SET dimension = -5",
+        "UPDATE collections SET dimension = 'many'",
+        "UPDATE collections SET config_json_str = replace(hex(zeroblob(50000)), '0', '[')",
+        "UPDATE segments SET id = CAST(id AS BLOB)",
+        "UPDATE embeddings_queue SET topic = CAST(topic AS BLOB)",
+        "UPDATE embedding_metadata SET key = CAST(key AS BLOB) WHERE key = 'chroma:document'",
+    ],
+)
+def test_a_value_that_chroma_never_writes_is_told_and_all_the_rest_is_captured(
+    change: str, filled_chroma: Path, tmp_path: Path
+) -> None:
+    store = Path(shutil.copytree(filled_chroma, tmp_path / "store"))
+    with closing(sqlite3.connect(store / "chroma.sqlite3")) as database:
+        assert database.execute(change).rowcount > 0
+        database.commit()
+    captured = Saved(source_of(path=store, scratch=tmp_path / "scratch").capture())
+    assert captured.flaws != []
+    assert b"store/chroma.sqlite3" in {item.entry.path for item in captured}
