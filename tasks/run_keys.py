@@ -14,10 +14,14 @@ from tasks.errors import NotFound, Unavailable
 
 PREFIX = "geometra:"
 KEPT = timedelta(days=90)
+_NO_RIGHT = "its user may not do that; workers/BROKER.md has the rights that are needed"
 _REFUSALS = (
     (OutOfMemoryError, "", "its memory is full; give it more, or raise `maxmemory`"),
     (ReadOnlyError, "", "it is a replica; name its primary"),
-    (NoPermissionError, "", "its user may not do that; workers/BROKER.md has the rights that are needed"),
+    (NoPermissionError, "", _NO_RIGHT),
+    # In a script, as Redis up to 7.0 and newer ones say it.
+    (ResponseError, "The user executing the script can't run ", _NO_RIGHT),
+    (ResponseError, "ACL failure in script", _NO_RIGHT),
     (ResponseError, "MISCONF ", "its disk is full, or can't be written to"),
     (ResponseError, "DB index ", "it has no database of the number in its URL"),
 )
