@@ -38,8 +38,8 @@ class Terminal:
         assert "Traceback" not in done.stderr + done.stdout
         return done
 
-    def json(self, *arguments: str | Path, code: int | None = 0, prefix: Sequence[str] = ()) -> Any:
-        return json.loads(self.run(*arguments, "--json", code=code, prefix=prefix).stdout)
+    def json(self, *arguments: str | Path, code: int | None = 0, prefix: Sequence[str] = (), **environment: str) -> Any:
+        return json.loads(self.run(*arguments, "--json", code=code, prefix=prefix, **environment).stdout)
 
     def complaint(self, *arguments: str | Path, code: int, **environment: str) -> str:
         """The one line that a failure is."""

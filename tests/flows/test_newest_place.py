@@ -56,6 +56,15 @@ def test_a_snapshot_that_is_named_comes_from_where_it_is(home: Terminal) -> None
     assert "has no snapshot `2001`" in home.complaint("show", "docs", "2001", code=66)
 
 
+def test_a_snapshot_that_is_named_is_verified_where_it_is(home: Terminal) -> None:
+    (newest,) = (row["snapshot"] for row in home.json("list", "docs", "-d", "offsite")[-1:])
+    verify = ("verify", "docs", "--snapshot")
+    proven = home.json(*verify, newest, GEOMETRA_BACKUP_PASSPHRASE=PASSPHRASE)
+    assert [(each["destination"], each["state"]) for each in proven] == [("offsite", "done")]
+    failed = home.json(*verify, "2001", code=1, GEOMETRA_BACKUP_PASSPHRASE=PASSPHRASE)
+    assert [(each["destination"], each["state"]) for each in failed] == [("here", "failed"), ("offsite", "failed")]
+
+
 def test_that_nothing_was_uploaded_to_one_hides_not_that_another_is_away(home: Terminal) -> None:
     shutil.rmtree(home.folder / "offsite/docs")
     shutil.rmtree(home.folder / ".geometra-backup/cache/offsite")

@@ -24,7 +24,8 @@ from workers.cli.session import Session
 def command(session: Session, source: str | None, snapshot: str, destination: str | None, everything: bool) -> int:
     """Check SOURCE, or all, and keep the proof beside the snapshot. Exits with 65 where something is damaged."""
     results: list[dict[str, Any]] = []
-    for name, place in session.pairs(source, destination):
+    pairs = session.pairs(source, destination)
+    for name, place in pairs if destination else _that_may_hold(session, pairs, snapshot):
         with watching(f"verifying {name} at {place}", session.as_json) as progress:
             watch = Stopwatch()
             try:
@@ -42,6 +43,20 @@ def command(session: Session, source: str | None, snapshot: str, destination: st
     if not failures:
         return 0
     return Damaged.exit_code if Damaged.__name__ in failures else 1
+
+
+def _that_may_hold(session: Session, pairs: list[tuple[str, str]], snapshot: str) -> list[tuple[str, str]]:
+    """Without the destinations that lack the snapshot, as one that was added later lacks the older ones; unless all
+    do, which each then tells."""
+
+    def lacks(name: str, place: str) -> bool:
+        try:
+            ids = session.installation.repository(name, place).snapshot_ids()
+        except BackupError:
+            return False  # what is wrong there is told when it is its turn
+        return not any(each.startswith(snapshot) for each in ids)
+
+    return [pair for pair in pairs if not (snapshot and lacks(*pair))] or pairs
 
 
 def _print(result: dict[str, Any]) -> None:
