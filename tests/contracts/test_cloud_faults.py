@@ -203,10 +203,8 @@ def test_a_listing_of_which_every_other_request_fails_comes_to_its_end(
         list(threads.map(lambda name: direct.put(name, b""), names))
     monkeypatch.setattr(faulty_proxy_module, "FAULTS", ["503", "reply cut", "reset in the request"])
     with faulty_proxy(server.url) as (proxy, url):
-        proxy.schedule(1, 1.0, patience=1)
         through = settings.model_copy(update={"endpoint": url, "deadline": timedelta(seconds=20)})
+        proxy.schedule(1, 1.0, patience=1)
+        # From the first page on again after each failure, it would never come to the second.
         assert [each.name for each in _impatient(kind, through).list("packs/")] == names
-        pages = 3 if kind is S3 else 5
-        assert len(proxy.happened) >= pages
-        # A busy machine may take longer to answer than is waited for, and then one more is sent.
-        assert proxy.requests <= 4 * pages
+        assert len(proxy.happened) >= (3 if kind is S3 else 5)
