@@ -9,7 +9,7 @@ from itertools import pairwise
 
 from blake3 import blake3
 
-from tasks.errors import BackupError
+from tasks.errors import BackupError, Damaged
 from tasks.item import FILE, Flaw, Item, Reading, Sink, Stored, Stream, Unreadable, Vanished
 from tasks.sources.source import Capture
 
@@ -43,6 +43,33 @@ class MemoryItems:
         with ThreadPoolExecutor(4) as pool:
             list(pool.map(write, pieces))
             list(pool.map(into.complete, chosen))
+
+
+class Rotten(MemoryItems):
+    """Of which those at `paths` are damaged after so many bytes."""
+
+    def __init__(self, items: Iterable[Stored], *paths: bytes, after: int = 50) -> None:
+        super().__init__(items)
+        self._paths, self._after = paths, after
+
+    def open(self, item: Stored) -> Stream:
+        stream = super().open(item)
+        return _RottenStream(stream, self._after) if item.entry.path in self._paths else stream
+
+
+class _RottenStream:
+    def __init__(self, inner: Stream, whole: int) -> None:
+        self._inner, self._left = inner, whole
+
+    def readinto(self, buffer: memoryview, /) -> int:
+        if not self._left:
+            raise Damaged("a block is rotten")
+        count = self._inner.readinto(buffer[: self._left])
+        self._left -= count
+        return count
+
+    def close(self) -> Reading:
+        return self._inner.close()
 
 
 class _MemoryStream:

@@ -13,10 +13,10 @@ import psycopg
 import pytest
 
 from tasks.errors import BackupError, Damaged, NotFound, Occupied, Refused, SettingsError
-from tasks.item import Reading, Stored, Stream
+from tasks.item import Stored
 from tasks.sources.postgresql import names
 from tasks.sources.source import Restoring
-from tests.contracts.memory_items import MemoryItems, Saved
+from tests.contracts.memory_items import MemoryItems, Rotten, Saved
 from tests.postgres_content import large_objects_of, rows_of, schema_of, sequences_of
 from tests.postgres_fixtures import (  # noqa: F401 - fixtures
     everything,
@@ -290,32 +290,6 @@ def test_a_short_table_is_damage_and_not_a_smaller_table(saved: Saved, postgres:
     cut = changed(saved, path, saved[path].content[:-3])
     with pytest.raises(Damaged):
         restore(postgres, cut, into="new")
-
-
-class Rotten(MemoryItems):
-    """Some of its items are damaged, after the first bytes of each."""
-
-    def __init__(self, items: Iterable[Stored], *paths: bytes) -> None:
-        super().__init__(items)
-        self._paths = paths
-
-    def open(self, item: Stored) -> Stream:
-        stream = super().open(item)
-        return RottenStream(stream) if item.entry.path in self._paths else stream
-
-
-class RottenStream:
-    def __init__(self, inner: Stream) -> None:
-        self._inner, self._began = inner, False
-
-    def readinto(self, buffer: memoryview, /) -> int:
-        if self._began:
-            raise Damaged("a block is rotten")
-        self._began = True
-        return self._inner.readinto(buffer[:50])
-
-    def close(self) -> Reading:
-        return self._inner.close()
 
 
 PEOPLE = b"databases/small/tables/public/people.copy"

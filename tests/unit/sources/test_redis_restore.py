@@ -6,7 +6,7 @@ import re
 import shutil
 import subprocess
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
@@ -14,13 +14,13 @@ from typing import Any
 import pytest
 
 from tasks.errors import Damaged, NoSpace, NotFound, Occupied, Refused, Unavailable
-from tasks.item import Reading, Stored, Stream
+from tasks.item import Stored
 from tasks.sources.redis import Redis, RedisSettings, RedisTarget
 from tasks.sources.redis_store import restoring
 from tasks.sources.redis_store.place import place_of
 from tasks.sources.redis_store.servers import resolved
 from tasks.sources.source import Restoring
-from tests.contracts.memory_items import MemoryItems, Saved
+from tests.contracts.memory_items import MemoryItems, Rotten, Saved
 from tests.contracts.test_served_source_contract import valkey
 from tests.redis_process import RedisProcess, free_port, redis_process
 from tests.redis_sample import contents, fill
@@ -119,33 +119,6 @@ def test_large_keys_are_written_in_parts(
     assert held(fresh) == held(filled)
 
 
-class Rotten(MemoryItems):
-    """Whose dump is damaged after so many bytes."""
-
-    def __init__(self, items: Iterable[Stored], whole: int) -> None:
-        super().__init__(items)
-        self._whole = whole
-
-    def open(self, item: Stored) -> Stream:
-        inner = super().open(item)
-        return RottenStream(inner, self._whole) if item.entry.path.endswith(b".rdb") else inner
-
-
-class RottenStream:
-    def __init__(self, inner: Stream, whole: int) -> None:
-        self._inner, self._left = inner, whole
-
-    def readinto(self, buffer: memoryview, /) -> int:
-        if not self._left:
-            raise Damaged("a block is rotten")
-        count = self._inner.readinto(buffer[: self._left])
-        self._left -= count
-        return count
-
-    def close(self) -> Reading:
-        return self._inner.close()
-
-
 @pytest.mark.parametrize("large", [500, 1 << 20])
 def test_the_keys_before_what_is_damaged_come_back_and_nothing_half(
     filled: RedisProcess, fresh: RedisProcess, saved: Saved, *, monkeypatch: pytest.MonkeyPatch, large: int
@@ -159,7 +132,9 @@ def test_the_keys_before_what_is_damaged_come_back_and_nothing_half(
             client.flushall()
             client.function_flush()
         with pytest.raises(Damaged, match=r"a block is rotten; [\d,]+ keys were restored, but none") as raised:
-            of(filled).restore_into(Rotten(saved, size * part // 20), saved, into(fresh), Restoring())
+            of(filled).restore_into(
+                Rotten(saved, b"dump.rdb", after=size * part // 20), saved, into(fresh), Restoring()
+            )
         found = held(fresh)
         assert found == {key: value for key, value in right.items() if key in found}
         told = re.search(r"([\d,]+) keys", str(raised.value))
@@ -172,7 +147,7 @@ def test_the_keys_before_what_is_damaged_come_back_and_nothing_half(
 def test_what_is_damaged_is_put_beside_other_keys_but_never_over_them(
     filled: RedisProcess, fresh: RedisProcess, saved: Saved
 ) -> None:
-    rotten = Rotten(saved, len(saved[b"dump.rdb"].content) - 1)
+    rotten = Rotten(saved, b"dump.rdb", after=len(saved[b"dump.rdb"].content) - 1)
     with fresh.client() as client:
         client.set("of another", "kept")
     with pytest.raises(Damaged, match="a block is rotten"):

@@ -177,7 +177,7 @@ def test_bytes_behind_the_last_page_of_the_database_are_no_change(filled_chroma:
     store = Path(shutil.copytree(filled_chroma, tmp_path / "store"))
     with open(store / DATABASE, "ab") as file:
         file.write(bytes(5000))
-    time.sleep(0.05)
+    time.sleep(0.05)  # until the write shows in the file's time, whatever the steps of the clock
     repository = create(local(tmp_path / "there"))
     capture = source_of(store, tmp_path / "scratch").capture()
     assert repository.save(capture, about(1), repository.destination).flaws == ()
