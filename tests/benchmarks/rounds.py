@@ -12,10 +12,14 @@ from typing import NamedTuple
 
 from tests.benchmarks.competitors import Competitor
 from tests.benchmarks.corpora.corpus import Corpus
+from tests.benchmarks.machine import fetch_memory
 from tests.benchmarks.measure import CommandFailed, Cost
 from tests.benchmarks.tree import Tree, differences, look
 
 STEPS = ("first", "changed", "unchanged", "restore", "read all")
+_WRITING = ("first", "changed", "restore")
+_OF_PROGRAMS = 1 << 30
+"""Bytes of memory that a program may need beside what it writes."""
 
 
 class Result(NamedTuple):
@@ -57,6 +61,7 @@ class Rounds:
 
     def _round(self, corpus: Corpus, base: Path, number: int) -> list[Result]:
         live = self.working / "live"
+        size = sum(path.stat().st_size for path in base.rglob("*"))
         subprocess.run(["cp", "-a", base, live], check=True)
         running = [
             program(self.working / f"program{at}", live, corpus.kind)
@@ -76,6 +81,7 @@ class Rounds:
             turn = (at + number) % max(1, len(running))
             for program in [*running[turn:], *running[:turn]]:
                 before = program.stored()
+                fetch_memory(_OF_PROGRAMS + size * (step in _WRITING))
                 try:
                     cost = self._step(program, step, saved)
                 except (CommandFailed, NotBitExact) as error:
