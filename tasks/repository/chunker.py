@@ -41,7 +41,7 @@ _LARGE, _LEAST_OF_LARGE = 128 << 20, 16 << 10
 # What changes in a model is long stretches, and a chunk more at both ends of each: with 256 KiB for 400 MB, 4 % more.
 _BY_SIZE = ((1 << 30, "c64"), (4 << 30, "c256"))
 
-FINEST = "c1"
+FINEST, COARSEST = "c1", "c1024"
 
 CUTS = ("w", *_CONTENT, *_PAGES)
 
@@ -112,7 +112,7 @@ def choose(size: int, start: memoryview, previous: str, hint: str) -> str:
             return _coarse_enough(wanted, size)
     if start[: len(_SQLITE)] == _SQLITE:
         return _coarse_enough(_for_pages(int.from_bytes(start[16:18], "big"), size), size)
-    return next((cut for limit, cut in _BY_SIZE if size < limit), "c1024")
+    return next((cut for limit, cut in _BY_SIZE if size < limit), COARSEST)
 
 
 def least_length(size: int) -> int:
