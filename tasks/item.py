@@ -72,7 +72,7 @@ class Stream(Protocol):
 class Item(NamedTuple):
     """One named stream of a source. `open` is lazy, and None for what has no bytes (folders, links, devices).
 
-    `want_digest` asks for the BLAKE3-256 of the stream in the stored entry. `cut` hints how to cut (FORMAT.md names
+    `want_digest` asks for the digest of the stream in the stored entry. `cut` hints how to cut (FORMAT.md names
     the ways); "" leaves it to the repository. `columns` hints that the stream consists of rows of fixed width, and how
     many bytes of a row each of its columns has; `expected` hints at how many bytes come where the entry does not know
     its size, or at how many there are in all of what this is a piece of. What is wrong there costs space, never a byte.

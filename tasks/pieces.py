@@ -10,8 +10,7 @@ from functools import partial
 from itertools import pairwise
 from typing import NamedTuple, Protocol, runtime_checkable
 
-from blake3 import blake3
-
+from tasks.content_digest import ContentDigest
 from tasks.errors import BackupError
 from tasks.item import FILE, Facts, Flaw, Item, Reading, Stored, Stream, Unreadable, Vanished
 from tasks.listing import Listed, listed, one_by_one
@@ -208,7 +207,7 @@ class _PieceStream:
 def read_digest(capture: Capture, wanted: Digest, progress: Progress) -> Part:
     """Read the file of a capture of the stretch that is `alone(path)`: a part that stores nothing, and has the `digest`
     in its facts, where it is `sound`."""
-    began, hasher, done, sound = time.monotonic(), blake3(), 0, False
+    began, hasher, done, sound = time.monotonic(), ContentDigest(), 0, False
     buffer = memoryview(bytearray(_BUFFER))
     for item in Only(capture, wanted.path):
         try:

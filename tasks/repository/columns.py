@@ -10,8 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import NamedTuple
 
-from blake3 import blake3
-
+from tasks.content_digest import ContentDigest
 from tasks.item import Stream
 from tasks.numbers import Bytes, Numbers, numpy
 from tasks.repository.chunker import least_length
@@ -100,7 +99,7 @@ class Splitter:
         self._stream, self._widths, self._row = stream, widths, sum(widths)
         self._rows = WINDOW // self._row
         self._plain = memoryview(bytearray(self._rows * self._row))
-        self._hasher = blake3() if want_digest else None
+        self._hasher = ContentDigest() if want_digest else None
         self._piece = _PIECE
         while self._piece <= least_length(expected):
             self._piece *= 2

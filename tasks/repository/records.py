@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 
 import msgpack
 
+from tasks.content_digest import SIZE as DIGEST
 from tasks.errors import BackupError, NewerFormat
 from tasks.item import Entry, Stored
 from tasks.repository.pack import NAME
@@ -80,6 +81,8 @@ def decode(group: bytes | memoryview) -> Iterator[Stored]:
             columns: tuple[int, ...] = ()
             if rare:
                 digest = rare.get("h", b"")
+                if len(digest) != DIGEST:
+                    digest = b""
                 if not digest or len(rare) > 1:
                     get = rare.get
                     link, dev, xattrs, extents = get("l", b""), get("d", 0), get("x", ()), get("e")

@@ -13,6 +13,7 @@ from typing import NamedTuple
 
 from blake3 import blake3
 
+from tasks.content_digest import ContentDigest, content_digest
 from tasks.item import Entry, Item, Stored, Stream
 from tasks.repository import chunker
 from tasks.repository.block import Draft, Profile
@@ -54,7 +55,6 @@ class Storing:
         self._cutting = chunker.Cutting(keys.cutting)
         self._packing, self._buffers = packing, buffers
         self._claims = Claims(keys.naming, known)
-        self._hasher = blake3()
         self._buffer = buffers.take()
         self._at = 0
         self._small = Draft(CONTENT, Profile(STRONG), buffers)
@@ -75,7 +75,7 @@ class Storing:
         size = entry.size
         end = self._at = start + size
         data = view[start:end]
-        digest = self._digest(data) if item.want_digest else b""
+        digest = content_digest(data) if item.want_digest else b""
         content = self._keep_whole(data, start, end) if size else b""
         self.read_bytes += size
         self.content_bytes += size
@@ -96,9 +96,9 @@ class Storing:
             self._at = filled
             self.read_bytes += size
             data = self._buffer.view[start:filled]
-            digest = self._digest(data) if item.want_digest else b""
+            digest = content_digest(data) if item.want_digest else b""
             return Kept(0, self._keep_whole(data, start, filled) if size else b"", size, "w", digest)
-        hasher = blake3() if item.want_digest else None
+        hasher = ContentDigest() if item.want_digest else None
         cut_before, begin = before.cut if before else "", self._buffer.view[start:filled]
         cut = chunker.choose(max(about, filled - start), begin, cut_before, item.cut)
         cutter, size = self._cutting.chunker(cut), 0
@@ -171,11 +171,6 @@ class Storing:
         self._buffer.view[:rest] = old.view[at : at + rest]
         self._buffers.release(old)
         self._at = 0
-
-    def _digest(self, data: memoryview) -> bytes:
-        # One hasher that starts over: see `Naming`.
-        self._hasher.reset()
-        return self._hasher.update(data).digest()
 
     def _keep_whole(self, data: memoryview, start: int, end: int) -> bytes:
         """The name of the one chunk of a small stream, which lies from there to there."""

@@ -7,6 +7,7 @@ import os
 import msgpack
 from blake3 import blake3
 
+from tasks.content_digest import ContentDigest
 from tasks.item import FIFO, FILE, FOLDER, HARDLINK, SYMLINK, Entry, Facts, Stream
 
 _COUNTED = {FILE: "files", FOLDER: "folders", SYMLINK: "symbolic_links", HARDLINK: "hard_links", FIFO: "pipes"}
@@ -84,8 +85,8 @@ class _Records:
 
 
 def with_digest(stream: Stream) -> Entry:
-    """What was read, with the BLAKE3-256 of its bytes as a repository would note it."""
-    digest = blake3()
+    """What was read, with the digest of its bytes as a repository would note it."""
+    digest = ContentDigest()
     buffer = memoryview(bytearray(_BUFFER))
     while count := stream.readinto(buffer):
         digest.update(buffer[:count])

@@ -18,7 +18,7 @@ class ModelsSettings(FileTreeSettings):
 
 
 class ModelFacts(FileFacts):
-    """Adds `models`, the BLAKE3-256 of each file (of a sparse one: of its data), and `shared`, the first name of each
+    """Adds `models`, the digest of each file (of a sparse one: of its data), and `shared`, the first name of each
     further name of the same content, be it a hard link or a copy. Both end after 10,000."""
 
     def __init__(self) -> None:

@@ -7,8 +7,7 @@ from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from itertools import pairwise
 
-from blake3 import blake3
-
+from tasks.content_digest import content_digest
 from tasks.errors import BackupError, Damaged
 from tasks.item import FILE, Flaw, Item, Reading, Sink, Stored, Stream, Unreadable, Vanished
 from tasks.sources.source import Capture
@@ -132,7 +131,7 @@ class Saved(MemoryItems):
         entry, flaw = stream.close()
         if flaw:
             self.flaws.append(Flaw(entry.path, flaw))
-        return Stored(entry._replace(digest=blake3(content).digest() if item.want_digest else b""), content=content)
+        return Stored(entry._replace(digest=content_digest(content) if item.want_digest else b""), content=content)
 
 
 def read_all(stream: Stream, size: int = 10_000) -> bytes:

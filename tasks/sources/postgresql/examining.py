@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from blake3 import blake3
-
+from tasks.content_digest import ContentDigest
 from tasks.errors import SourceError
 from tasks.item import Facts
 from tasks.sources.postgresql import names
@@ -64,7 +63,7 @@ def _rows_in(folder: Path, document: Document, table: Table) -> TableFacts | Non
     path = folder / names.table_path(document.database.name, table.schema, table.name).decode()
     if not path.exists():
         return None
-    whole, lines, count = blake3(), RowSum(), 0
+    whole, lines, count = ContentDigest(), RowSum(), 0
     with path.open("rb") as file:
         while piece := file.read(_PIECE):
             count += piece.count(b"\n")
@@ -77,7 +76,7 @@ def _rows_in(folder: Path, document: Document, table: Table) -> TableFacts | Non
 
 def _digest(path: Path) -> str:
     with path.open("rb") as file:
-        digest = blake3()
+        digest = ContentDigest()
         while piece := file.read(_PIECE):
             digest.update(piece)
     return digest.hexdigest()

@@ -11,8 +11,7 @@ from __future__ import annotations
 import tempfile
 from collections.abc import Sequence
 
-from blake3 import blake3
-
+from tasks.content_digest import ContentDigest
 from tasks.item import Entry, Reading
 from tasks.sources.postgresql.catalogue import Table
 from tasks.sources.postgresql.child import Child
@@ -67,8 +66,8 @@ class TableRows:
 
 
 def digest_of(rows: TableRows) -> str:
-    """Reads all of it. BLAKE3 of the whole, or of its rows in any order."""
-    hasher = blake3()
+    """Reads all of it. The digest of the whole, or of its rows in any order."""
+    hasher = ContentDigest()
     while piece := rows.piece():
         hasher.update(piece)
     return rows.row_sum or hasher.hexdigest()

@@ -5,8 +5,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from blake3 import blake3
-
+from tasks.content_digest import content_digest
 from tasks.sources.models import Models, ModelsSettings
 from tests.contracts.memory_items import Saved
 
@@ -22,8 +21,8 @@ def test_each_content_has_its_digest_and_further_names_refer_to_the_first(tmp_pa
     (folder / "link").symlink_to("a.bin")
     facts = Saved(Models("models", ModelsSettings(kind="models", paths=(folder,))).capture()).facts
     assert facts["models"] == {
-        "models/a.bin": blake3(b"weights" * 1000).hexdigest(),
-        "models/c.bin": blake3(b"other").hexdigest(),
+        "models/a.bin": content_digest(b"weights" * 1000).hex(),
+        "models/c.bin": content_digest(b"other").hex(),
     }
     assert facts["shared"] == {"models/b/copy.bin": "models/a.bin", "models/d.bin": "models/c.bin"}
     assert facts["content_bytes"] == 14_005
