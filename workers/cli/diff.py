@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator
 
 import click
 
-from tasks.item import Stored, order
+from tasks.item import Entry, Stored, order
 from tasks.repository import Repository
 from workers.cli import screen
 from workers.cli.main import subcommand
@@ -66,9 +66,14 @@ def compare(before: Iterator[Stored], after: Iterator[Stored]) -> Iterator[tuple
                 new.entry.link,
             ):
                 yield CHANGED, new
-            elif old.entry._replace(version=(0, 0), cut="") != new.entry._replace(version=(0, 0), cut=""):
+            elif _metadata(old) != _metadata(new):
                 yield METADATA, new
             old, new = next(before, None), next(after, None)
+
+
+def _metadata(item: Stored) -> Entry:
+    """Neither how content is cut nor its digest, which is not known of what an earlier build stored."""
+    return item.entry._replace(version=(0, 0), cut="", digest=b"")
 
 
 def _is_before(item: Stored, other: Stored) -> bool:
