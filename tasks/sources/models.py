@@ -29,7 +29,7 @@ class ModelFacts(FileFacts):
 
     def add(self, entry: Entry) -> None:
         super().add(entry)
-        if entry.type == FILE and entry.size:
+        if entry.type == FILE and entry.size and entry.digest:
             first = self._first.get(entry.digest)
             if first is None and len(self._models) < _MOST:
                 first = path_text(entry.path)

@@ -6,10 +6,13 @@ import random
 from pathlib import Path
 
 import pytest
+from blake3 import blake3
 
+from tasks.content_digest import content_digest
 from tasks.item import Stored
 from tasks.pieces import Large, Piece, PieceCapture, alone
-from tasks.repository import chunker
+from tasks.repository import Part, chunker
+from tasks.repository.saved import Saved
 from tasks.sources.filetree import FileTreeSettings
 from tasks.sources.models import Models
 from tests.repositories import about, create, local
@@ -45,3 +48,14 @@ def test_each_piece_is_cut_as_the_whole_file_whatever_the_last_snapshot_has(
         capture = Noting(source.capture_stretch(alone(PATH)), piece)
         repository.store(capture, repository.destination, start=PATH)
         assert capture.cut == "p16"
+
+
+@pytest.mark.parametrize(
+    ("noted", "kept"), [(content_digest(b"x"), content_digest(b"x")), (blake3(b"x").digest(), b"")]
+)
+def test_a_digest_that_an_earlier_build_read_before_an_update_counts_as_none(noted: bytes, kept: bytes) -> None:
+    large = Large(PATH, (2, 2), 1, "c64", want_digest=True)
+    parts = [Part(Saved(), facts={"digest": noted.hex(), "sound": True}), Part(Saved(), facts={"sound": True})]
+    whole = large.joined(parts)
+    assert whole
+    assert whole.digest == kept

@@ -6,7 +6,8 @@ import os
 from pathlib import Path
 
 from tasks.content_digest import content_digest
-from tasks.sources.models import Models, ModelsSettings
+from tasks.item import FILE, Entry
+from tasks.sources.models import ModelFacts, Models, ModelsSettings
 from tests.contracts.memory_items import Saved
 
 
@@ -26,3 +27,10 @@ def test_each_content_has_its_digest_and_further_names_refer_to_the_first(tmp_pa
     }
     assert facts["shared"] == {"models/b/copy.bin": "models/a.bin", "models/d.bin": "models/c.bin"}
     assert facts["content_bytes"] == 14_005
+
+
+def test_files_of_unknown_digest_are_not_taken_for_one_content() -> None:
+    facts = ModelFacts()
+    for path in (b"a", b"b"):
+        facts.add(Entry(path, FILE, size=7))
+    assert (facts.facts()["models"], facts.facts()["shared"]) == ({}, {})
