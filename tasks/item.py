@@ -163,7 +163,8 @@ class StoredItems(Protocol):
 
 
 Facts = dict[str, Any]
-"""What a source counted while it captured; JSON, to be compared with what `examine` counts in a restored copy. `HELD`
-among them: how much there was in a server; 0 only where there was nothing at all."""
+"""What a source counted while it captured; JSON, to be compared with what `examine` counts in a restored copy: digests
+with those of a build that takes the same ones (`content_digest`). `HELD` among them: how much there was in a server; 0
+only where there was nothing at all."""
 
 HELD = "held"
