@@ -102,11 +102,15 @@ class Environment:
 
     def _ready(self) -> dict[str, Any]:
         """What the environment was made as; empty if it is half made, or was made as something else."""
+        ready = self._written()
+        return ready if ready.get("identity") == self._identity() and self._python.exists() else {}
+
+    def _written(self) -> dict[str, Any]:
         try:
-            ready: dict[str, Any] = json.loads((self._folder / _READY).read_bytes())
+            written: dict[str, Any] = json.loads((self._folder / _READY).read_bytes())
         except (FileNotFoundError, ValueError):
             return {}
-        return ready if ready["identity"] == self._identity() and self._python.exists() else {}
+        return written
 
     def _holds(self, lock: str) -> bool:
         ready = self._ready()
@@ -116,6 +120,7 @@ class Environment:
         afresh = not self._ready()
         if afresh:
             self._refuse_in_use()
+            self._refuse_another_clones()
         with_pip = self._with_pip()
         started = time.monotonic()
         _say(f"Preparing {_short(self._folder)} (once, about a minute) ...")
@@ -157,6 +162,16 @@ class Environment:
         finally:
             os.close(in_use)
 
+    def _refuse_another_clones(self) -> None:
+        """Reached by a link or by GEOMETRA_BACKUP_VENV: what runs in it need not hold our lock, as its workers do not,
+        and would run this clone's code from then on. One whose clone is gone, or was moved, is nobody's."""
+        clone = self._written().get("root")
+        if clone and clone != str(self._root) and (Path(clone) / LOCKS[0]).exists():
+            raise CannotPrepare(
+                f"`{self._folder}` is the environment of the clone `{clone}`; set GEOMETRA_BACKUP_VENV to another "
+                f"folder, or remove the link to it, or `{self._folder / _READY}` once nothing runs in it"
+            )
+
     def _clear(self) -> None:
         for path in self._folder.iterdir():
             if path.name not in (_PREPARING, _IN_USE, _LOG):
@@ -175,8 +190,9 @@ class Environment:
         )
 
     def _mark_ready(self, lock: str) -> None:
+        made = {"identity": self._identity(), "lock": lock, "root": str(self._root)}
         new = self._folder / f"{_READY}.new"
-        new.write_text(json.dumps({"identity": self._identity(), "lock": lock}), encoding="utf-8")
+        new.write_text(json.dumps(made), encoding="utf-8")
         new.replace(self._folder / _READY)
 
     def _why(self, error: subprocess.CalledProcessError) -> str:
@@ -226,7 +242,8 @@ def _say(text: str) -> None:
 def main() -> NoReturn:
     lock, program, *arguments = sys.argv[1:]
     root = Path(__file__).resolve().parent.parent
-    folder = Path(os.environ.get("GEOMETRA_BACKUP_VENV") or root / ".venv").expanduser().absolute()
+    # Where a link leads, as to a larger disk: `venv` makes no environment at a link.
+    folder = Path(os.environ.get("GEOMETRA_BACKUP_VENV") or root / ".venv").expanduser().resolve()
     try:
         Environment(root, folder).become(lock, program, arguments)
     except CannotPrepare as error:

@@ -155,6 +155,35 @@ def test_an_environment_in_use_is_never_pulled_away(prepared: Clone) -> None:
     assert prepared.run("again")[0] == 3
 
 
+def test_the_environment_of_another_clone_is_left_as_it_is(prepared: Clone, tmp_path: Path) -> None:
+    """Reached by a link: programs of it may run that hold no lock of ours, as `.venv/bin/celery` does."""
+    other = Clone(tmp_path / "other")
+    other.environment.symlink_to(prepared.environment)
+    code, _, err = other.run()
+    assert code == 1
+    assert err.count("\n") == 1
+    assert f"the environment of the clone `{prepared.root}`" in err
+    assert "GEOMETRA_BACKUP_VENV" in err
+    assert prepared.run("still") == (3, f"{prepared.environment} still\n", "")
+
+
+def test_the_environment_of_a_clone_that_was_moved_is_made_anew(tmp_path: Path) -> None:
+    clone = Clone(tmp_path / "clone")
+    assert clone.run()[0] == 3
+    moved = clone.root.rename(tmp_path / "moved")
+    clone.root, clone.environment = moved, moved / ".venv"
+    assert clone.run("now")[:2] == (3, f"{clone.environment} now\n")
+
+
+def test_an_environment_may_be_a_link_to_a_larger_disk(tmp_path: Path) -> None:
+    clone = Clone(tmp_path / "clone")
+    larger = tmp_path / "larger"
+    clone.environment.symlink_to(larger)
+    code, out, err = clone.run("now")
+    assert (code, out) == (3, f"{larger} now\n"), err
+    assert clone.run("again") == (3, f"{larger} again\n", "")
+
+
 def test_a_preparation_killed_half_way_is_started_afresh(tmp_path: Path) -> None:
     clone = Clone(tmp_path / "clone")
     killed = clone.start()
