@@ -6,6 +6,7 @@ REQUESTS.md says in words what may be asked; tests/unit/test_requests.py compare
 from __future__ import annotations
 
 import inspect
+import os
 import typing
 from collections.abc import Callable
 from functools import cache, partial, wraps
@@ -36,9 +37,16 @@ RunId = Annotated[str, AfterValidator(_run_id)]
 
 
 def _into(value: str) -> str:
-    if not (is_address(value) or Path(value).is_absolute()):
+    if not (is_address(value) or _is_whole_path(value)):
         raise ValueError("is neither a folder's whole path, such as `/srv/back`, nor a server's URL")
     return value
+
+
+def _is_whole_path(value: str) -> bool:
+    try:
+        return b"\0" not in os.fsencode(value) and Path(value).is_absolute()
+    except UnicodeEncodeError:
+        return False
 
 
 Into = Annotated[str, AfterValidator(_into)]
@@ -65,11 +73,16 @@ def checked(function: Callable[..., T]) -> Callable[..., T]:
         try:
             right = model.model_validate(named)
         except ValidationError as error:
-            said = [f"`{'.'.join(map(str, key))}` {text}" for key, text in complaints(error, model, (), named)]
+            said = [_about(".".join(map(str, key)), text) for key, text in complaints(error, model, (), named)]
             raise BadRequest(f"`{task.name}`: {'; '.join(said)}".replace("unknown key", "is no argument")) from None
         return function(task, **{name: getattr(right, name) for name in model.model_fields})
 
     return call
+
+
+def _about(argument: str, text: str) -> str:
+    """A complaint with the name of what it is about; of what is missing it has the name already."""
+    return text if text.startswith(f"`{argument}` ") else f"`{argument}` {text}"
 
 
 def arguments(function: Callable[..., Any]) -> type[Model]:

@@ -179,7 +179,7 @@ _MEANINGS: tuple[tuple[str, str, type[BackupError], str], ...] = (
         "42501",
         "permission denied|must be superuser|must be owner",
         Refused,
-        "`check` names every right that is missing",
+        "give this user the right, or use a superuser; of a source, `check` names every right that is missing",
     ),
     (
         "0A000",

@@ -372,7 +372,7 @@ def test_one_who_is_no_superuser_restores_what_belongs_to_them_then(
         source_of(postgres).restore_into(saved, saved, target, Restoring())
         assert rows_of(postgres, "given") == rows_of(postgres, "small")
         target = target_of(postgres, url=postgres.url(user="restorer"), **{"as": "not given"})
-        with pytest.raises(Refused, match="permission denied to create database"):
+        with pytest.raises(Refused, match="permission denied to create database; give this user the right"):
             source_of(postgres).restore_into(saved, saved, target, Restoring())
     finally:
         for name in ("theirs", "given"):
