@@ -85,6 +85,26 @@ def test_a_run_that_was_reported_on_another_host_is_told(
     assert "only runs that ended on this host are known: the broker does not answer" in done.stderr
 
 
+def test_a_verify_by_hand_makes_up_for_one_that_failed(copied: Terminal) -> None:
+    passphrase = copied.folder / "keys/passphrase"
+    right = passphrase.read_text()
+    passphrase.write_text("wrong\n")
+    copied.run("run", "--source", "docs", code=1)
+    passphrase.write_text(right)
+    assert "the last run failed: wrong passphrase" in problem_of(copied.json("status", code=1), "docs")
+    copied.run("verify", "docs")
+    assert problem_of(copied.json("status"), "docs") == ""
+
+
+def test_a_verify_by_hand_does_not_hide_what_was_found_damaged(copied: Terminal) -> None:
+    report = copied.json("run", "--source", "docs")
+    run = run_of(report["run"], "docs")
+    rotten = Outcome("verify", "docs", "local", run.id, state="failed", failure=Failure("Damaged", "a pack is damaged"))
+    report["steps"]["verify/docs/local"] = rotten.to_json()
+    write(copied.folder / ".geometra-backup/reports", report)
+    assert problem_of(copied.json("status", code=1), "docs") == "the last run failed: a pack is damaged"
+
+
 def test_what_waits_for_a_source_that_was_renamed_is_told_with_what_to_do(
     copied: Terminal, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
 from rich.text import Text
 
 from tasks.broker import broker_url, connect, is_embedded
-from tasks.errors import BackupError, NotARepository
+from tasks.errors import BackupError, Damaged, NotARepository
 from tasks.plan import last_expected
 from tasks.record import Record
 from tasks.report_files import KEPT, read_reports
@@ -28,6 +29,20 @@ _LOOKED_THROUGH = 100
 """How many runs at most are asked for at the broker."""
 
 
+@dataclass(frozen=True, slots=True)
+class _Failed:
+    """What the last run of a source failed with at a destination; `problem` is empty where it did not."""
+
+    problem: str = ""
+    run: str = ""
+    unproven: bool = False
+    """It stored everything, and could not verify it; nothing was found damaged."""
+
+    def is_made_up_for(self, newest: Mapping[str, Any]) -> bool:
+        """By a verify since then: the snapshot of that run is proven."""
+        return bool(self.unproven and newest["run"] == self.run and newest["complete"] and newest["proven"])
+
+
 @subcommand("status")
 def command(session: Session) -> int:
     """Of every source at every destination: the newest snapshot and the newest proof; and the last runs.
@@ -40,7 +55,7 @@ def command(session: Session) -> int:
     settings = session.settings
     pairs = [(source, to) for source in settings.sources for to in settings.destinations_of(source)]
     last, failed = _last_runs(session, pairs)
-    places = [_place(session, *pair, failed.get(pair, ""), now) for pair in pairs] + list(_left_over(session))
+    places = [_place(session, *pair, failed.get(pair, _Failed()), now) for pair in pairs] + list(_left_over(session))
     reports = [
         {name: report[name] for name in ("run", "plan", "state", "started", "seconds", "failures")} for report in last
     ]
@@ -52,8 +67,8 @@ def command(session: Session) -> int:
     return 0 if good else 1
 
 
-def _place(session: Session, source: str, destination: str, problem: str, now: datetime) -> dict[str, Any]:
-    spool = session.installation.spool
+def _place(session: Session, source: str, destination: str, failed: _Failed, now: datetime) -> dict[str, Any]:
+    spool, problem = session.installation.spool, failed.problem
     place: dict[str, Any] = {"source": source, "destination": destination, "spooled": 0, "good": False}
     try:
         place["spooled"] = waiting = len(spool.pending(source, destination))
@@ -66,6 +81,8 @@ def _place(session: Session, source: str, destination: str, problem: str, now: d
     if not listed:
         return place | {"problem": problem or "no snapshot"}
     newest = listed[-1]
+    if failed.is_made_up_for(newest):
+        problem = ""
     usable = (row for row in reversed(listed) if row["proven"] and row["complete"])
     proven = next((row for row in usable if not is_ahead(row["started"], now)), None)
     plans = [plan for plan in session.settings.plans if source in session.settings.sources_of(plan)]
@@ -101,10 +118,10 @@ def _left_over(session: Session) -> Iterator[dict[str, Any]]:
         yield {"source": source, "destination": "", "spooled": waiting[source], "good": False, "problem": problem}
 
 
-def _last_runs(session: Session, pairs: Sequence[Pair]) -> tuple[list[dict[str, Any]], dict[Pair, str]]:
-    """The reports of the last runs; and of each source and destination what its last run failed with, empty if it did
-    not. A plan that runs often must not hide the last run of another."""
-    last, failed = list[dict[str, Any]](), dict[Pair, str]()
+def _last_runs(session: Session, pairs: Sequence[Pair]) -> tuple[list[dict[str, Any]], dict[Pair, _Failed]]:
+    """The reports of the last runs; and of each source and destination what its last run failed with. A plan that runs
+    often must not hide the last run of another."""
+    last, failed = list[dict[str, Any]](), dict[Pair, _Failed]()
     for report in _reports(session):
         if len(last) < _SHOWN:
             last.append(report)
@@ -114,8 +131,15 @@ def _last_runs(session: Session, pairs: Sequence[Pair]) -> tuple[list[dict[str, 
             steps = [outcome for outcome in report["steps"].values() if outcome["source"] == source]
             if (source, destination) not in failed and any(o["destination"] == destination for o in steps):
                 bad = [o for o in steps if o["state"] == "failed" and o["destination"] in ("", destination)]
-                failed[source, destination] = f"the last run failed: {bad[0]['failure']['message']}" if bad else ""
+                failed[source, destination] = _failed(report["run"], bad)
     return last, failed
+
+
+def _failed(run: str, bad: Sequence[dict[str, Any]]) -> _Failed:
+    if not bad:
+        return _Failed()
+    unproven = all(step["verb"] == "verify" and step["failure"]["kind"] != Damaged.__name__ for step in bad)
+    return _Failed(f"the last run failed: {bad[0]['failure']['message']}", run, unproven)
 
 
 def _reports(session: Session) -> Iterator[dict[str, Any]]:
