@@ -44,10 +44,10 @@ def command(
     With --from, as on the machine that takes a lost one's place, the keys are those of what is stored there: the
     passphrase is asked for, and PLACE, if it is a folder, is backed up to.
     """
-    folder = folder.absolute()
+    folder = _typed(folder)
     file, keys = folder / FILE, folder / "keys"
     # What is typed is seen from here, and what is written there from FOLDER.
-    destination = destination and destination.absolute()
+    destination = destination and _typed(destination)
     if passphrase and (secret_file := Secret.at(passphrase).file):
         passphrase = f"file:{secret_file.expanduser().absolute()}"
     own = keys / "passphrase"
@@ -68,8 +68,7 @@ def command(
         place = Place(address, passphrase=secret)
         document, writer = place.keyring()
         sheet, known = writer.recovery_sheet(), place.sources()
-        at = settings_at(address)
-        destination = destination or (at.path if isinstance(at, LocalSettings) else None)
+        destination = destination or _folder_at(address)
     destination = destination or Path("backups")
     text = render(found, destination=destination, passphrase=reference)
     with explained("write", keys):
@@ -95,10 +94,19 @@ def command(
         screen.console.print(f"Made the keys in {keys}", markup=False, soft_wrap=True)
     else:
         screen.console.print(f"Put the keys of {address} into {keys}", markup=False, soft_wrap=True)
-        _print_stored(
-            address, known, is_backed_up_to=getattr(settings_at(address), "path", None) == folder / destination
-        )
+        _print_stored(address, known, is_backed_up_to=_folder_at(address) == folder / destination)
     _print_sheet(sheet, recovery_sheet)
+
+
+def _typed(path: Path) -> Path:
+    """The whole path of what was typed here. With `..` in it, no pattern that leaves it out would match."""
+    whole = path.absolute()
+    return whole.resolve() if ".." in whole.parts else whole
+
+
+def _folder_at(address: str) -> Path | None:
+    at = settings_at(address)
+    return _typed(at.path) if isinstance(at, LocalSettings) else None
 
 
 def _made() -> str:

@@ -75,3 +75,18 @@ def test_paths_that_are_typed_are_seen_from_where_they_are_typed(
     assert (tmp_path / "elsewhere/disk").is_dir()
     assert settings.keys.passphrase is not None
     assert settings.keys.passphrase.read() == "correct horse"
+
+
+@pytest.mark.parametrize(("typed", "leaves_out"), [("../disk", []), ("sub/../disk", ["/disk/"]), ("disk", ["/disk/"])])
+def test_a_destination_with_dots_in_its_path_is_left_out_where_it_lies_in_a_source(
+    typed: str, leaves_out: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    home = tmp_path / "home"
+    (home / "sub").mkdir(parents=True)
+    (home / "mine").write_text("mine")
+    monkeypatch.chdir(home)
+    assert run("init", Path("../home"), "--destination", typed).exit_code == 0
+    settings = load(home / "backup.toml")
+    assert getattr(settings.destinations["local"], "path", None) == (home / typed).resolve()
+    excluded = set(settings.sources["docs"].model_dump()["exclude"])
+    assert sorted(excluded - {"/.geometra-backup/", "/keys/"}) == leaves_out
