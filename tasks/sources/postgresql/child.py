@@ -24,8 +24,8 @@ _PATIENCE = 5.0
 class Child:
     """Runs `command`, which connects to `server` by its `environment`. `doing` says in errors what it was for.
 
-    `given` is a file that it reads, or `subprocess.PIPE`, for `write`. Use `read` until it returns nothing, or
-    `finish`, and `stop` in any case.
+    `given` is a file that it reads, or `subprocess.PIPE`, for `write`. A complaint with the words `unheeded` in it is
+    passed over. Use `read` until it returns nothing, or `finish`, and `stop` in any case.
     """
 
     def __init__(
@@ -37,11 +37,12 @@ class Child:
         doing: str,
         given: IO[bytes] | int = subprocess.DEVNULL,
         patience: float = 3600.0,
+        unheeded: str = "",
     ) -> None:
         self.doing = doing
         self.fate: BackupError | None = None
         """Why it was stopped, where it was: what it says itself matters less then."""
-        self._server, self._patience = server, patience
+        self._server, self._patience, self._unheeded = server, patience, unheeded
         self._lock, self._ended = threading.Lock(), False
         self._errors = tempfile.TemporaryFile()  # noqa: SIM115, it stays open as long as the process runs
         try:
@@ -108,7 +109,8 @@ class Child:
             return []
         self._errors.seek(0)
         text = self._errors.read(_COMPLAINTS).decode("utf-8", "replace")
-        return [line for line in map(str.strip, text.splitlines()) if line]
+        lines = [line for line in map(str.strip, text.splitlines()) if line]
+        return [line for line in lines if not self._unheeded or self._unheeded not in line]
 
     def end(self, why: BackupError) -> None:
         """From another thread: whoever reads from it finds out `why`."""

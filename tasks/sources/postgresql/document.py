@@ -117,7 +117,8 @@ To put a database back by hand, with the PostgreSQL programs of its version (`da
   psql -X -d shop -c ANALYZE
 
 Roles that are there already give errors, and get the passwords and settings of the backup: leave them out of roles.sql
-if that is not wanted. Not every database has large objects.
+if that is not wanted. Not every database has large objects. Where pg_restore is of version 17 or newer and the server
+is older, leave out --exit-on-error: it may complain once that the server does not know transaction_timeout.
 
 cluster/tablespaces.sql names the folders that tablespaces had; without them, add --no-tablespaces.
 The rows of one table are tables/SCHEMA/TABLE.copy: what COPY writes as text, in the encoding of the database.

@@ -20,18 +20,25 @@ from tasks.sources.postgresql.server import Server
 from tasks.sources.postgresql.snapshot_items import DatabaseItems
 
 _PIECE = 1 << 20
-_FAILED = "pg_restore: error: could not execute query"
+_ERROR = "pg_restore: error:"
+_FAILED = f"{_ERROR} could not execute query"
+_ENDED = "pg_restore: warning: errors ignored on restore"
+_UNKNOWN = 'unrecognized configuration parameter "transaction_timeout"'
+_SET, _SINCE = b"\nSET transaction_timeout = 0;\n", 17
+"""Programs from that version on say this to every server, and an older one does not know it."""
 _PATIENCE = 24 * 3600.0
 """Seconds: building the indexes of a large database is one program that says nothing meanwhile."""
 
 
 @dataclass(slots=True)
 class Filling:
-    """How one database is put back. `missed` takes a line for each thing that could not be; `broken` for each index,
-    constraint or view that the rows themselves do not allow; `lost` for what is damaged, and why."""
+    """How one database is put back; `major` is the server's version. `missed` takes a line for each thing that
+    could not be; `broken` for each index, constraint or view that the rows themselves do not allow; `lost` for what is
+    damaged, and why."""
 
     server: Server
     programs: Programs
+    major: int
     items: StoredItems
     database: DatabaseItems
     owners: bool
@@ -79,8 +86,17 @@ class Filling:
 
     def restore(self, into: str, archive: Path, *options: str, strict: bool = True) -> list[str]:
         """pg_restore of a file: a line for each thing that failed, which nothing may if it is `strict`."""
-        child = self._pg_restore(into, *options, *(["--exit-on-error"] if strict else []), str(archive))
-        return self._finish(child, strict=strict)
+        return self._finish(self._pg_restore(into, *options, str(archive), strict=strict), strict=strict)
+
+    def define(self, into: str, archive: Path) -> None:
+        """All of a file that comes before rows, or nothing of it."""
+        script = archive.with_suffix(".sql")
+        self._run(into, "pg_restore", "--section=pre-data", f"--file={script}", *self._left_out(), str(archive))
+        if self._unheeded:
+            # Which would end the transaction.
+            script.write_bytes(script.read_bytes().replace(_SET, b"\n", 1))
+        once = ("--single-transaction", "--set=ON_ERROR_STOP=1", f"--dbname={self.server.argument}")
+        self._run(into, "psql", "--no-psqlrc", "--quiet", "--no-password", *once, f"--file={script}")
 
     @contextmanager
     def schema_file(self) -> Iterator[Path]:
@@ -107,7 +123,7 @@ class Filling:
         item = self.database.large_objects
         if item is None:
             return
-        child = self._pg_restore(into, "--section=data", "--exit-on-error", given=subprocess.PIPE)
+        child = self._pg_restore(into, "--section=data", strict=True, given=subprocess.PIPE)
         stream, buffer = self.items.open(item), memoryview(bytearray(_PIECE))
         try:
             while count := stream.readinto(buffer):
@@ -124,21 +140,40 @@ class Filling:
                 connection.execute(set_sequence(value).encode())
             connection.execute("COMMIT")
 
-    def _pg_restore(self, into: str, *options: str, given: IO[bytes] | int = subprocess.DEVNULL) -> Child:
+    def _pg_restore(self, into: str, *options: str, strict: bool, given: IO[bytes] | int = subprocess.DEVNULL) -> Child:
         command = [self.programs.path("pg_restore"), "--no-password", f"--dbname={self.server.argument}", *options]
-        command += [] if self.owners else ["--no-owner", "--no-privileges"]
-        command += [] if self.tablespaces else ["--no-tablespaces"]
+        command += self._left_out()
         command += ["--schema-only"] if self.schema_only and "--schema-only" not in options else []
+        # It would end at what is unheeded.
+        command += ["--exit-on-error"] if strict and not self._unheeded else []
         environment = self.server.environment(into)
         doing = f"database `{into}`: pg_restore fails"
-        return Child(self.server, command, environment, doing=doing, given=given, patience=_PATIENCE)
+        unheeded = self._unheeded
+        return Child(self.server, command, environment, doing=doing, given=given, patience=_PATIENCE, unheeded=unheeded)
+
+    def _run(self, into: str, program: str, *options: str) -> None:
+        command, environment = [self.programs.path(program), *options], self.server.environment(into)
+        child = Child(self.server, command, environment, doing=f"database `{into}`: {program} fails")
+        self._finish(child)
+
+    def _left_out(self) -> list[str]:
+        options = [] if self.owners else ["--no-owner", "--no-privileges"]
+        return options if self.tablespaces else [*options, "--no-tablespaces"]
+
+    @property
+    def _unheeded(self) -> str:
+        return _UNKNOWN if self.programs.major >= _SINCE > self.major else ""
 
     def _finish(self, child: Child, *, strict: bool = True) -> list[str]:
         try:
             while child.read(_PIECE):
                 pass
         except (SourceError, Refused):
-            errors = [line for line in child.complaints() if line.startswith(_FAILED)]
+            lines = child.complaints()
+            ended = any(line.startswith(_ENDED) for line in lines)
+            if self._unheeded and ended and not any(line.startswith(_ERROR) for line in lines):
+                return []
+            errors = [line for line in lines if line.startswith(_FAILED)]
             if strict or not errors:
                 raise
             return [self.server.without_secrets(line.removeprefix(_FAILED).lstrip(": ")) for line in errors]

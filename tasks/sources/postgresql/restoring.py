@@ -69,6 +69,7 @@ def restore_into_server(items: StoredItems, chosen: Iterable[Stored], server: Se
         filling = Filling(
             server,
             programs,
+            major,
             items,
             database,
             owners=way.owners and superuser,

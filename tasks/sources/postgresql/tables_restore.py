@@ -84,7 +84,7 @@ def make_tables(filling: Filling, scratch: str, into: str, missing: list[tuple[s
         with closing(server.connect(into)) as connection, server.explained(f"can't make a schema in `{into}`"):
             for schema in dict.fromkeys(schema for schema, _ in missing):
                 connection.execute(f"CREATE SCHEMA IF NOT EXISTS {quoted(schema)}".encode())
-        filling.restore(into, archive, "--section=pre-data", "--single-transaction")
+        filling.define(into, archive)
         try:
             with closing(server.connect(into)) as connection:
                 load_existing(connection, filling, into, overwrite=overwrite)

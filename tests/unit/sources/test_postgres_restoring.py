@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 from collections.abc import Iterable
 from pathlib import Path
@@ -174,6 +175,62 @@ def test_a_table_whose_rows_do_not_fit_leaves_nothing_half_made(saved: Saved, po
     assert restore(postgres, saved, table="public.people", into="elsewhere") != []
     assert restore(postgres, saved, table="public.pets", into="elsewhere") == []
     assert postgres.rows("SELECT count(*) FROM pg_constraint WHERE contype = 'f'", "elsewhere") == [(1,)]
+
+
+@pytest.fixture
+def newer_programs(postgres_programs: Path, tmp_path: Path) -> Path:  # noqa: F811
+    """Programs that do as those of PostgreSQL 17 do: whatever the server is, they set what it knows from 17 on."""
+    told = subprocess.run([postgres_programs / "pg_dump", "--version"], capture_output=True, text=True, check=True)
+    if int(re.findall(r"\d+", told.stdout)[0]) >= 17:
+        pytest.skip("the server's own programs are such")
+    folder = tmp_path / "newer"
+    folder.mkdir()
+    for name in ("pg_dump", "pg_dumpall", "psql", "pg_restore"):
+        script = _NEWER if name == "pg_restore" else 'exec {real} "$@"\n'
+        version = f"""[ "$1" = --version ] && {{ echo "{name} (PostgreSQL) 17.0"; exit; }}\n"""
+        (folder / name).write_text("#!/bin/sh\n" + version + script.replace("{real}", str(postgres_programs / name)))
+        (folder / name).chmod(0o755)
+    return folder
+
+
+_NEWER = """\
+unknown='SET transaction_timeout = 0;'
+for word; do case "$word" in
+    --file=*) {real} "$@" && exec sed -i "s/^SET lock_timeout = 0;$/&\\n$unknown/" "${word#--file=}" ;;
+    --exit-on-error|--single-transaction) last=yes ;;
+esac; done
+echo 'pg_restore: while INITIALIZING:' >&2
+said='ERROR:  unrecognized configuration parameter "transaction_timeout"'
+echo "pg_restore: error: could not execute query: $said" >&2
+echo "Command was: $unknown" >&2
+[ -z "$last" ] || exit 1
+{real} "$@"
+echo 'pg_restore: warning: errors ignored on restore: 1' >&2
+exit 1
+"""
+
+
+def test_programs_of_17_restore_into_a_server_that_is_older(
+    postgres: PostgresProcess,  # noqa: F811
+    everything: str,  # noqa: F811
+    saved: Saved,
+    newer_programs: Path,
+) -> None:
+    items = Saved(source_of(postgres, everything, roles=False).capture())
+    assert restore(postgres, items, into="the copy", programs=newer_programs) == []
+    assert rows_of(postgres, "the copy") == rows_of(postgres, everything)
+    assert large_objects_of(postgres, "the copy") == large_objects_of(postgres, everything)
+    assert len(schema_of(postgres, "the copy")) == len(schema_of(postgres, everything))
+    postgres.create("elsewhere")
+    postgres.run("CREATE TABLE own (id integer)", database="elsewhere")
+    assert restore(postgres, saved, table="readings", into="elsewhere", programs=newer_programs) == []
+    assert len(rows_of(postgres, "elsewhere")["public.readings"]) == 2
+    # What else fails still counts.
+    path = b"databases/small/schema.dump"
+    broken = changed(saved, path, saved[path].content.replace(b"CREATE TABLE", b"CREATE TABEL"))
+    with pytest.raises(BackupError, match='syntax error at or near "TABEL"'):
+        restore(postgres, broken, into="broken", programs=newer_programs)
+    assert "broken" not in databases(postgres)
 
 
 def test_the_schema_of_one_table_alone_is_refused_before_anything_is_replaced(
