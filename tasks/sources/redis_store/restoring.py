@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from contextlib import ExitStack, closing, suppress
 from dataclasses import dataclass
 
-from tasks.errors import Damaged, NotFound, Refused
+from tasks.errors import Damaged, NotFound
 from tasks.item import Stored, StoredItems
 from tasks.sources.redis_store import rdb
 from tasks.sources.redis_store.capture import USERS
@@ -180,10 +180,5 @@ class Router:
     def _of(self, key: Key) -> Visitor:
         if self._alone:
             return self._visitors[0]
-        if key.database:
-            raise Refused(
-                f"the snapshot has keys in database {key.database}, and a cluster has database 0 only: choose one"
-                " and restore it into 0"
-            )
         number = slot(key.name)
         return next(self._visitors[at] for first, last, at in self._slots if first <= number <= last)

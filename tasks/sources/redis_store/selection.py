@@ -8,10 +8,10 @@ from collections.abc import Sequence
 from tasks.errors import Refused
 from tasks.sources.redis_store.connection import Connection, ErrorReply
 from tasks.sources.redis_store.glob import matcher
+from tasks.sources.redis_store.refusal import refusal
 from tasks.sources.redis_store.seen import Seen
 from tasks.sources.redis_store.text import shown
 from tasks.sources.redis_store.walk import Key, Visitor
-from tasks.sources.redis_store.writing import refusal
 
 
 class Selected:

@@ -9,6 +9,7 @@ from collections import deque
 from tasks.errors import Occupied, Refused, SourceError
 from tasks.sources.redis_store import rdb
 from tasks.sources.redis_store.connection import Argument, Connection, ErrorReply
+from tasks.sources.redis_store.refusal import refusal
 from tasks.sources.redis_store.text import shown
 from tasks.sources.redis_store.values import COUNTED
 from tasks.sources.redis_store.walk import Key
@@ -172,32 +173,6 @@ class Writer:
             reply = self._connection.reply_or_error()
             if isinstance(reply, ErrorReply):
                 raise refusal(self._connection, reply, Key(database, name, kind))
-
-
-def refusal(connection: Connection, error: ErrorReply, key: Key) -> Exception:
-    """What the server has against one key, naming it."""
-    place, says = connection.place.shown, str(error)
-    named = f"`{shown(key.name)}` in database {key.database}"
-    if key.kind < 0:
-        return Refused(f"{place} has no database {key.database}: {says}; raise its `databases`, or choose another one")
-    if error.code in ("BUSYKEY", "EXISTS"):
-        return Occupied(f"{place} has the key {named} already; choose keys, or allow to overwrite (`--overwrite`)")
-    if "payload" in says or "Bad data format" in says:
-        kind = rdb.KINDS.get(key.kind, "unknown type")
-        if key.kind == rdb.MODULE:
-            return Refused(
-                f"{place} can't take the key {named}, a value of a module ({says}): load the module that it is of, or"
-                " leave the key out by patterns"
-            )
-        needs = {6: "2.6", 7: "3.2", 9: "5.0", 10: "7.0", 11: "7.2", 12: "7.4", 80: "Valkey 9"}
-        least = needs.get(rdb.least_version(key.kind, rdb.VALKEY if key.kind == rdb.HASH_TTL_VALKEY else 12), "7.4")
-        return Refused(
-            f"{place} can't take the key {named}, a {kind} as servers from version {least} on keep it ({says}): restore"
-            " into a newer server, or leave the key out by patterns"
-        )
-    if error.code in ("READONLY", "MOVED", "ASK"):
-        return Refused(f"{place} takes no writes for the key {named}: {says}; restore into its primary")
-    return connection.translated(error, f"restoring the key {named}")
 
 
 class _Elements:

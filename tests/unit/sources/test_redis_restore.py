@@ -16,7 +16,7 @@ import pytest
 from tasks.errors import Damaged, NoSpace, NotFound, Occupied, Refused, Unavailable
 from tasks.item import Stored
 from tasks.sources.redis import Redis, RedisSettings, RedisTarget
-from tasks.sources.redis_store import restoring
+from tasks.sources.redis_store import rdb, restoring
 from tasks.sources.redis_store.place import place_of
 from tasks.sources.redis_store.servers import resolved
 from tasks.sources.source import Restoring
@@ -203,12 +203,28 @@ def test_redis_and_valkey_take_each_others_keys_and_say_which_they_do_not(
             client.hset("new kind", mapping={"field": "value"})
             client.execute_command("HPEXPIREAT", "new kind", 4_000_000_000_000, "FIELDS", 1, "field")
         back = Saved(of(newer).capture())
-        with pytest.raises(Refused, match="`new kind` in database 0"):
+        with pytest.raises(
+            Refused, match="`new kind` in database 0, a hash as servers of Valkey from version 9 on keep"
+        ):
             of(newer).restore_into(back, back, into(fresh, keys="new*"), Restoring())
         with start(program=valkey()) as other:
             of(newer).restore_into(back, back, into(other), Restoring())
             with other.client() as client:
                 assert client.execute_command("HPEXPIRETIME", "new kind", "FIELDS", 1, "field") == [4_000_000_000_000]
+
+
+def test_a_hash_of_redis_whose_fields_expire_is_not_said_to_need_a_newer_valkey() -> None:
+    """As DUMP of Redis 7.4 gives `HSET h f v`, with an expiry of the field."""
+    pair = rdb.string(b"f") + rdb.string(b"v")
+    dump = rdb.magic(12) + bytes([rdb.HASH_TTL]) + rdb.string(b"h") + (4_000_000_000_000).to_bytes(8, "little")
+    dump += rdb.length(1) + rdb.length(1) + pair + bytes([rdb.EOF])
+    dump += rdb.crc64(dump).to_bytes(8, "little")
+    with start(program=valkey()) as server:
+        items = MemoryItems([Saved(of(server).capture())[b"dump.rdb"]._replace(content=dump)])
+        with pytest.raises(
+            Refused, match=r"`h` in database 0, a hash as servers of Redis from version 7\.4 on keep it"
+        ):
+            of(server).restore_into(items, items, into(server), Restoring())
 
 
 @pytest.mark.needs(SEARCH)

@@ -11,8 +11,10 @@ from typing import Any
 import pytest
 
 from tasks.errors import Occupied, Refused, SourceError, Unavailable
+from tasks.sources.redis import RedisTarget
 from tasks.sources.source import Restoring
 from tests.contracts.memory_items import Saved, read_all
+from tests.contracts.test_served_source_contract import valkey
 from tests.redis_process import RedisProcess, free_port
 from tests.unit.sources.test_redis_restore import held, into, of, source, start
 
@@ -23,11 +25,11 @@ HALVES = ((0, 8000), (8001, 16383))
 
 
 @contextmanager
-def cluster() -> Iterator[list[RedisProcess]]:
+def cluster(*options: str, **how: Any) -> Iterator[list[RedisProcess]]:
     """Two primaries that share `KEYS` keys."""
     with ExitStack() as stack:
         ports = [free_port() for _ in HALVES]
-        nodes = [stack.enter_context(start("--cluster-enabled", "yes", port=port)) for port in ports]
+        nodes = [stack.enter_context(start("--cluster-enabled", "yes", *options, port=port, **how)) for port in ports]
         for node, slots in zip(nodes, HALVES, strict=True):
             with node.client() as client:
                 client.execute_command("CLUSTER", "ADDSLOTSRANGE", *slots)
@@ -75,6 +77,29 @@ def test_a_cluster_can_be_scanned() -> None:
         with start() as other:
             of(other).restore_into(saved, saved, into(other), Restoring())
             assert held(other) == held(nodes[0]) | held(nodes[1])
+
+
+@pytest.mark.parametrize("method", ["snapshot", "scan"])
+def test_the_databases_of_a_cluster_of_valkey_come_back_into_one_and_are_refused_by_one_that_has_none(
+    method: str,
+) -> None:
+    with cluster("--cluster-databases", "4", program=valkey()) as nodes:
+        for node in nodes:
+            with node.client() as client:
+                for name in client.keys()[:50]:
+                    client.execute_command("COPY", name, name, "DB", "3")
+        before = held(nodes[0]) | held(nodes[1])
+        saved = Saved(source(url_of(nodes[0]), method=method).capture())
+        assert saved.facts["lasting"] == {"0": {"string": KEYS}, "3": {"string": 100}}
+        for node in nodes:
+            with node.client() as client:
+                client.flushall()
+        source(url_of(nodes[0])).restore_into(saved, saved, RedisTarget(url=url_of(nodes[1])), Restoring())
+        assert held(nodes[0]) | held(nodes[1]) == before
+    with cluster() as nodes:
+        target = RedisTarget(url=url_of(nodes[0]), database=3)
+        with pytest.raises(Refused, match=r"keys in database 3, and the cluster of .* has database 0 only"):
+            source(url_of(nodes[0])).restore_into(saved, saved, target, Restoring())
 
 
 def test_functions_that_each_server_of_a_cluster_has_are_restored_once() -> None:
