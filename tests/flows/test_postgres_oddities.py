@@ -151,6 +151,23 @@ def test_an_empty_database_of_another_encoding_is_not_filled(
         assert f"sorts as `{kept[0]}, {kept[1]}, de-u-co-phonebk of ICU` says" in line
 
 
+def test_a_database_that_sorts_by_rules_of_its_own_comes_back_with_them(
+    postgres: PostgresProcess,  # noqa: F811
+    second_postgres: PostgresProcess,  # noqa: F811
+) -> None:
+    if postgres.rows("SELECT current_setting('server_version_num')::int")[0][0] < 160000:
+        pytest.skip("a server before 16 knows no such rules")
+    german = "TEMPLATE template0 LOCALE_PROVIDER icu ICU_LOCALE 'de'"
+    postgres.run(f"CREATE DATABASE ruled {german} ICU_RULES '&b < z'")
+    saved = Saved(source_of(postgres, "ruled", roles=False).capture())
+    assert source_of(postgres).restore_into(saved, saved, target_of(second_postgres), Restoring()) == []
+    assert second_postgres.rows("SELECT 'z' < 'c'", "ruled") == [(True,)]
+    second_postgres.run(f"CREATE DATABASE plain {german}")
+    target = target_of(second_postgres, **{"as": "plain"})
+    [line] = source_of(postgres).restore_into(saved, saved, target, Restoring())
+    assert "`plain` was there, and sorts as" in line
+
+
 def test_what_can_not_be_dropped_is_left_beside_what_replaces_it_and_told(postgres: PostgresProcess) -> None:  # noqa: F811
     postgres.create("shop")
     postgres.run("CREATE TABLE kept (id integer)", "ALTER DATABASE shop SET work_mem TO '7MB'", database="shop")

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from tasks.errors import Unavailable
 from tasks.sources.postgresql import catalogue
 from tasks.sources.postgresql.catalogue import literal, quoted
-from tasks.sources.postgresql.databases import Database, sorting
+from tasks.sources.postgresql.databases import Database, sorting, sorting_rules
 from tasks.sources.postgresql.server import Server
 
 if TYPE_CHECKING:
@@ -59,7 +59,11 @@ def otherwise(connection: Connection, database: str, like: Database) -> tuple[st
     encoding, collate, ctype, everything = row or ("", "", "", {})
     provider, locale = sorting(everything)
     sorts = [collate, ctype, *(() if provider == "c" else (f"{locale} of {_PROVIDERS.get(provider, provider)}",))]
-    alike = (collate, ctype, provider, locale) == (like.collate, like.ctype, like.provider, like.locale)
+    rules = sorting_rules(everything)
+    sorts += [f"with the rules {rules}"] if rules else []
+    alike = (collate, ctype, provider, locale, rules) == (
+        *(like.collate, like.ctype, like.provider, like.locale, like.rules),
+    )
     return ("" if encoding == like.encoding else encoding), "" if alike else ", ".join(sorts)
 
 
@@ -85,6 +89,8 @@ def create(connection: Connection, name: str, like: Database, *, tablespaces: bo
         parts.append(f"LC_COLLATE {literal(like.collate)} LC_CTYPE {literal(like.ctype)}")
     if like.provider == "i":
         parts.append(f"LOCALE_PROVIDER icu ICU_LOCALE {literal(like.locale)}")
+    if like.rules:
+        parts.append(f"ICU_RULES {literal(like.rules)}")
     if like.provider == "b":
         parts.append(f"LOCALE_PROVIDER builtin BUILTIN_LOCALE {literal(like.locale)}")
     if tablespaces and like.tablespace != "pg_default":

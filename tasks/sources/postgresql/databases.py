@@ -56,7 +56,7 @@ _INVALID = "SELECT datname FROM pg_catalog.pg_database WHERE datconnlimit = -2 O
 class Database:
     """A database itself, but for what is in it. `provider` and `locale` are those of the collation, where they are not
     libc's. `privileges` are (role or None for everybody, privilege, grantable), None where they are the usual ones;
-    `variables` are (role or None, name, value)."""
+    `variables` are (role or None, name, value); `rules` change how an ICU locale sorts."""
 
     name: str
     owner: str
@@ -74,6 +74,7 @@ class Database:
     public: bool
     major: int
     version: str
+    rules: str = ""
 
     @property
     def plain_order(self) -> bool:
@@ -106,6 +107,7 @@ def database(connection: Connection) -> Database:
         public,
         major,
         version,
+        sorting_rules(everything),
     )
 
 
@@ -113,6 +115,11 @@ def sorting(everything: dict[str, Any]) -> tuple[str, str]:
     """The provider of a database's collation, and its locale where that is not libc's: of its row in pg_database."""
     locale = everything.get("datlocale") or everything.get("daticulocale") or ""
     return everything.get("datlocprovider", "c"), locale
+
+
+def sorting_rules(everything: dict[str, Any]) -> str:
+    """What changes that (PostgreSQL 16 and later, ICU alone)."""
+    return everything.get("daticurules") or ""
 
 
 def extensions(connection: Connection) -> dict[str, str]:
