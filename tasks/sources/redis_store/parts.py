@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from typing import Any
 
-from tasks.errors import BackupError, SourceError
+from tasks.errors import SourceError
 from tasks.sources.redis_store import rdb
 from tasks.sources.redis_store.connection import Argument, Connection, ErrorReply
 from tasks.sources.redis_store.seen import Seen
@@ -134,19 +134,29 @@ class Parts:
 
     def _look_for_field_expiries(self) -> None:
         """Fields of a hash may expire on their own (Redis 7.4, Valkey 9), which HSCAN does not tell."""
-        with suppress(BackupError):
-            cursor = b"0"
-            step = self._step(max(self._count, 1))
-            while True:
-                cursor, flat = self._connection.ask("HSCAN", self._name, cursor, "COUNT", step)
-                names: Sequence[bytes] = flat[::2]
-                if names and any(
-                    at >= 0 for at in self._connection.ask("HPEXPIRETIME", self._name, "FIELDS", len(names), *names)
-                ):
-                    self.flaw = "the expiries of its fields were not kept: it is too large for one DUMP"
-                    return
-                if cursor == b"0":
-                    return
+        cursor, step = b"0", self._step(max(self._count, 1))
+        while True:
+            cursor, flat = self._ask("HSCAN", cursor, "COUNT", step)
+            if (names := flat[::2]) and (flaw := self._expiry_flaw(names)) is not None:
+                self.flaw = flaw
+                return
+            if cursor == b"0":
+                return
+
+    def _expiry_flaw(self, names: Sequence[bytes]) -> str | None:
+        """Of some fields; None if there is none so far. Empty on a server of which no field can expire."""
+        try:
+            expiries = self._connection.call("HPEXPIRETIME", self._name, "FIELDS", len(names), *names)
+        except ErrorReply as error:
+            if error.code == "NOPERM":
+                return "this user may not ask whether its fields expire (+hpexpiretime), and no such expiry was kept"
+            if error.code == "WRONGTYPE":
+                raise _OtherType from error
+            if error.is_forbidden:
+                return ""
+            raise self._connection.translated(error, "HPEXPIRETIME") from error
+        kept = all(at < 0 for at in expiries or ())
+        return None if kept else "the expiries of its fields were not kept: it is too large for one DUMP"
 
     def _ask(self, command: str, *arguments: Argument) -> Any:
         try:

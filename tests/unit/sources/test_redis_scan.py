@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -13,6 +14,7 @@ from tasks.sources.redis_store import parts
 from tasks.sources.redis_store.connection import Argument, Connection
 from tasks.sources.source import Restoring
 from tests.contracts.memory_items import Saved
+from tests.contracts.test_served_source_contract import valkey
 from tests.redis_process import RedisProcess
 from tests.unit.sources.test_redis_restore import held, into, of, start
 
@@ -161,3 +163,22 @@ def test_a_server_that_was_restarted_meanwhile_is_not_taken_for_the_same(
     large_first(restart)
     with pytest.raises(Unavailable, match="was restarted while it was read"):
         Saved(of(server, method="scan").capture())
+
+
+@pytest.mark.parametrize(("right", "why"), [("+hpexpiretime", "too large for one DUMP"), ("", r"\+hpexpiretime")])
+def test_fields_of_a_large_hash_that_expire_are_a_flaw_also_where_nobody_may_ask(
+    right: str, why: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    client: Any
+    monkeypatch.setenv("TESTED_PASSWORD", "secret-of-the-test")
+    commands = "scan dump pttl pexpiretime memory|usage type multi exec watch time select info function|dump hscan hlen"
+    rights = [f"+{command}" for command in commands.split()] + right.split()
+    with start(program=valkey()) as server:
+        with server.client() as client:
+            for number in range(10):
+                client.hset("large", mapping={f"{number}:{field}": "v" * 100 for field in range(3000)})
+            client.execute_command("HPEXPIREAT", "large", 4_000_000_000_000, "FIELDS", 1, "9:7")
+            client.execute_command("ACL", "SETUSER", "reader", "on", ">secret-of-the-test", "~*", *rights)
+        reader = of(server, method="scan", username="reader", password="env:TESTED_PASSWORD")
+        [flaw] = Saved(reader.capture()).flaws
+    assert re.search(f"`large`: .*{why}", flaw.why)
