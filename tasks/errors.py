@@ -67,7 +67,7 @@ class NotARepository(BackupError):
 
 
 class NewerFormat(BackupError):
-    """The repository was written by a newer version of this program."""
+    """The repository was written by a newer version of this program, or holds what only a newer one knows."""
 
     exit_code = 66
 

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from contextlib import ExitStack, closing, suppress
 from dataclasses import dataclass
 
-from tasks.errors import Damaged, NotFound
+from tasks.errors import BackupError, Damaged, NewerFormat, NotFound
 from tasks.item import Stored, StoredItems
 from tasks.sources.redis_store import rdb
 from tasks.sources.redis_store.capture import USERS
@@ -41,7 +41,7 @@ class Wanted:
 def restore_into(items: StoredItems, chosen: Iterable[Stored], place: Place, wanted: Wanted) -> list[str]:
     """Returns a line for what was not given back, and for what may undo it. Raises, before anything is written,
     `Occupied` where a key is there already, and `Refused` where two would become one; `Damaged` in the end, when the
-    keys that come before what is damaged are written."""
+    keys that come before what is damaged are written, and so `NewerFormat` for what only a newer server knows."""
     chosen = list(chosen)
     dumps = [item for item in chosen if item.entry.path.endswith(b".rdb")]
     users = [item for item in chosen if item.entry.path == USERS]
@@ -52,7 +52,7 @@ def restore_into(items: StoredItems, chosen: Iterable[Stored], place: Place, wan
     if wanted.into is not None and wanted.database is None:
         twice = Twice()
         for dump in dumps:
-            with suppress(Damaged):  # told by the walk that writes
+            with suppress(Damaged, NewerFormat):  # told by the walk that writes
                 walk_through(items, dump, _selected(twice, wanted))
         twice.settle()
     if dumps and not wanted.overwrite:
@@ -82,7 +82,7 @@ def _look_for_conflicts(items: StoredItems, dumps: list[Stored], found: list[Sha
             return
         router = Router(looking, found)
         for dump in dumps:
-            with suppress(Damaged):  # told by the walk that writes
+            with suppress(Damaged, NewerFormat):  # told by the walk that writes
                 walk_through(items, dump, _selected(router, wanted))
         for each in looking:
             each.settle()
@@ -94,24 +94,22 @@ def _write(items: StoredItems, dumps: list[Stored], found: list[Shard], wanted: 
             stack.enter_context(closing(Writer(Connection(shard.place), overwrite=wanted.overwrite))) for shard in found
         ]
         router = Router(writers, found)
-        count, damage = 0, ""
+        count = 0
+        stopped: Damaged | NewerFormat | None = None
         for dump in dumps:
             selected = _selected(router, wanted)
             try:
                 walk_through(items, dump, selected, writers)
-            except Damaged as error:
-                damage = damage or str(error)
+            except (Damaged, NewerFormat) as error:
+                stopped = stopped or error
                 count -= sum([writer.abandon() for writer in writers])
             count += selected.count
         for writer in writers:
             writer.settle()
         expired = sum(writer.expired for writer in writers)
         lines = [line for writer in writers for line in writer.lines]
-    if damage:
-        raise Damaged(
-            f"{damage}; {count - expired:,} keys were restored, but none that come behind that in the snapshot: another"
-            " destination, or an older snapshot, may have them"
-        )
+    if stopped:
+        raise _cut_off(stopped, count - expired) from stopped
     if not count and not wanted.everything:
         named = f"a key that matches `{'`, `'.join(wanted.keys)}`" if wanted.keys else "keys"
         where = "" if wanted.database is None else f" in database {wanted.database}"
@@ -121,12 +119,20 @@ def _write(items: StoredItems, dumps: list[Stored], found: list[Shard], wanted: 
     return list(dict.fromkeys(lines))
 
 
+def _cut_off(error: Damaged | NewerFormat, count: int) -> BackupError:
+    told = f"{error}; {count:,} keys were restored, but none that come behind that in the snapshot"
+    if isinstance(error, NewerFormat):
+        return NewerFormat(told)
+    return Damaged(f"{told}: another destination, or an older snapshot, may have them")
+
+
 def _selected(visitor: Visitor, wanted: Wanted) -> Selected:
     return Selected(visitor, database=wanted.database, keys=wanted.keys, into=wanted.into)
 
 
 def walk_through(items: StoredItems, dump: Stored, visitor: Visitor, writers: Sequence[Writer] = ()) -> Walk:
-    """Tell a stored RDB to a visitor. Raises `Damaged` where it does not end as one must."""
+    """Tell a stored RDB to a visitor. Raises `Damaged` where it does not end as one must, `NewerFormat` for what is not
+    known here."""
     walk = Walk(visitor)
     stream = items.open(dump)
     ending = rdb.Ending()
@@ -138,9 +144,9 @@ def walk_through(items: StoredItems, dump: Stored, visitor: Visitor, writers: Se
                 writer.version = walk.version or rdb.version_of(bytes(buffer[: rdb.MAGIC]))
             walk.feed(buffer[:count])
     except rdb.NotWalked as error:
-        raise Damaged(
-            f"the snapshot holds {error}, which this version can't tell apart: update geometra-backup, or restore into"
-            " a folder and have a server load the file"
+        raise NewerFormat(
+            f"the snapshot comes from a server that is too new for this version, which does not know {error} in it, and"
+            " is whole: update geometra-backup, or restore into a folder and have such a server load the file"
         ) from error
     finally:
         stream.close()

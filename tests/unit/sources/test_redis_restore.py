@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from tasks.errors import Damaged, NoSpace, NotFound, Occupied, Refused, Unavailable
+from tasks.errors import Damaged, NewerFormat, NoSpace, NotFound, Occupied, Refused, Unavailable
 from tasks.item import Stored
 from tasks.sources.redis import Redis, RedisSettings, RedisTarget
 from tasks.sources.redis_store import rdb, restoring
@@ -225,6 +225,22 @@ def test_a_hash_of_redis_whose_fields_expire_is_not_said_to_need_a_newer_valkey(
             Refused, match=r"`h` in database 0, a hash as servers of Redis from version 7\.4 on keep it"
         ):
             of(server).restore_into(items, items, into(server), Restoring())
+
+
+def test_what_only_a_newer_server_knows_is_no_damage(fresh: RedisProcess) -> None:
+    with start() as server:
+        with server.client() as client:
+            client.set("key", "value")
+        saved = Saved(of(server).capture())
+        content = b"REDIS0099" + saved[b"dump.rdb"].content[rdb.MAGIC : -rdb.TRAILER - 1]
+        content += bytes([99]) + rdb.string(b"new") + b"unknown" + bytes([rdb.EOF])
+        content += rdb.crc64(content).to_bytes(rdb.TRAILER, "little")
+        newer = MemoryItems([saved[b"dump.rdb"]._replace(content=content)])
+        said = r"too new for this version, which does not know the type 99 .* 1 keys were restored, but none that come"
+        with pytest.raises(NewerFormat, match=said) as caught:
+            of(server).restore_into(newer, newer, into(fresh), Restoring())
+        assert "another destination" not in str(caught.value)
+        assert held(fresh) == held(server)
 
 
 @pytest.mark.needs(SEARCH)
