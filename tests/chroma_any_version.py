@@ -1,4 +1,4 @@
-"""A Chroma of any version from 0.5 on: `PYTHON tests/chroma_any_version.py fill|dump|version FOLDER-OR-URL`.
+"""A Chroma of any version from 0.4.15 on: `PYTHON tests/chroma_any_version.py fill|dump|version FOLDER-OR-URL`.
 
 Run by the Python that has that version; it imports nothing else of this project.
 """

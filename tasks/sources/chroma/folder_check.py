@@ -28,10 +28,10 @@ def folder_problems(folder: Path, scratch: Path) -> Iterator[Problem]:
         return
     try:
         with closing(sqlite3.connect(f"file:{quote(str(database))}?mode=ro", uri=True, timeout=10)) as connection:
-            connection.execute("SELECT count(*) FROM segments").fetchone()
+            connection.execute("SELECT 1 FROM segments, databases LIMIT 1").fetchone()
     except sqlite3.Error as error:
         yield Problem(
-            f"`{database}` can't be read: {error}", "see to its rights; is it a database of Chroma 0.5 to 1.5?"
+            f"`{database}` can't be read: {error}", "see to its rights; is it a database of Chroma 0.4.15 to 1.5?"
         )
         return
     if not os.access(database, os.R_OK | os.W_OK) or not os.access(folder, os.R_OK | os.W_OK | os.X_OK):

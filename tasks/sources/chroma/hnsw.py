@@ -13,7 +13,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from tasks.sources.chroma.pickled import labels_of
+from tasks.sources.chroma.pickled import persisted
 from tasks.sources.chroma.records import NotWhole
 
 if TYPE_CHECKING:
@@ -34,7 +34,7 @@ class Hnsw:
         missing = [name for name in FILES if not (folder / name).is_file()]
         if missing:
             raise NotWhole(f"`{missing[0]}` of the vector segment `{folder.name}` is not there")
-        self._labels = labels_of(folder / PICKLE)
+        self._labels, self.taken = persisted(folder / PICKLE)
         header, size = (folder / "header.bin").read_bytes(), (folder / "data_level0.bin").stat().st_size
         for layout in _HEADERS:
             if len(header) >= layout.size:

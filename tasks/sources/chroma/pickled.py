@@ -7,7 +7,7 @@ import io
 import pickle
 import pickletools
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from tasks.sources.chroma.records import NotWhole
 
@@ -30,6 +30,14 @@ _ARGUMENTS = {
 _TWO_LINES = frozenset(map(ord, "ci"))
 
 
+class Persisted(NamedTuple):
+    """The label of each id in an index, and the last number of the queue that is in it, as far as this version says it
+    here: 0.4 and the first of 0.5 say it nowhere else."""
+
+    labels: dict[str, int]
+    taken: int
+
+
 class _PersistentData:
     """Stands in for Chroma's class: holds attributes, does nothing."""
 
@@ -41,8 +49,8 @@ class _Unpickler(pickle.Unpickler):
         raise pickle.UnpicklingError(f"it names `{module}.{name}`, which is not called")
 
 
-def labels_of(path: Path) -> dict[str, int]:
-    """The label of each id in the index. Raises `NotWhole`, `OSError`."""
+def persisted(path: Path) -> Persisted:
+    """Raises `NotWhole`, `OSError`."""
     try:
         data = path.read_bytes()
         _check(data)
@@ -57,7 +65,8 @@ def labels_of(path: Path) -> dict[str, int]:
         isinstance(name, str) and isinstance(label, int) for name, label in labels.items()
     ):
         raise NotWhole(f"`{path.name}` holds no table of ids")
-    return labels
+    taken = attributes.get("max_seq_id")
+    return Persisted(labels, taken if isinstance(taken, int) else 0)
 
 
 def _check(data: bytes) -> None:

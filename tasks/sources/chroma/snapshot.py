@@ -23,7 +23,7 @@ from urllib.parse import quote
 
 from tasks.errors import NoSpace, SourceError, Unavailable
 from tasks.sources.chroma.hnsw import PICKLE, Hnsw
-from tasks.sources.chroma.pickled import labels_of
+from tasks.sources.chroma.pickled import persisted
 from tasks.sources.chroma.records import NotWhole
 from tasks.sources.chroma.stored_folder import DATABASE, PERSISTED
 
@@ -152,7 +152,7 @@ def _segments(connection: sqlite3.Connection, folder: Path) -> list[str]:
         if "lock" in str(error) or "busy" in str(error):
             raise Unavailable(f"`{folder / DATABASE}` stayed locked for {_LOCK_SECONDS:.0f} s: {error}") from error
         raise SourceError(
-            f"`{folder / DATABASE}` is not of a Chroma that is supported (0.5 to 1.5): {error}"
+            f"`{folder / DATABASE}` is not of a Chroma that is supported (0.4.15 to 1.5): {error}"
         ) from error
     except sqlite3.DatabaseError as error:
         raise SourceError(f"`{folder / DATABASE}` is no database of Chroma: {error}") from error
@@ -215,7 +215,7 @@ def _judge(name: str, into: Path, held: _Segment, copy: Copy) -> None:
 
 def _parses(folder: Path) -> bool:
     try:
-        labels_of(folder / PICKLE)
+        persisted(folder / PICKLE)
     except NotWhole:
         return False
     return True

@@ -61,10 +61,9 @@ class StoredFolder:
 
     def collections(self) -> list[StoredCollection]:
         """All, in the order of tenant, database and name."""
-        known = self.columns("collections")
-        extra = [name if name in known else "NULL" for name in ("config_json_str", "schema_str")]
+        extra = self._known("collections", ("config_json_str", "schema_str"))
         found = self.rows(
-            f"SELECT c.id, d.tenant_id, d.name, c.name, c.dimension, {', '.join(extra)}"  # noqa: S608 - fixed names
+            f"SELECT c.id, d.tenant_id, d.name, c.name, c.dimension, {extra}"  # noqa: S608 - fixed names
             " FROM collections c JOIN databases d ON d.id = c.database_id"
         )
         made = []
@@ -74,10 +73,15 @@ class StoredFolder:
             made.append(StoredCollection(self, number, about))
         return sorted(made, key=lambda each: (each.about.tenant, each.about.database, each.about.name))
 
+    def _known(self, table: str, columns: Iterable[str]) -> str:
+        """To be selected; NULL for each column that this version of Chroma has not."""
+        known = self.columns(table)
+        return ", ".join(name if name in known else "NULL" for name in columns)
+
     def _metadata(self, number: str) -> JsonObject | None:
+        values = self._known("collection_metadata", ("str_value", "int_value", "float_value", "bool_value"))
         rows = self.rows(
-            "SELECT key, str_value, int_value, float_value, bool_value"
-            " FROM collection_metadata WHERE collection_id = ?",
+            f"SELECT key, {values} FROM collection_metadata WHERE collection_id = ?",  # noqa: S608 - fixed names
             number,
         )
         return {key: _value(values) for key, *values in rows} or None
@@ -182,9 +186,7 @@ class StoredCollection:
 
     def _queue(self, scope: str) -> Iterator[tuple[int, int, str, bool, JsonObject]]:
         """What a segment has not taken in yet: number, operation, id, whether a vector comes along, metadata."""
-        segment, _ = self._segments.get(scope, ("", ""))
-        taken = next(self._folder.rows("SELECT seq_id FROM max_seq_id WHERE segment_id = ?", segment), (0,))[0]
-        taken = int.from_bytes(taken, "big") if isinstance(taken, bytes) else taken  # before 0.5 a BLOB
+        taken = self._taken(scope)
         parts = [
             self._folder.rows(
                 "SELECT seq_id, operation, id, vector IS NOT NULL, metadata FROM embeddings_queue"
@@ -196,6 +198,14 @@ class StoredCollection:
         ]
         for number, operation, name, has_vector, metadata in heapq.merge(*parts, key=lambda row: row[0]):
             yield number, operation, name, bool(has_vector), _object(metadata) or {}
+
+    def _taken(self, scope: str) -> int:
+        """The last number of the queue that a segment has taken in. Before 0.5 a BLOB, and of vectors in their index;
+        newer versions go by that too for one that they have not written since."""
+        segment, _ = self._segments.get(scope, ("", ""))
+        for (taken,) in self._folder.rows("SELECT seq_id FROM max_seq_id WHERE segment_id = ?", segment):
+            return int.from_bytes(taken, "big") if isinstance(taken, bytes) else int(taken)
+        return self.index.taken if scope == "VECTOR" and self.index else 0
 
     def _records(self) -> Iterator[Record]:
         """All records, by id."""

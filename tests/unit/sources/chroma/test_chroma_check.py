@@ -18,7 +18,7 @@ from pydantic import ValidationError
 
 from tasks.errors import BackupError, NoSpace, Refused, SettingsError, SourceError, Unavailable
 from tasks.sources.chroma import folder_check
-from tasks.sources.chroma.pickled import labels_of
+from tasks.sources.chroma.pickled import persisted
 from tasks.sources.chroma.records import NotWhole
 from tasks.sources.chroma.scratch import scratch_folder
 from tasks.sources.chroma.settings import ChromaSettings, ChromaTarget
@@ -206,7 +206,7 @@ def test_a_pickle_is_read_and_never_obeyed(content: bytes, tmp_path: Path, monke
     monkeypatch.chdir(tmp_path)
     (tmp_path / "index_metadata.pickle").write_bytes(content)
     with pytest.raises(NotWhole, match=r"index_metadata\.pickle"):
-        labels_of(tmp_path / "index_metadata.pickle")
+        persisted(tmp_path / "index_metadata.pickle")
     assert not (tmp_path / "hacked").exists()
 
 
@@ -217,7 +217,7 @@ def test_the_pickle_of_an_older_chroma_is_read_without_its_class(tmp_path: Path)
         b"\x80\x03cchromadb.segment.impl.vector.local_persistent_hnsw\nPersistentData\n)\x81"
         b"}X\x0b\x00\x00\x00id_to_label}X\x02\x00\x00\x00idK\x07ssb."
     )
-    assert labels_of(path) == {"id": 7}
+    assert persisted(path).labels == {"id": 7}
 
 
 @pytest.mark.parametrize("protocol", range(1, pickle.HIGHEST_PROTOCOL + 1))
@@ -226,7 +226,7 @@ def test_every_table_of_ids_is_read_and_so_is_what_lies_behind_its_end(protocol:
     held = {"max_seq_id": 1 << 70, "id_to_label": labels, "label_to_id": {value: key for key, value in labels.items()}}
     path = tmp_path / "index_metadata.pickle"
     path.write_bytes(pickle.dumps(held, protocol) + b"p of an older one")
-    assert labels_of(path) == labels
+    assert persisted(path).labels == labels
 
 
 def test_scratch_of_a_capture_that_was_killed_is_removed_by_the_next(filled_chroma: Path, tmp_path: Path) -> None:
