@@ -9,7 +9,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any, ClassVar
 
-from tasks.errors import Damaged, SourceError
+from tasks.errors import Damaged, Refused, SourceError
 from tasks.item import Facts, Stored, StoredItems
 from tasks.settings import SourceSettings, TargetSettings
 from tasks.sources.chroma import left_beside
@@ -23,7 +23,7 @@ from tasks.sources.chroma.records import NotWhole
 from tasks.sources.chroma.restore import CollectionRestore, chosen_collections
 from tasks.sources.chroma.scratch import usual
 from tasks.sources.chroma.served_folder import SCHEME, served
-from tasks.sources.chroma.server import Access, Server
+from tasks.sources.chroma.server import Access, NotTaken, Server
 from tasks.sources.chroma.server_check import server_problems
 from tasks.sources.chroma.server_facts import server_facts
 from tasks.sources.chroma.settings import ChromaSettings, ChromaTarget
@@ -99,10 +99,12 @@ class Chroma:
     def restore_into(self, items: StoredItems, chosen: Iterable[Stored], target: Any, how: Restoring) -> list[str]:
         """Each collection is made if it is not there. One that is there must hold nothing but what the snapshot holds,
         so that a restore which ended too early goes on; with `how.overwrite` all else goes, with `target.mix` it
-        stays. Raises `Damaged` in the end for one that is not whole in the snapshot."""
+        stays. Raises in the end `Damaged` for one that is not whole in the snapshot, `Refused` for one that a server of
+        this version does not take."""
         wanted = _as_target(target)
         missed: list[str] = []
         damaged: list[str] = []
+        refused: list[str] = []
         with (
             incoming(items, chosen, wanted.scratch or usual()) as known,
             _reached(wanted) as access,
@@ -117,8 +119,14 @@ class Chroma:
                     missed += restoring.put(records, about)
                 except (NotWhole, Damaged) as error:
                     damaged.append(f"`{about.label}`: {error}")
+                except NotTaken as error:
+                    refused.append(f"`{about.label}`: {error}")
+        others = f"not {'; '.join(refused)}: `as` and `database` give a collection another name" if refused else ""
         if damaged:
-            raise Damaged(f"all else was restored, but the snapshot does not hold all of {'; '.join(damaged)}")
+            lost = f"the snapshot does not hold all of {'; '.join(damaged)}"
+            raise Damaged(f"all else was restored, but {lost}{'; and ' if others else ''}{others}")
+        if refused:
+            raise Refused(f"all else was restored, but {others}")
         return missed
 
     def examine_at(self, target: Any) -> Facts:

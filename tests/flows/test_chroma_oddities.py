@@ -8,13 +8,14 @@ from collections.abc import Iterable, Iterator
 from contextlib import closing
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import httpx
 import pytest
 
-from tasks.errors import Damaged
+from tasks.errors import Damaged, Occupied, Refused
 from tasks.item import Facts, ForgivingSink, Sink, Stored, StoredItems, Stream
-from tasks.sources.chroma.server import ServerCollection
+from tasks.sources.chroma.server import NotTaken, ServerCollection
 from tasks.sources.source import Restoring
 from tests.chroma_process import chroma_server
 from tests.contracts.source_contract import agree
@@ -191,3 +192,106 @@ def test_a_collection_that_an_application_made_first_with_other_settings_is_told
         httpx.delete(f"{place}/apples").raise_for_status()
         assert put(source, repository, snapshot, target) == []
         assert put(source, repository, snapshot, target) == []
+
+
+PLACE = "api/v2/tenants/default_tenant/databases/default_database/collections"
+LABEL = "default_tenant/default_database"
+
+
+def changed(store: Path, *statements: str) -> None:
+    with closing(sqlite3.connect(store / "chroma.sqlite3")) as database, database:
+        for statement in statements:
+            assert database.execute(statement).rowcount
+
+
+def test_what_an_older_chroma_took_and_a_server_does_not_is_named_and_all_else_comes_back(
+    original: Path,  # noqa: F811
+    repository: Any,  # noqa: F811
+    tmp_path: Path,
+) -> None:
+    changed(
+        original,
+        "UPDATE embeddings_queue SET vector = x'0000c07f0000c07f0000c07f' WHERE id = 'id-000004' AND topic LIKE"
+        " '%' || (SELECT id FROM collections WHERE name = 'plums')",
+        "UPDATE embedding_metadata SET float_value = NULL WHERE key = 'real'",
+        "INSERT INTO databases SELECT '7', 'x y', tenant_id FROM databases WHERE name = 'default_database'",
+        "UPDATE collections SET database_id = '7' WHERE name = 'apples'",
+    )
+    source = source_of(tmp_path / "scratch", path=original)
+    snapshot = saved(source, repository)
+    assert snapshot.complete
+    with chroma_server(tmp_path / "server") as server:
+        place = f"{server.url}/{PLACE}"
+        for _ in range(2):
+            plums = target_of(server.url, collection="plums", scratch=tmp_path / "scratch")
+            [without, refused] = put(source, repository, snapshot, plums)
+            assert f"records of `{LABEL}/plums` without what is no finite number in their metadata" in without
+            assert refused.startswith(f"the record `id-000004` of `{LABEL}/plums`: ")
+            with pytest.raises(
+                Refused, match=r"all else was restored, but not `default_tenant/x y/apples`: .*`database`"
+            ):
+                put(source, repository, snapshot, target_of(server.url, scratch=tmp_path / "scratch"))
+        found = {each["name"]: each["id"] for each in httpx.get(place).json()}
+        counts = {name: httpx.get(f"{place}/{number}/count").json() for name, number in found.items()}
+    records_of = {name: snapshot.facts[f"collection {LABEL}/{name}"]["records"] for name in counts}
+    assert counts == records_of | {"plums": records_of["plums"] - 1}
+    assert {"plums", "pears.and-more"} < counts.keys()
+
+
+def test_a_server_that_takes_none_of_a_collection_is_not_asked_for_each_of_its_records(
+    original: Path,  # noqa: F811
+    repository: Any,  # noqa: F811
+    tmp_path: Path,
+) -> None:
+    source = source_of(tmp_path / "scratch", path=original)
+    snapshot = saved(source, repository)
+    asked: list[int] = []
+
+    def refuse(_: ServerCollection, batch: Any, **__: Any) -> None:
+        asked.append(len(batch.records))
+        raise NotTaken("the server does not take it (400): no")
+
+    with chroma_server(tmp_path / "server") as server, mock.patch.object(ServerCollection, "add", refuse):
+        target = target_of(server.url, collection="apples", scratch=tmp_path / "scratch")
+        with pytest.raises(Refused, match=r"all else was restored, but not .*apples`: the server does not take it"):
+            put(source, repository, snapshot, target)
+    assert len(asked) < 300
+
+
+def test_a_restore_goes_on_though_the_server_missed_the_last_bits_of_real_numbers(
+    original: Path,  # noqa: F811
+    repository: Any,  # noqa: F811
+    tmp_path: Path,
+) -> None:
+    """Which 0.4 to 0.6 kept exactly, and Chroma 1 does not."""
+    changed(original, "UPDATE embedding_metadata SET float_value = 90.33333333333333 WHERE key = 'real'")
+    source = source_of(tmp_path / "scratch", path=original)
+    snapshot = saved(source, repository)
+    with chroma_server(tmp_path / "server") as server:
+        target = target_of(server.url, collection="apples", scratch=tmp_path / "scratch")
+        assert put(source, repository, snapshot, target) == []
+        place = f"{server.url}/{PLACE}"
+        number = next(each["id"] for each in httpx.get(place).json() if each["name"] == "apples")
+        assert put(source, repository, snapshot, target) == []
+        body = {"ids": ["id-000010"], "metadatas": [{"real": 90.3333}]}
+        httpx.post(f"{place}/{number}/update", json=body).raise_for_status()
+        with pytest.raises(Occupied, match="0 other records and 1 of the same ids that differ"):
+            put(source, repository, snapshot, target)
+
+
+@pytest.mark.parametrize("space", ["l2", "ip", "cosine"])
+@pytest.mark.parametrize("vector", [[3e38, 1e38], [2e19, 2e19], [0.0, 0.0]])
+def test_a_vector_whose_distances_are_beyond_all_numbers_ends_no_export(
+    repository: Any,  # noqa: F811
+    tmp_path: Path,
+    space: str,
+    vector: list[float],
+) -> None:
+    with chroma_server(tmp_path / "store") as server:
+        made = {"name": "texts", "configuration": {"hnsw": {"space": space}}}
+        number = httpx.post(f"{server.url}/{PLACE}", json=made).json()["id"]
+        body = {"ids": ["a", "b", "z"], "embeddings": [[1.0, 1.0], [1.0, 2.0], vector], "documents": ["a", "b", "z"]}
+        httpx.post(f"{server.url}/{PLACE}/{number}/add", json=body).raise_for_status()
+        snapshot = saved(source_of(tmp_path / "scratch", url=server.url), repository)
+    assert snapshot.complete
+    assert snapshot.facts[f"answers {LABEL}/texts"] == 3

@@ -2,19 +2,25 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 from tasks.errors import NotFound, Occupied, SettingsError, Unavailable
 from tasks.sources.chroma.facts import line
 from tasks.sources.chroma.records import BATCH, Batch, Collection, Record, Records
-from tasks.sources.chroma.server import Server, ServerCollection, configuration_of
+from tasks.sources.chroma.server import NotTaken, Server, ServerCollection, configuration_of
 from tasks.sources.chroma.settings import ChromaTarget
 from tasks.sources.chroma.stored_folder import StoredCollection
 
 _MOST_BYTES = 8 << 20
+_MOST_NOT_TAKEN = 100
+"""Records of one collection that a server may refuse before something else must be wrong."""
 _ULPS = 16
 """Units in the last place by which a cosine vector may differ after it went to a server and back."""
+_REAL = _ULPS * 2.0**-53
+"""So may a real number in metadata, as a part of itself: Chroma 1 misses its last bits when it reads its own JSON."""
 
 
 def chosen_collections(known: Sequence[Records], target: ChromaTarget) -> list[tuple[Records, Collection]]:
@@ -60,8 +66,8 @@ class CollectionRestore:
         self._most = max(1, min(most, BATCH))
 
     def put(self, records: Records, about: Collection) -> list[str]:
-        """What could not be given back. Raises `Occupied` before anything is changed, `Unavailable`, `Refused`; doing
-        it again goes on where it ended."""
+        """What could not be given back. Raises `Occupied` before anything is changed, `Unavailable`, `Refused`,
+        `NotTaken` where that is the collection or most of it; doing it again goes on where it ended."""
         there = self._server.find(about.tenant, about.database, about.name)
         if there is not None and not self._fits(there, about):
             if not self._replace:
@@ -80,18 +86,40 @@ class CollectionRestore:
             for some in _parts(sorted(present.other | (present.foreign if not self._mix else set())), self._most):
                 there.remove(some)
         expected = len(present.foreign) if self._mix else 0
-        for batch in records.batches():
+        not_taken: dict[str, str] = {}
+        changed = 0
+        for whole in records.batches():
+            batch = _finite(whole)
+            changed += sum(one is not other for one, other in zip(batch.records, whole.records, strict=True))
             expected += len(batch.records)
             new = [at for at, record in enumerate(batch.records) if record.id not in present.alike]
             for part in self._sized(batch, new):
-                there.add(part, in_base64=self._in_base64)
+                self._add(there, part, not_taken)
         held = there.count()
+        expected -= len(not_taken)
         if held != expected:
             raise Unavailable(
                 f"the collection `{about.label}` holds {held} records instead of {expected}: does something else write"
                 " to it? Restore again: it goes on where it ended"
             )
-        return self._missed(records, about, was_there=was_there)
+        missed = self._missed(records, about, was_there=was_there)
+        if changed:
+            missed.append(f"{changed} records of `{about.label}` without what is no finite number in their metadata")
+        return missed + [f"the record `{name}` of `{about.label}`: {why}" for name, why in not_taken.items()]
+
+    def _add(self, there: ServerCollection, part: Batch, not_taken: dict[str, str]) -> None:
+        """All but those that this version does not take, as it does not a vector with NaN, which older ones did."""
+        try:
+            there.add(part, in_base64=self._in_base64)
+        except NotTaken as error:
+            if len(part.records) > 1:
+                half = len(part.records) // 2
+                for rows in (slice(half), slice(half, None)):
+                    self._add(there, Batch(part.records[rows], part.vectors[rows]), not_taken)
+                return
+            not_taken[part.ids[0]] = str(error)
+            if len(not_taken) > _MOST_NOT_TAKEN:
+                raise
 
     def _fits(self, there: ServerCollection, about: Collection) -> bool:
         dimensions = {each.dimension for each in (there.about, about)} - {None}
@@ -99,7 +127,7 @@ class CollectionRestore:
 
     def _compared(self, records: Records, there: ServerCollection, ids: set[str]) -> _Present:
         present = _Present(foreign=ids)
-        for batch in records.batches() if ids else ():
+        for batch in map(_finite, records.batches()) if ids else ():
             common = [name for name in batch.ids if name in ids]
             held = {record.id: (record, vector) for record, vector in there.fetch(common)} if common else {}
             for at, record in enumerate(batch.records):
@@ -176,7 +204,7 @@ def _same(batch: Batch, at: int, held: tuple[Record, bytes], *, cosine: bool) ->
     from tasks.numbers import numpy as np
 
     record, data = held
-    if line(record) != line(batch.records[at]) or len(data) != 4 * batch.vectors.shape[1]:
+    if not _said_alike(record, batch.records[at]) or len(data) != 4 * batch.vectors.shape[1]:
         return False
     vector = np.frombuffer(data, "<f4")
     if not cosine:
@@ -184,6 +212,39 @@ def _same(batch: Batch, at: int, held: tuple[Record, bytes], *, cosine: bool) ->
     greatest = np.abs(batch.vectors[at]).max(initial=0)
     near = _ULPS * np.spacing(np.float32(greatest))
     return bool((np.abs(vector - batch.vectors[at]) <= near).all())
+
+
+def _said_alike(held: Record, given: Record) -> bool:
+    """The same, but for the last bits of real numbers."""
+    if line(held) == line(given):
+        return True
+    there, here = held.metadata or {}, given.metadata or {}
+    rest = held._replace(metadata=None) == given._replace(metadata=None)
+    return rest and there.keys() == here.keys() and all(_near(there[key], here[key]) for key in here)
+
+
+def _near(held: Any, given: Any) -> bool:
+    if isinstance(held, list) and isinstance(given, list):
+        return len(held) == len(given) and all(map(_near, held, given))
+    if isinstance(held, float) and isinstance(given, float):
+        return math.isclose(held, given, rel_tol=_REAL)
+    return type(held) is type(given) and bool(held == given)
+
+
+def _finite(batch: Batch) -> Batch:
+    """Without what is in metadata no finite number, which no server takes. Older versions took it, and SQLite keeps a
+    NaN as nothing."""
+    return batch._replace(records=[_with_finite(record) for record in batch.records])
+
+
+def _with_finite(record: Record) -> Record:
+    given = record.metadata or {}
+    kept = {key: value for key, value in given.items() if value is not None and not _is_beyond(value)}
+    return record if len(kept) == len(given) else record._replace(metadata=kept or None)
+
+
+def _is_beyond(value: Any) -> bool:
+    return isinstance(value, float) and not math.isfinite(value)
 
 
 def _parts(names: list[str], size: int) -> Iterator[list[str]]:

@@ -26,6 +26,10 @@ _BUILT_WITH = ("ef_construction", "ef_search", "max_neighbors", "resize_factor",
 _ALL = ["embeddings", "documents", "metadatas", "uris"]
 
 
+class NotTaken(Refused):
+    """The server refuses what it was given, and not who gave it."""
+
+
 class Faulty(Unavailable):
     """The server is there, and failed at this one thing."""
 
@@ -107,7 +111,7 @@ class Server:
             return Exists(f"{self.shown} has that already: {said}")
         if status in (408, 429) or status >= 500:
             return Faulty(f"{self.shown} failed ({status}): {said}")
-        return Refused(f"{self.shown} does not take it ({status}): {said}")
+        return NotTaken(f"{self.shown} does not take it ({status}): {said}")
 
     def version(self) -> str:
         """Raises `SourceError` where no Chroma of version 1.0 or newer answers."""
@@ -228,13 +232,16 @@ class ServerCollection:
             found.append((Record(name, got["documents"][at], got["uris"][at], metadata), vector))
         return found
 
-    def query(self, vector: NDArray[np.float64], nearest: int) -> tuple[list[str], list[float], NDArray[np.float64]]:
-        """What the index says is nearest: ids, distances and vectors."""
+    def query(
+        self, vector: NDArray[np.float64], nearest: int
+    ) -> tuple[list[str], NDArray[np.float64], NDArray[np.float64]]:
+        """What the index says is nearest: ids, distances and vectors; NaN for what it has no number for."""
         from tasks.numbers import numpy as np
 
         body = {"query_embeddings": [vector.tolist()], "n_results": nearest, "include": ["distances", "embeddings"]}
         got = self._ask("query", body=body)
-        return got["ids"][0], got["distances"][0], np.asarray(got["embeddings"][0], "f8").reshape(-1, len(vector))
+        distances, vectors = (np.asarray(got[name][0], "f8") for name in ("distances", "embeddings"))
+        return got["ids"][0], distances, vectors.reshape(-1, len(vector))
 
     def add(self, batch: Batch, *, in_base64: bool) -> None:
         """Records that are not there yet."""
