@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from typing import TYPE_CHECKING, Any
 
 from blake3 import blake3
@@ -94,7 +95,8 @@ class Golden:
         self._found: list[list[tuple[float, str]]] = [[] for _ in chosen]
         self._unit = [_EQUAL] * len(chosen)
         if distance != "cosine":
-            self._unit = [max(float(size), 1e-30) * _EQUAL for size in (self.vectors**2).sum(1)]
+            sizes = [float(size) for size in (self.vectors**2).sum(1)]
+            self._unit = [(max(size, 1e-30) if math.isfinite(size) else 1.0) * _EQUAL for size in sizes]
 
     def add(self, batch: Batch) -> None:
         from tasks.numbers import numpy as np
@@ -110,15 +112,27 @@ class Golden:
     def nearest(self) -> dict[str, list[str]]:
         return {name: [each for _, each in found] for name, found in zip(self.ids, self._found, strict=True)}
 
-    def distances(self) -> dict[str, list[float]]:
+    def distances(self) -> dict[str, list[float | None]]:
         return {
-            name: [float(f"{units * unit + 0.0:.6g}") for units, _ in found]
+            name: [_rounded(units * unit) for units, _ in found]
             for name, found, unit in zip(self.ids, self._found, self._unit, strict=True)
         }
 
 
+def _rounded(distance: float) -> float | None:
+    """None for what is no finite number: JSON has none, and NaN would not be the same as itself."""
+    return float(f"{distance + 0.0:.6g}") if math.isfinite(distance) else None
+
+
 def apart(queries: NDArray[np.float64], vectors: NDArray[np.float64], distance: str) -> NDArray[np.float64]:
-    """How far each vector is from each query, as Chroma reckons it."""
+    """How far each vector is from each query, as Chroma reckons it; NaN where one of them is no finite number."""
+    from tasks.numbers import numpy as np
+
+    with np.errstate(invalid="ignore"):
+        return _apart(queries, vectors, distance)
+
+
+def _apart(queries: NDArray[np.float64], vectors: NDArray[np.float64], distance: str) -> NDArray[np.float64]:
     from tasks.numbers import numpy as np
 
     # Not by `@`: its threads would spend ten times the processor's time on so few queries.

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import json
+import math
+from collections.abc import Iterator
 from typing import Any
 
+import numpy as np
 import pytest
 
-from tasks.sources.chroma.records import Collection
+from tasks.sources.chroma.facts import count
+from tasks.sources.chroma.records import Batch, Collection, Record
 
 
 @pytest.mark.parametrize(
@@ -23,3 +28,23 @@ from tasks.sources.chroma.records import Collection
 )
 def test_the_distance_is_found_where_that_version_keeps_it(about: dict[str, Any], distance: str) -> None:
     assert Collection("tenant", "database", "name", **about).distance == distance
+
+
+class Given:
+    """`Records` of one batch."""
+
+    def __init__(self, about: Collection, vectors: list[list[float]]) -> None:
+        self.about = about
+        self._batch = Batch([Record(f"{at}", None, None, None) for at in range(len(vectors))], np.array(vectors, "<f4"))
+
+    def batches(self) -> Iterator[Batch]:
+        yield self._batch
+
+
+@pytest.mark.parametrize("space", ["l2", "ip", "cosine"])
+def test_what_is_counted_of_vectors_that_are_no_numbers_is_the_same_for_each_copy(space: str) -> None:
+    """Versions up to 1.0 take them."""
+    about = Collection("t", "d", "texts", 2, {"hnsw:space": space})
+    vectors = [[1.0, 2.0], [3.0, 4.0], [math.nan, math.nan], [math.inf, math.inf], [3e38, 3e38]]
+    first, second = (count(Given(about, vectors)).facts() for _ in range(2))
+    assert json.loads(json.dumps(first, allow_nan=False)) == second
