@@ -162,7 +162,7 @@ def _codes(runs: Runs, windows: int) -> Bytes:
 
 def _windows(data: Bytes) -> Numbers:
     """Whole windows, each as one value."""
-    windows: Numbers = data[: len(data) // WINDOW * WINDOW].view(numpy.complex128)
+    windows: Numbers = data[: len(data) // WINDOW * WINDOW].view(f"V{WINDOW}")
     return windows
 
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import mmap
 import os
+import resource
 import sys
 from pathlib import Path
 from subprocess import PIPE, Popen
@@ -10,7 +12,7 @@ from types import ModuleType
 
 import pytest
 
-from tests.benchmarks import bars
+from tests.benchmarks import bars, machine
 from tests.benchmarks.competitors import Borg, Competitor, OldDesign, Restic, TarZstandard
 from tests.benchmarks.corpora import logs, models, page_database, source_tree, tiny_files
 from tests.benchmarks.corpora.corpus import CORPORA
@@ -71,6 +73,24 @@ def test_the_memory_of_a_grandchild_is_seen(tmp_path: Path) -> None:
     inner = "import time; kept = b'x' * 150_000_000; time.sleep(0.3)"
     script = f"import subprocess, sys; subprocess.run([sys.executable, '-c', {inner!r}])"
     assert 150e6 < measured(tmp_path, sys.executable, "-c", script).peak < 250e6
+
+
+def test_memory_is_taken_page_by_page_and_given_back_and_never_more_than_is_free(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def touched(size: int) -> tuple[int, int]:
+        before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+        machine.fetch_memory(size)
+        held = int(Path("/proc/self/statm").read_text().split()[1]) * mmap.PAGESIZE
+        return resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before, held
+
+    small, _ = touched(1)
+    large, held = touched(512 << 20)
+    assert small < 1000
+    assert large >= (512 << 20) // mmap.PAGESIZE
+    assert held < 512 << 20
+    monkeypatch.setattr(machine, "_LEFT_FREE", 1 << 60)
+    assert touched(512 << 20)[0] < 1000
 
 
 def test_a_command_that_fails_is_an_error_with_its_last_words(tmp_path: Path) -> None:

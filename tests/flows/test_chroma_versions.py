@@ -73,9 +73,8 @@ def test_a_folder_of_another_version_comes_back_for_that_version_and_for_ours(py
     assert snapshot.complete
     expected = {"embedding_fulltext_search", *(key.name for key in KEYS)}
     if told(python, "version", "").startswith("0.4"):
-        assert (
-            "stored" in snapshot.facts["indexes"]
-        )  # beside a queue that keeps all that was ever sent, they are little
+        # Its queue keeps all that was ever sent: beside that, indexes are little.
+        assert "stored" in snapshot.facts["indexes"]
     else:
         assert expected <= {*snapshot.facts["indexes"]["made_again_by_restore"]}
     shutil.rmtree(store)

@@ -15,9 +15,8 @@ import pytest
 
 from tasks.errors import BackupError, Damaged, NotFound, Occupied, Refused, SettingsError
 from tasks.item import Stored
-from tasks.sources.postgresql import names
 from tasks.sources.source import Restoring
-from tests.contracts.memory_items import MemoryItems, Rotten, Saved
+from tests.contracts.memory_items import MemoryItems, Saved
 from tests.postgres_content import large_objects_of, rows_of, schema_of, sequences_of
 from tests.postgres_fixtures import (  # noqa: F401 - fixtures
     everything,
@@ -347,54 +346,6 @@ def test_a_short_table_is_damage_and_not_a_smaller_table(saved: Saved, postgres:
     cut = changed(saved, path, saved[path].content[:-3])
     with pytest.raises(Damaged):
         restore(postgres, cut, into="new")
-
-
-PEOPLE = b"databases/small/tables/public/people.copy"
-
-
-def test_damaged_rows_cost_their_table_and_what_relies_on_it_and_nothing_else(
-    saved: Saved,
-    postgres: PostgresProcess,  # noqa: F811
-) -> None:
-    rotten = Rotten(saved, PEOPLE)
-    with pytest.raises(Damaged) as raised:
-        restore(postgres, rotten, into="new")
-    said = str(raised.value)
-    assert "all else was restored, but not the rows of" in said
-    assert "people" in said
-    assert "a block is rotten" in said
-    assert "pets_owner_fkey" in said, "who relies on them is told"
-    right = rows_of(postgres, "small")
-    emptied = {table: () for table in right if "people" in table}
-    assert {table: tuple(rows) for table, rows in rows_of(postgres, "new").items()} == {
-        table: tuple(rows) for table, rows in right.items()
-    } | emptied
-
-
-def test_a_database_is_not_replaced_by_one_that_lacks_rows(saved: Saved, postgres: PostgresProcess) -> None:  # noqa: F811
-    rows, before = rows_of(postgres, "small"), databases(postgres)
-    with pytest.raises(Damaged, match=r"a block is rotten; `small` is what it was: all else comes back beside it"):
-        restore(postgres, Rotten(saved, PEOPLE), overwrite=True)
-    assert (rows_of(postgres, "small"), databases(postgres)) == (rows, before)
-
-
-def test_one_table_that_is_damaged_leaves_nothing_half_made(saved: Saved, postgres: PostgresProcess) -> None:  # noqa: F811
-    before = databases(postgres)
-    with pytest.raises(Damaged, match="a block is rotten"):
-        restore(postgres, Rotten(saved, PEOPLE), into="new", table="people")
-    assert databases(postgres) == before
-
-
-def test_large_objects_that_are_damaged_cost_nothing_else(
-    postgres: PostgresProcess,  # noqa: F811
-    everything: str,  # noqa: F811
-) -> None:
-    items = Saved(source_of(postgres, everything).capture())
-    path = next(item.entry.path for item in items if item.entry.path.endswith(names.LARGE_OBJECTS))
-    with pytest.raises(Damaged, match=r"but not large objects in .*a block is rotten"):
-        restore(postgres, Rotten(items, path), into="the copy")
-    assert rows_of(postgres, "the copy") == rows_of(postgres, everything)
-    assert large_objects_of(postgres, "the copy") != large_objects_of(postgres, everything)
 
 
 def test_a_database_of_a_newer_server_is_refused_by_an_older_one(saved: Saved, postgres: PostgresProcess) -> None:  # noqa: F811
