@@ -7,13 +7,13 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Sequence
-from itertools import chain
+from itertools import accumulate, chain, pairwise
 from typing import NamedTuple
 
 from tasks.errors import NewerFormat
 from tasks.numbers import Bytes, numpy
 from tasks.repository import floats, planes, stretches
-from tasks.repository.zstd import compressor, decompress
+from tasks.repository.zstd import compressor, decoded_size, decompress, decompress_into
 
 RAW, ZSTD = 0, 1
 PLANES_2, PLANES_4, PLANES_8, FLOATS = range(6, 10)
@@ -159,24 +159,29 @@ def _decode_floats(data: memoryview, size: int, *, one_frame: bool) -> memoryvie
     if len(data) < _FIRST.size:
         raise ValueError("a block cut short")
     start = _FIRST.size + _FIRST.unpack_from(data)[0]
-    runs, others = floats.parsed(decompress(data[_FIRST.size : start], floats.greatest_rest(size)))
+    first = data[_FIRST.size : start]
+    length = decoded_size(first, floats.greatest_rest(size))
+    # What lies between the floats is decoded to where it stays. Its table, before it, is overwritten by the floats.
+    space = numpy.empty(max(length, size), numpy.uint8)
+    rest, parts = space[len(space) - length :], space[len(space) - size :]
+    decompress_into(rest, first)
+    runs, others = floats.parsed(rest)
     sizes, width = floats.sizes(runs), floats.WIDTH
-    if sum(sizes) > size:
+    if len(others) + runs.size != size:
         raise ValueError("a block whose floats do not lie in it")
     lengths = [length // width for length in sizes for _ in range(width)]
     if one_frame:
         # There, the first planes of all lanes come first.
         by_plane = [length // width for _ in range(width) for length in sizes]
-        found, rest = _in_one_frame(data[start:], by_plane, size)
+        found, more = _in_one_frame(data[start:], by_plane, size)
         found = [found[plane * len(sizes) + lane] for lane in range(len(sizes)) for plane in range(width)]
     else:
-        found, rest = stretches.unpack(data[start:], lengths)
-    if len(rest):
+        found, more = stretches.unpack(data[start:], lengths)
+    if len(more):
         raise ValueError("a block whose floats do not lie in it")
-    lanes = [numpy.empty(length, numpy.uint8) for length in sizes]
-    for at, lane in enumerate(lanes):
-        planes.join(found[at * width : (at + 1) * width], lane)
-    return floats.together(runs, others, lanes, size)
+    for at, (begin, end) in enumerate(pairwise(accumulate(sizes, initial=0))):
+        planes.join(found[at * width : (at + 1) * width], parts[begin:end])
+    return floats.together(runs, parts)
 
 
 def _pack_planes(space: Bytes, start: int, parts: Sequence[Bytes], width: int) -> int:

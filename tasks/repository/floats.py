@@ -11,7 +11,7 @@ Nothing here goes run by run: a thousand of them in each block would keep all ot
 from __future__ import annotations
 
 import struct
-from collections.abc import Iterable, Iterator
+from functools import cache
 from typing import NamedTuple
 
 from tasks.numbers import Bytes, Numbers, numpy
@@ -28,6 +28,7 @@ _LEAST, _GREATEST = 0x38, 0x40  # a float32's sign and exponent, without the sig
 _STEPS = _LOOK // WINDOW
 _COUNT = struct.Struct("<I")
 _ROW = 9  # bytes of the table that a run takes
+_KEPT = 3 << 16  # windows of the largest block for which numbers are kept
 
 
 class Runs(NamedTuple):
@@ -94,14 +95,12 @@ def _leading(likely: Numbers, windows: Numbers, lanes: Numbers) -> Numbers:
 
 def apart(data: memoryview | bytes, runs: Runs) -> tuple[bytes, list[Bytes]]:
     """What is not in `runs`, behind a table of them; and the floats of each lane that there is, in order."""
-    source = numpy.frombuffer(data, numpy.uint8)
-    codes = _codes(runs, len(source) // WINDOW)
-    windows = _windows(source)
-    gaps = runs.starts - numpy.append(0, runs.starts + runs.lengths)[: len(runs.starts)]
-    table = gaps.astype("<u4").data, runs.lengths.astype("<u4").data, runs.lanes.astype("u1").data
-    rest = windows[codes == 0].view(numpy.uint8).data, source[len(windows) * WINDOW :].data
-    floats = [windows[codes == lane + 1].view(numpy.uint8) for lane, _ in _lanes(runs)]
-    return b"".join((_COUNT.pack(len(gaps)), *table, *rest)), floats
+    order = _Order(runs, len(data) // WINDOW)
+    parts = order.apart(numpy.frombuffer(data, numpy.uint8))
+    *floats, others = numpy.split(parts, numpy.cumsum(sizes(runs), dtype=int))
+    gaps = order.lengths[:-1:2].astype("<u4")
+    table = gaps.data, runs.lengths.astype("<u4").data, runs.lanes.astype("u1").data
+    return b"".join((_COUNT.pack(len(gaps)), *table, others.data)), floats
 
 
 def greatest_rest(size: int) -> int:
@@ -109,11 +108,11 @@ def greatest_rest(size: int) -> int:
     return _COUNT.size + size // _LOOK * _ROW + size
 
 
-def parsed(rest: bytes) -> tuple[Runs, Bytes]:
-    """The runs in the table that `rest` begins with, and the bytes behind it. Raises `ValueError`."""
+def parsed(rest: Bytes) -> tuple[Runs, Bytes]:
+    """The runs in the table that `rest` begins with, and the bytes behind it, where they lie. Raises `ValueError`."""
     if len(rest) < _COUNT.size:
         raise ValueError("a block cut short")
-    (count,) = _COUNT.unpack_from(rest)
+    (count,) = _COUNT.unpack_from(rest.data)
     start, end = _COUNT.size, _COUNT.size + _ROW * count
     if len(rest) < end:
         raise ValueError("a block cut short")
@@ -123,50 +122,67 @@ def parsed(rest: bytes) -> tuple[Runs, Bytes]:
     if lanes.max(initial=0) >= WIDTH or table[1].min(initial=_STEPS) < _STEPS:
         raise ValueError("a block whose floats do not lie in it")
     gaps, lengths = table.astype(numpy.int64)
-    others = numpy.frombuffer(rest, numpy.uint8)[end:]
-    return Runs(numpy.cumsum(gaps + lengths) - lengths, lengths, lanes), others
+    return Runs(numpy.cumsum(gaps + lengths) - lengths, lengths, lanes.copy()), rest[end:]
 
 
 def sizes(runs: Runs) -> list[int]:
     """How many bytes of floats each lane has that there is."""
-    return [size for _, size in _lanes(runs)]
+    sizes = numpy.bincount(runs.lanes, runs.lengths, WIDTH).astype(int) * WINDOW
+    return [size for size in sizes.tolist() if size]
 
 
-def together(runs: Runs, others: Bytes, floats: Iterable[Bytes], size: int) -> memoryview:
-    """The `size` bytes of which `apart` took `floats`, lane by lane, and left `others`. Raises `ValueError` where they
-    are not that."""
-    data = numpy.empty(size, numpy.uint8)
+def together(runs: Runs, parts: Bytes) -> memoryview:
+    """The bytes that `apart` took apart: `parts` are the floats, lane by lane, and behind them what was left. Raises
+    `ValueError` where they are not that."""
+    return _Order(runs, len(parts) // WINDOW).together(parts).data
+
+
+class _Order:
+    """The order of windows as they lie, and with the runs of each lane before all others. In stretches: what lies
+    before the first run, that run, what lies between it and the next one, and so on."""
+
+    def __init__(self, runs: Runs, windows: int) -> None:
+        """Raises `ValueError` where the runs do not lie in so many windows."""
+        self._starts = numpy.append(0, numpy.stack((runs.starts, runs.starts + runs.lengths), axis=1))
+        self.lengths = numpy.diff(self._starts, append=windows)
+        """Of each stretch, in windows."""
+        if self.lengths[-1] < 0:
+            raise ValueError("a block whose floats do not lie in it")
+        lanes = numpy.full(len(self.lengths), WIDTH, numpy.uint8)
+        lanes[1::2] = runs.lanes
+        self._order = numpy.argsort(lanes, kind="stable")
+
+    def apart(self, data: Bytes) -> Bytes:
+        return _moved(data, self.lengths[self._order], self._starts[self._order])
+
+    def together(self, data: Bytes) -> Bytes:
+        lengths, starts = self.lengths[self._order], numpy.empty_like(self.lengths)
+        starts[self._order] = numpy.cumsum(lengths) - lengths
+        return _moved(data, self.lengths, starts)
+
+
+def _moved(data: Bytes, lengths: Numbers, starts: Numbers) -> Bytes:
+    """The stretches of windows that start there, one behind the other, and what is left over behind all windows."""
     windows = _windows(data)
-    if len(others) + runs.size != size:
-        raise ValueError("a block whose floats do not lie in it")
-    codes = _codes(runs, len(windows))
-    left = len(windows) * WINDOW - runs.size
-    windows[codes == 0] = _windows(others[:left])
-    data[len(windows) * WINDOW :] = others[left:]
-    for (lane, _), plain in zip(_lanes(runs), floats, strict=True):
-        windows[codes == lane + 1] = _windows(plain)
-    return data.data
+    sources = numpy.repeat(starts - (numpy.cumsum(lengths) - lengths), lengths)
+    sources += _numbers(len(windows))
+    moved = numpy.empty_like(data)
+    windows.take(sources, out=_windows(moved), mode="clip")
+    moved[len(windows) * WINDOW :] = data[len(windows) * WINDOW :]
+    return moved
 
 
-def _codes(runs: Runs, windows: int) -> Bytes:
-    """Of each window 0, or its lane and one. Raises `ValueError` where the runs do not lie in so many windows."""
-    bounds = numpy.stack((runs.starts, runs.starts + runs.lengths), axis=1).ravel()
-    lengths = numpy.diff(bounds, prepend=0, append=windows)
-    values = numpy.zeros(len(lengths), numpy.uint8)
-    values[1::2] = runs.lanes + 1
-    if lengths[-1] < 0:
-        raise ValueError("a block whose floats do not lie in it")
-    codes: Bytes = numpy.repeat(values, lengths)
-    return codes
+def _numbers(count: int) -> Numbers:
+    """From 0 on. To make them takes as long as moving half a block."""
+    return _first_numbers()[:count] if count <= _KEPT else numpy.arange(count)
+
+
+@cache
+def _first_numbers() -> Numbers:
+    return numpy.arange(_KEPT)
 
 
 def _windows(data: Bytes) -> Numbers:
     """Whole windows, each as one value."""
     windows: Numbers = data[: len(data) // WINDOW * WINDOW].view(f"V{WINDOW}")
     return windows
-
-
-def _lanes(runs: Runs) -> Iterator[tuple[int, int]]:
-    """Each lane that there is, and how many bytes its floats are."""
-    sizes = numpy.bincount(runs.lanes, runs.lengths, WIDTH).astype(int) * WINDOW
-    return ((lane, size) for lane, size in enumerate(sizes.tolist()) if size)

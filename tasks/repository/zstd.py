@@ -6,6 +6,8 @@ import threading
 
 import zstandard
 
+from tasks.numbers import Bytes
+
 _PARAMETERS: dict[str, tuple[int, dict[str, int]]] = {
     # level, and what differs from it
     "fast": (1, {}),
@@ -33,11 +35,32 @@ def compressor(strength: str) -> zstandard.ZstdCompressor:
 
 def decompress(data: bytes | memoryview, size: int) -> bytes:
     """A frame of at most `size` decoded bytes, and nothing behind it. Raises `ValueError`."""
+    # A size that the frame claims is allocated before anything is decoded, whatever `max_output_size` says.
+    decoded_size(data, size)
     try:
-        # A size that the frame claims is allocated before anything is decoded, whatever `max_output_size` says.
-        if zstandard.frame_content_size(data) > size:
-            raise ValueError("a block of another size than listed")
         return _decompressor().decompress(data, max_output_size=size, allow_extra_data=False)
+    except zstandard.ZstdError as error:
+        raise ValueError(str(error)) from error
+
+
+def decoded_size(data: bytes | memoryview, most: int) -> int:
+    """How many bytes a frame says that it is, decoded. Raises `ValueError` if it does not, or if that is more than
+    `most`; or if it is no frame."""
+    try:
+        size: int = zstandard.frame_content_size(data)
+    except zstandard.ZstdError as error:
+        raise ValueError(str(error)) from error
+    if not 0 <= size <= most:
+        raise ValueError("a block of another size than listed")
+    return size
+
+
+def decompress_into(space: Bytes, data: bytes | memoryview) -> None:
+    """A frame that fills the space, and nothing behind it. Raises `ValueError`; part of it may be there then."""
+    try:
+        with _decompressor().stream_reader(data, read_across_frames=True, closefd=False) as reader:
+            if reader.readinto(space) != len(space) or reader.read(1):
+                raise ValueError("a block of another size than listed")
     except zstandard.ZstdError as error:
         raise ValueError(str(error)) from error
 

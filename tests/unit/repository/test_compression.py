@@ -230,6 +230,18 @@ def test_floats_that_would_be_more_than_all_get_no_room(method: int, monkeypatch
         decode(method, block, 1 << 20)
 
 
+@given(data=st.binary(min_size=1, max_size=3000), cut=st.integers(1, 40), off=st.sampled_from([-1, 1]))
+def test_a_frame_fills_its_space_or_is_refused(data: bytes, cut: int, off: int) -> None:
+    frame = zstandard.ZstdCompressor().compress(data)
+    space = numpy.zeros(len(data), numpy.uint8)
+    zstd.decompress_into(space, frame)
+    assert bytes(space) == data
+    others = frame[:-cut], frame + bytes(cut), frame + frame, frame + zstandard.ZstdCompressor().compress(b"!")
+    for other, size in [*((other, len(data)) for other in others), (frame, len(data) + off)]:
+        with pytest.raises(ValueError):  # noqa: PT011 - that it is refused is all that is promised
+            zstd.decompress_into(numpy.zeros(size, numpy.uint8), other)
+
+
 @pytest.mark.parametrize("cut", [0, 1, 3, 4, 100, -1])
 def test_floats_apart_that_are_cut_short_are_refused(cut: int) -> None:
     data = vector_store(60)
