@@ -19,6 +19,11 @@ def test_no_configuration_says_where_it_looked(tmp_path: Path) -> None:
     assert "init" in Terminal(tmp_path).complaint("list", code=78)
 
 
+def test_a_folder_that_is_not_there_is_not_initialized(tmp_path: Path) -> None:
+    assert str(tmp_path / "typo") in Terminal(tmp_path).complaint("init", "typo", code=66)
+    assert not list(tmp_path.iterdir())
+
+
 def test_a_missing_folder_fails_its_source_alone(copied: Terminal) -> None:
     shutil.rmtree(copied.folder / "config")
     report = copied.json("run", code=1)

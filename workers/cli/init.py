@@ -15,7 +15,7 @@ from tasks.destinations.address import settings_at
 from tasks.destinations.file_errors import explained
 from tasks.destinations.local import LocalSettings
 from tasks.discovery import Found, discover
-from tasks.errors import Occupied, SettingsError
+from tasks.errors import NotFound, Occupied, SettingsError
 from tasks.installation import PASSPHRASE
 from tasks.repository import create_keys
 from tasks.secret import Secret
@@ -45,6 +45,8 @@ def command(
     passphrase is asked for, and PLACE, if it is a folder, is backed up to.
     """
     folder = _typed(folder)
+    if not folder.exists():
+        raise NotFound(f"`{folder}` is not there: make the folder first, or name the one that is to be backed up")
     file, keys = folder / FILE, folder / "keys"
     # What is typed is seen from here, and what is written there from FOLDER.
     destination = destination and _typed(destination)
