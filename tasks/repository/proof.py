@@ -12,10 +12,10 @@ from datetime import UTC, datetime
 import msgpack
 
 from tasks.destinations.destination import Destination
-from tasks.errors import Damaged, Missing, NewerFormat
+from tasks.errors import Damaged, Missing, NewerFormat, Refused
 from tasks.repository.keys import RepositoryKeys
 from tasks.repository.sealing import seal, unseal
-from tasks.repository.snapshot import is_ahead
+from tasks.repository.snapshot import CLOCKS_DIFFER, is_ahead
 
 _FOLDER = "proofs/"
 _UNREADABLE = (Damaged, Missing, NewerFormat, ValueError, KeyError, TypeError, RecursionError)
@@ -35,12 +35,24 @@ class Proof:
     figures: dict[str, float] = field(default_factory=dict)
 
 
-def put_proof(destination: Destination, keys: RepositoryKeys, proof: Proof) -> None:
-    """Raises `Refused` without the private key."""
-    name = f"{_FOLDER}{proof.snapshot}/{proof.when.astimezone(UTC):%Y%m%dT%H%M%SZ}-{proof.verb}-{os.urandom(4).hex()}"
+def put_proof(destination: Destination, keys: RepositoryKeys, proof: Proof, now: datetime) -> None:
+    """In place of those that a clock that was wrong dated ahead of `now`: they were found earlier all the same, and a
+    bad one would count until its day comes, a good one from then on. Raises `Refused` without the private key."""
+    folder = f"{_FOLDER}{proof.snapshot}/"
+    name = f"{folder}{_stamp(proof.when)}-{proof.verb}-{os.urandom(4).hex()}"
     text = json.dumps({**asdict(proof), "when": proof.when.isoformat()}, sort_keys=True).encode()
     payload = msgpack.packb([text, keys.writer.as_reader().sign(name, text)])
     destination.put(name, seal(keys.metadata, name, payload))
+    latest = f"{folder}{_stamp(now + CLOCKS_DIFFER)}"
+    for later in [listed.name for listed in destination.list(folder) if latest <= listed.name != name]:
+        found = _read(destination, keys, later)
+        if found and is_ahead(found.when, now):
+            with suppress(Missing, Refused):  # who may not delete leaves it to the next that may
+                destination.delete(later)
+
+
+def _stamp(when: datetime) -> str:
+    return f"{when.astimezone(UTC):%Y%m%dT%H%M%SZ}"
 
 
 def proofs(destination: Destination, keys: RepositoryKeys, now: datetime) -> dict[str, list[Proof]]:

@@ -59,7 +59,7 @@ class Repository(Capturing):
         return copy(self, snapshot_id, to, progress)
 
     def prove(self, proof: Proof) -> None:
-        proving.put_proof(self.destination, self.keys, proof)
+        proving.put_proof(self.destination, self.keys, proof, self.clock())
 
     def proofs(self) -> dict[str, list[Proof]]:
         return proving.proofs(self.destination, self.keys, self.clock())

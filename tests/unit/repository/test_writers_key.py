@@ -188,14 +188,28 @@ def test_a_good_proof_that_a_wrong_clock_dated_ahead_hides_nothing_that_was_foun
         return Proof(snapshot.id, "verify", START + timedelta(days=days), good)
 
     ahead, good, bad = proof(3650, good=True), proof(1, good=True), proof(2, good=False)
-    bad_ahead = proof(3651, good=False)
-    for each in (ahead, good):
+    for each in (good, ahead):
         repository.prove(each)
     assert repository.proofs() == {snapshot.id: [ahead, good]}
     repository.prove(bad)
-    assert repository.proofs() == {snapshot.id: [ahead, good, bad]}
-    repository.prove(bad_ahead)
-    assert repository.proofs() == {snapshot.id: [ahead, good, bad, bad_ahead]}
+    assert repository.proofs() == {snapshot.id: [good, bad]}
+
+
+def test_a_proof_that_a_wrong_clock_dated_ahead_gives_way_to_the_next_one(repository: Repository) -> None:
+    """A bad one would else count until its day comes, whatever was mended since, and a good one from then on."""
+    snapshot = save(repository, {b"a": b"a"}, 0)
+    repository.clock = lambda: START + timedelta(days=9)
+
+    def proof(days: float, *, good: bool) -> Proof:
+        return Proof(snapshot.id, "verify", START + timedelta(days=days), good)
+
+    bad, bad_ahead, soon = proof(2, good=False), proof(3651, good=False), proof(9.5, good=False)
+    for each in (bad, soon, bad_ahead):
+        repository.prove(each)
+    assert repository.proofs() == {snapshot.id: [bad, soon, bad_ahead]}
+    mended = proof(9, good=True)
+    repository.prove(mended)
+    assert repository.proofs() == {snapshot.id: [bad, mended, soon]}, "clocks may differ by less than a day"
 
 
 def test_a_proof_of_another_source_is_none(fast_path: Path) -> None:
