@@ -15,9 +15,10 @@ from typing import Any, ClassVar, Literal
 
 from pydantic import Field, model_validator
 
-from tasks.destinations.destination import Data, Listed, check_name, check_prefix, check_range, is_name
+from tasks.destinations.destination import Data, Listed, check_name, check_prefix, check_range
 from tasks.destinations.file_errors import explained
-from tasks.destinations.folder import closing, make_below, open_below, open_root, open_step, sync_folder
+from tasks.destinations.folder import closing, make_below, open_below, open_root, sync_folder
+from tasks.destinations.folder_listing import walk
 from tasks.errors import Damaged, Exists, Missing, Refused, Unavailable
 from tasks.settings import DestinationSettings
 
@@ -222,28 +223,7 @@ class Local:
                 base = opened.enter_context(open_below(root, above.split("/") if above else []))
             except (FileNotFoundError, NotADirectoryError):
                 return
-            yield from self._walk(base, above + slash, start)
-
-    def _walk(self, folder: int, path: str, start: str = "") -> Iterator[Listed]:
-        """In the order of whole names, where `a-b` and `a.b` come before `a/b`: a folder sorts as its name and `/`."""
-        with os.scandir(folder) as entries:
-            names = sorted(
-                entry.name + "/" if entry.is_dir(follow_symlinks=False) else entry.name
-                for entry in entries
-                if entry.name.startswith(start) and is_name(path + entry.name)
-            )
-        for name in names:
-            if name.endswith("/"):
-                with closing(open_step(folder, name[:-1])) as below:
-                    yield from self._walk(below, path + name)
-                continue
-            try:
-                found = os.lstat(name, dir_fd=folder)
-            except FileNotFoundError:
-                continue  # deleted since: the folder is held open, so it can't be a disk that went away
-            if not stat.S_ISREG(found.st_mode):
-                raise Refused(f"`{self._root / path / name}` is a link or no plain file, and hides what it stands for")
-            yield Listed(path + name, found.st_size)
+            yield from walk(base, self._root, above + slash, start)
 
 
 def _is_taken(folder: int, last: str, path: Path) -> bool:

@@ -184,11 +184,10 @@ class StoredIndex:
             # Nothing is read before its turn where it is at hand: several of them would be in memory for nothing.
             return each.size <= _SMALL_BYTES and not is_near(self.destination, each.name)
 
-        return ahead(
-            read,
-            (each for each in self.destination.list("index/") if each.name not in without),
-            is_small=is_small_and_far,
-        )
+        # Listed to its end before any is read, which may take minutes: a prune may put what is still to come into one
+        # that would have come before.
+        listed = [each for each in self.destination.list("index/") if each.name not in without]
+        return ahead(read, listed, is_small=is_small_and_far)
 
     def packs_of(self, origin: str, *, strict: bool = True) -> Iterator[SealedPack]:
         """Those that an index object names, one at a time. Raises `Missing`; if `strict`, `Damaged` and `NewerFormat`,

@@ -9,6 +9,7 @@ import tracemalloc
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -40,6 +41,32 @@ def test_nothing_unfinished_stays_behind(local: Local, root: Path, finished: Pat
     with suppress(Exists):
         local.put("a", finished)
     assert list((root / ".tmp").iterdir()) == []
+
+
+@pytest.mark.parametrize("moment", ["between two", "before one is looked at"])
+def test_of_what_takes_the_place_of_another_a_listing_names_one_or_the_other(
+    local: Local, root: Path, monkeypatch: pytest.MonkeyPatch, moment: str
+) -> None:
+    def replace() -> None:
+        local.put("index/0", b"the new one")
+        local.delete("index/9")
+
+    def looked(*arguments: Any, **named: Any) -> os.stat_result:
+        monkeypatch.undo()
+        replace()
+        return os.lstat(*arguments, **named)
+
+    for name in ("index/1", "index/9"):
+        local.put(name, b"x")
+    listing = local.list("index/")
+    if moment == "between two":
+        names = [next(listing).name]
+        replace()
+    else:
+        names = []
+        monkeypatch.setattr(os, "lstat", looked)
+    names += [each.name for each in listing]
+    assert names in (["index/0", "index/1"], ["index/1", "index/9"])
 
 
 class TestAFileOfTheSpool:

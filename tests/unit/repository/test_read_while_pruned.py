@@ -1,0 +1,35 @@
+"""What is read while a prune, perhaps another host's, puts other objects in the place of those that are read."""
+
+from __future__ import annotations
+
+import pytest
+
+from tasks.repository import Repository, pruning
+from tests.passing_destination import Passing
+from tests.repositories import keys, save
+from tests.unit.repository.pruned import Files, assert_whole, noise, prune
+
+
+def test_an_index_that_a_prune_rewrites_while_it_is_read_is_read_whole(
+    repository: Repository, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(pruning, "_MOST_INDEXES", 1)
+    kept: dict[str, Files] = {}
+    for night in range(40):
+        files = {b"a": noise(night, 50)}
+        kept[save(repository, files, night).id] = files
+
+    class Beside(Passing):
+        pruned = False
+
+        def get(self, name: str, offset: int = 0, length: int | None = None) -> bytes:
+            data = super().get(name, offset, length)
+            if name.startswith("index/") and not self.pruned:
+                self.pruned = True
+                prune(repository)
+            return data
+
+    beside = Repository.open(Beside(repository.destination), keys().reader)
+    assert len(beside.whole_index().packs) == len(repository.whole_index().packs)
+    assert beside.check("content").good
+    assert_whole(repository, kept)
