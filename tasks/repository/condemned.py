@@ -60,14 +60,22 @@ def put_sentence(
     destination.put(name, seal(keys.metadata, name, json.dumps(payload).encode()))
 
 
-def sentences(destination: Destination, keys: RepositoryKeys) -> list[Sentence]:
-    """All of them, oldest first. Raises `Damaged`: a list that can't be read must not count as empty."""
+def sentences(destination: Destination, keys: RepositoryKeys, *, strict: bool = True) -> list[Sentence]:
+    """All of them, oldest first; unless `strict`, as far as they can be read. Raises `Damaged`: a list that can't be
+    read must not count as empty; `Unavailable`."""
+    read = dict[str, Sentence]()
     for _ in range(_TRIES):
+        names = sentence_names(destination)
         try:
-            return [sentence(destination, keys, name) for name in sentence_names(destination)]
+            for name in names:
+                with suppress(*(() if strict else (Damaged, NewerFormat))):
+                    read[name] = read.get(name) or sentence(destination, keys, name)
+            return [read[name] for name in names if name in read]
         except Missing:
             # A prune has replaced this list by what is left of it: look again, or what is left would be missed.
             continue
+    if not strict:
+        return list(read.values())
     raise Unavailable("the lists of condemned packs change faster than they can be read: is a prune in a loop?")
 
 
@@ -105,10 +113,7 @@ class Doubts(NamedTuple):
 def doubts(destination: Destination, keys: RepositoryKeys, *, strict: bool = True) -> Doubts:
     """Unless `strict`, as far as the lists can be read: for a restore, which only prefers other packs. Raises `Damaged`
     as `sentences` does."""
-    terms = sentences(destination, keys) if strict else []
-    for name in () if strict else sentence_names(destination):
-        with suppress(Damaged, Missing, NewerFormat):
-            terms.append(sentence(destination, keys, name))
+    terms = sentences(destination, keys, strict=strict)
     return Doubts(
         frozenset().union(*(term.packs for term in terms)), frozenset().union(*(term.damaged for term in terms))
     )

@@ -5,9 +5,10 @@ from __future__ import annotations
 import pytest
 
 from tasks.repository import Repository, pruning
+from tasks.repository.condemned import doubts, lift, put_sentence
 from tests.passing_destination import Passing
-from tests.repositories import keys, save
-from tests.unit.repository.pruned import Files, assert_whole, noise, prune
+from tests.repositories import START, keys, save
+from tests.unit.repository.pruned import GRACE, Files, assert_whole, noise, prune
 
 
 def test_an_index_that_a_prune_rewrites_while_it_is_read_is_read_whole(
@@ -33,3 +34,23 @@ def test_an_index_that_a_prune_rewrites_while_it_is_read_is_read_whole(
     assert len(beside.whole_index().packs) == len(repository.whole_index().packs)
     assert beside.check("content").good
     assert_whole(repository, kept)
+
+
+@pytest.mark.parametrize("strict", [True, False])
+def test_what_is_left_of_a_list_that_a_prune_replaces_while_it_is_read_counts(
+    repository: Repository, *, strict: bool
+) -> None:
+    """Or a restore would prefer a pack that is about to be deleted to one that stays."""
+    destination, held = repository.destination, repository.keys
+    packs = [bytes([at]) * 16 for at in range(5)]
+    put_sentence(destination, held, START, START + GRACE, packs=packs)
+
+    class Beside(Passing):
+        left = packs[1:]
+
+        def get(self, name: str, offset: int = 0, length: int | None = None) -> bytes:
+            if self.left:
+                lift(destination, held, [self.left.pop(), self.left.pop()])
+            return super().get(name, offset, length)
+
+    assert doubts(Beside(destination), held, strict=strict).condemned == {packs[0]}
