@@ -22,6 +22,7 @@ from tasks.repository.packing import MOST_CHUNKS_AN_INDEX, Packing, put_indexes,
 from tasks.repository.proof import delete_proofs
 from tasks.repository.references import References
 from tasks.repository.snapshot import is_ahead
+from tasks.repository.stored_index import settled
 from tasks.repository.successors import check_successors
 
 REPACK_BELOW = 0.5
@@ -73,8 +74,9 @@ class PrunePlan:
             put_sentence(
                 repository.destination, repository.keys, self.now, self.until, packs=condemn, orphans=self.orphans
             )
-        delete = _still_to_go(self)
-        _rewrite_indexes(self, delete)
+        # Another prune at the same time may put index objects into others while they are read.
+        delete = settled(lambda: _still_to_go(self), repository.source)
+        settled(lambda: _rewrite_indexes(self, delete), repository.source)
         for pack in sorted(delete):
             _delete(repository, object_name(pack))
         lift(repository.destination, repository.keys, self.delete | self.pardon | self.gone)

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import pytest
 
+from tasks.destinations import Listed
 from tasks.repository import Repository, pruning
 from tasks.repository.condemned import doubts, lift, put_sentence
 from tests.passing_destination import Passing
@@ -54,3 +57,28 @@ def test_what_is_left_of_a_list_that_a_prune_replaces_while_it_is_read_counts(
             return super().get(name, offset, length)
 
     assert doubts(Beside(destination), held, strict=strict).condemned == {packs[0]}
+
+
+def test_index_objects_that_another_prune_rewrites_at_the_same_time_fail_no_prune(
+    repository: Repository, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(pruning, "_MOST_INDEXES", 1)
+    kept: dict[str, Files] = {}
+    for night in range(3):
+        files = {b"a": noise(night, 50)}
+        kept[save(repository, files, night).id] = files
+
+    class Beside(Passing):
+        planned = False
+
+        def list(self, prefix: str = "") -> Iterator[Listed]:
+            yield from super().list(prefix)
+            if self.planned and prefix == "index/":
+                self.planned = False
+                prune(repository)
+
+    beside = Beside(repository.destination)
+    plan = Repository.open(beside, keys().reader).plan_prune([], START, GRACE)
+    beside.planned = True
+    plan.apply()
+    assert_whole(repository, kept)
