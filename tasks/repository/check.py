@@ -55,8 +55,9 @@ Reading = Callable[[list[Described]], PacksRead]
 @dataclass(slots=True)
 class CheckReport:
     """`figures`: `snapshots`, `packs`, `orphan_packs`, and at depth *content* `read_packs`, `read_bytes`, `chunks`.
-    `damaged_packs` are all that must not be relied on; those that are condemned and that no snapshot needs any more are
-    not among the `damage`: a prune deletes them. Nor is a damaged index object of whose packs others say all."""
+    `damaged_packs` are all that must not be relied on; those that are condemned, or gone, and that no snapshot needs
+    any more are not among the `damage`: a prune deletes them, or did while another one named them anew. Nor is a
+    damaged index object of whose packs others say all."""
 
     damage: list[Damage] = field(default_factory=list)
     figures: dict[str, float] = field(default_factory=dict)
@@ -118,7 +119,8 @@ def check(
     if findings or report.damaged_packs:
         index, *_ = _check_index(repository, known, CheckReport())
         blocks = Blocks(repository.destination, index, repository.keys)
-        _name_the_suffering(snapshots, blocks, known.condemned | known.damaged, report)
+        gone = report.damaged_packs - repository.listed_packs().keys()
+        _name_the_suffering(snapshots, blocks, known.condemned | known.damaged | gone, report)
     return report
 
 

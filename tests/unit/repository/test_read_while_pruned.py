@@ -6,12 +6,12 @@ from collections.abc import Iterator
 
 import pytest
 
-from tasks.destinations import Listed
+from tasks.destinations import Data, Listed
 from tasks.repository import Repository, pruning
 from tasks.repository.condemned import doubts, lift, put_sentence
 from tests.passing_destination import Passing
 from tests.repositories import START, keys, save
-from tests.unit.repository.pruned import GRACE, Files, assert_whole, noise, prune
+from tests.unit.repository.pruned import FIRST, GRACE, Files, assert_whole, condemned, noise, prune
 
 
 def test_an_index_that_a_prune_rewrites_while_it_is_read_is_read_whole(
@@ -82,3 +82,30 @@ def test_index_objects_that_another_prune_rewrites_at_the_same_time_fail_no_prun
     beside.planned = True
     plan.apply()
     assert_whole(repository, kept)
+
+
+def test_what_a_prune_deleted_while_another_named_it_anew_is_no_damage_and_is_named_no_more(
+    repository: Repository, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(pruning, "_MOST_INDEXES", 0)
+    first, second = save(repository, FIRST, 0), save(repository, {b"z": b"z"}, 1)
+    prune(repository, first)
+
+    class Beside(Passing):
+        def put(self, name: str, data: Data) -> None:
+            if name.startswith("index/"):
+                assert prune(repository, now=START + GRACE)["delete"]
+            super().put(name, data)
+
+    beside = Repository.open(Beside(repository.destination), keys().reader)
+    beside.plan_prune([], START, GRACE).apply()
+    gone = {pack.name for pack in repository.whole_index().packs} - repository.listed_packs().keys()
+    report = repository.check("content")
+    assert gone
+    assert report.good, report.damage
+    repository.condemn_damaged(report.damaged_packs, START + GRACE)
+    for later in (2, 3):
+        prune(repository, now=START + later * GRACE)
+    assert not gone & {pack.name for pack in repository.whole_index().packs}
+    assert condemned(repository) == []
+    assert_whole(repository, {second.id: {b"z": b"z"}})
