@@ -20,7 +20,7 @@ from tasks.repository.locks import Locks, needed_indexes
 from tasks.repository.pack import CONTENT, LISTS, SealedPack, object_name
 from tasks.repository.packing import MOST_CHUNKS_AN_INDEX, Packing, put_indexes, scratch_folder
 from tasks.repository.proof import delete_proofs
-from tasks.repository.references import References
+from tasks.repository.references import References, packs_needed
 from tasks.repository.snapshot import is_ahead
 from tasks.repository.stored_index import settled
 from tasks.repository.successors import check_successors
@@ -36,13 +36,14 @@ _MOST_INDEXES = 48
 class PrunePlan:
     """What a prune would do. `figures`: `forget` (snapshots), `condemn`, `delete`, `pardon`, `repack` (packs),
     `condemned_bytes`, `freed_bytes` (as stored); where objects are locked, `locked` (snapshots and packs that would go
-    and can't yet: a later prune deletes them) and `renew` (objects whose lock is renewed)."""
+    and can't yet: a later prune deletes them) and `renew` (objects whose lock is renewed). `seen`: snapshots listed."""
 
     repository: Inventory
     references: References = field(repr=False)
     index: Index = field(repr=False)
     now: datetime
     until: datetime
+    seen: frozenset[str] = field(repr=False)
     forget: tuple[str, ...]
     condemn: frozenset[bytes]
     orphans: frozenset[bytes]
@@ -154,6 +155,7 @@ def plan_prune(repository: Inventory, forget: Collection[str], now: datetime, gr
         index=index,
         now=now,
         until=now + grace,
+        seen=frozenset(ids),
         forget=tuple(sorted(set(forget) - leaving)),
         condemn=frozenset(condemn),
         orphans=frozenset(unnamed - since.keys()),
@@ -212,7 +214,8 @@ def _last_day(terms: list[Sentence], now: datetime, grace: timedelta, *, orphans
 def _still_to_go(plan: PrunePlan) -> set[bytes]:
     """Of the packs that were to be deleted; for rewriting others may have taken hours. What is condemned no more, or
     anew, was deleted by another prune, and may have come again since; and an orphan that an index names by now may be
-    relied on. First all orphans are condemned: whoever names one from now on finds out before it lists anything."""
+    relied on. First all orphans are condemned: whoever names one from now on finds out before it lists anything. And a
+    host whose clock is behind may have listed what relies on packs that were to go."""
     repository, grace = plan.repository, plan.until - plan.now
     destination, keys = repository.destination, repository.keys
     days = _last_day(sentences(destination, keys), plan.now, grace, orphans=True) if plan.delete else {}
@@ -222,6 +225,10 @@ def _still_to_go(plan: PrunePlan) -> set[bytes]:
         put_sentence(destination, keys, plan.now - grace, plan.now, packs=orphans)
         objects = repository.index_objects(without=plan.replaced)
         delete -= orphans & {pack.name for _, packs in objects for pack in packs}
+    if delete and not plan.seen.issuperset(repository.snapshot_ids()):
+        new = [each for each in repository.readable_snapshots() if each.id not in plan.seen]
+        index = repository.whole_index(strict=True, without=plan.replaced)
+        delete -= packs_needed(Blocks(destination, index, keys), new)
     return delete
 
 

@@ -109,6 +109,22 @@ def test_a_prune_that_waits_between_plan_and_apply_does_no_harm(repository: Repo
     assert_whole(repository, {second.id: {b"z": b"z"}, third.id: FIRST})
 
 
+def test_what_a_host_whose_clock_is_behind_lists_while_a_prune_is_under_way_stays_whole(repository: Repository) -> None:
+    """It does not see that what it relies on was condemned long ago."""
+    first, second = save(repository, FIRST, 0), save(repository, {b"z": b"z"}, 1)
+    plans = []
+
+    def beside(path: bytes) -> None:
+        if path == b"b":
+            prune(repository, first)
+            plans.append(repository.plan_prune([], START + GRACE, GRACE))
+            repository.clock = lambda: START - DAY
+
+    third = save(repository, FIRST, 2, before=beside)
+    assert plans[0].apply()["delete"]
+    assert_whole(repository, {second.id: {b"z": b"z"}, third.id: FIRST})
+
+
 def test_orphans_of_a_killed_capture_go_after_the_grace_period(repository: Repository) -> None:
     first = save(repository, {b"z": b"z"}, 0)
     with pytest.raises(Cut):
