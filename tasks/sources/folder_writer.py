@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import stat
 from collections.abc import Callable
@@ -23,7 +24,7 @@ from tasks.sources.open_folders import OPEN_FILE, Descriptor
 from tasks.sources.path_text import path_text
 from tasks.sources.source import Restoring
 from tasks.sources.target_file import TargetFile, identity
-from tasks.sources.target_folders import TargetFolders, remove
+from tasks.sources.target_folders import TargetFolders, give_name, remove, remove_made
 from tasks.sources.target_path import CREATE, NO_LINKS, translated
 
 _REOPEN = os.O_WRONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
@@ -115,9 +116,7 @@ class FolderWriter:
 
     def _remove(self, target: TargetFile) -> None:
         with suppress(OSError):
-            folder = self._folders.at(target.path.rpartition(b"/")[0])
-            if identity(os.stat(target.name, dir_fd=folder.number, follow_symlinks=False)) == target.made:
-                os.unlink(target.name, dir_fd=folder.number)
+            remove_made(self._folders.at(target.path.rpartition(b"/")[0]), target.name, target.made)
 
     def whole(self, item: Stored, data: memoryview) -> None:
         entry = item.entry
@@ -127,13 +126,14 @@ class FolderWriter:
             return
         try:
             parent, name = self._place(entry.path)
-            written_as = self._written_as(entry.path, name)
-            number = self._create(parent, written_as, name, self._metadata.first_mode(entry))
+            written_as = self._written_as(entry.path)
+            made: os.stat_result | None = None
             try:
-                made = os.fstat(number)
-                if not self._began:
-                    self._begin(made)
+                number = self._create(parent, written_as, self._metadata.first_mode(entry))
                 try:
+                    made = os.fstat(number)
+                    if not self._began:
+                        self._begin(made)
                     written = os.write(number, data)
                     while written < len(data):
                         written += os.write(number, data[written:])
@@ -141,13 +141,11 @@ class FolderWriter:
                     self._name(parent, written_as, name, identity(made))
                     if self._overwrite:
                         self._journals.look(parent, name, entry.path)
-                except BaseException:
-                    with suppress(OSError):
-                        if identity(os.stat(written_as, dir_fd=parent.number, follow_symlinks=False)) == identity(made):
-                            os.unlink(written_as, dir_fd=parent.number)
-                    raise
-            finally:
-                os.close(number)
+                finally:
+                    os.close(number)
+            except BaseException:
+                remove_made(parent, written_as, made and identity(made))
+                raise
         except OSError as error:
             self._leave_out(entry.path, error)
 
@@ -237,18 +235,16 @@ class FolderWriter:
         self._make(entry.path, make)
 
     def _make(self, path: bytes, make: Callable[[int, bytes], None]) -> tuple[Descriptor, bytes] | None:
-        """Make what has no bytes at `path`: at once, or beside what it is to replace. None: it is left out."""
+        """Make what has no bytes at `path`. None: it is left out."""
         try:
             parent, name = self._place(path)
-            made_as = self._written_as(path, name)
-            if made_as != name:
-                remove(parent, made_as)
+            made_as = self._written_as(path)
+            remove(parent, made_as)
             try:
                 make(parent.number, made_as)
                 named = self._name(parent, made_as, name)
             except BaseException:
-                if made_as != name:
-                    remove(parent, made_as)
+                remove(parent, made_as)
                 raise
             if made_as != named:
                 # Renaming one name of a file to another of its names does nothing, as POSIX has it.
@@ -260,19 +256,23 @@ class FolderWriter:
             return None
         return parent, named
 
-    def _written_as(self, path: bytes, name: bytes) -> bytes:
+    def _written_as(self, path: bytes) -> bytes:
         """The name that something has in its folder until it is complete: always the same, so that what a restore that
         was killed has left goes with the next one."""
-        return b".geometra-restore-" + blake2b(path, digest_size=10).hexdigest().encode() if self._overwrite else name
+        return b".geometra-restore-" + blake2b(path, digest_size=10).hexdigest().encode()
 
-    def _create(self, parent: Descriptor, written_as: bytes, name: bytes, mode: int) -> int:
-        try:
+    def _create(self, parent: Descriptor, written_as: bytes, mode: int) -> int:
+        with suppress(FileExistsError):
             return os.open(written_as, CREATE, mode, dir_fd=parent.number)
-        except FileExistsError:
-            if written_as == name:
-                raise
         remove(parent, written_as)
         return os.open(written_as, CREATE, mode, dir_fd=parent.number)
+
+    def _check_free(self, parent: Descriptor, name: bytes) -> None:
+        """Raises `FileExistsError` before hours are spent on what can't have its name."""
+        if not self._overwrite:
+            with suppress(FileNotFoundError):
+                os.stat(name, dir_fd=parent.number, follow_symlinks=False)
+                raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST))
 
     def _begin(self, made: os.stat_result) -> None:
         with self._lock:
@@ -280,10 +280,13 @@ class FolderWriter:
 
     def _name(self, parent: Descriptor, written_as: bytes, name: bytes, made: tuple[int, int] | None = None) -> bytes:
         """Give what is complete, and `made`, the name that it is to have; the one that it has now."""
-        if written_as != name:
-            if made and identity(os.stat(written_as, dir_fd=parent.number, follow_symlinks=False)) != made:
-                raise Refused(f"another restore is writing `{path_text(name)}` too: let one of them end first")
+        if made and identity(os.stat(written_as, dir_fd=parent.number, follow_symlinks=False)) != made:
+            raise Refused(f"another restore is writing `{path_text(name)}` too: let one of them end first")
+        if self._overwrite:
             os.rename(written_as, name, src_dir_fd=parent.number, dst_dir_fd=parent.number)
+        else:
+            give_name(parent, written_as, name)
+            remove(parent, written_as)
         return name
 
     def _file(self, item: Stored) -> tuple[TargetFile, Descriptor] | None:
@@ -298,12 +301,13 @@ class FolderWriter:
             descriptor = self._open.pop(path, None)
             if target is None:
                 parent, name = self._place(path)
-                target = TargetFile(item.entry, self._written_as(path, name))
-                descriptor = Descriptor(self._create(parent, target.name, name, 0o600))
+                target = TargetFile(item.entry, self._written_as(path))
+                self._check_free(parent, name)
+                self._targets[path] = target  # first: a signal may end this right after the file was made
+                descriptor = Descriptor(self._create(parent, target.name, 0o600))
                 made = os.fstat(descriptor.number)
                 target.made = identity(made)
                 self._began = self._began or made.st_ctime_ns
-                self._targets[path] = target
             elif descriptor is None:
                 parent, _ = self._place(path)
                 descriptor = Descriptor(os.open(target.name, _REOPEN, dir_fd=parent.number))

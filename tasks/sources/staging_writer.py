@@ -15,8 +15,7 @@ from tasks.sources.open_folders import Descriptor
 from tasks.sources.path_text import path_text
 from tasks.sources.source import Restoring
 from tasks.sources.target_file import identity
-from tasks.sources.target_folders import remove
-from tasks.sources.target_path import CREATE, NO_LINKS
+from tasks.sources.target_folders import give_name, remove
 
 
 class StagingWriter(FolderWriter):
@@ -43,7 +42,7 @@ class StagingWriter(FolderWriter):
             parent, name = self._place(path)
             staged = staged_name(self._attempt, path)
             try:
-                _give_name(parent, staged, name)
+                give_name(parent, staged, name)
             except FileNotFoundError:
                 if item.entry.type != HARDLINK:
                     _check_is_there(parent, name, path)
@@ -70,9 +69,12 @@ class StagingWriter(FolderWriter):
                     if name.startswith(prefix):
                         os.unlink(name, dir_fd=number)
 
-    def _written_as(self, path: bytes, name: bytes) -> bytes:
+    def _written_as(self, path: bytes) -> bytes:
         self._used.add(path.rpartition(b"/")[0])
         return staged_name(self._attempt, path)
+
+    def _check_free(self, parent: Descriptor, name: bytes) -> None:
+        """What was in the way was told before the first attempt; what is there now may be another attempt's."""
 
     def _name(self, parent: Descriptor, written_as: bytes, name: bytes, made: tuple[int, int] | None = None) -> bytes:
         return super()._name(parent, written_as, name, made) if self._overwrite else written_as
@@ -85,23 +87,6 @@ def staged_name(attempt: str, path: bytes) -> bytes:
 
 def _prefix(attempt: str) -> bytes:
     return b".geometra-restore-" + attempt.encode() + b"-"
-
-
-def _give_name(folder: Descriptor, staged: bytes, name: bytes) -> None:
-    """Raises `FileNotFoundError` where nothing is staged, `FileExistsError` where the name is taken."""
-    number = folder.number
-    try:
-        os.link(staged, name, src_dir_fd=number, dst_dir_fd=number, follow_symlinks=False)
-    except OSError as error:
-        if error.errno not in NO_LINKS:
-            raise
-        # Where no file can have two names, its name is taken first: a kill between these two leaves an empty file.
-        os.close(os.open(name, CREATE, 0o600, dir_fd=number))
-        try:
-            os.rename(staged, name, src_dir_fd=number, dst_dir_fd=number)
-        except OSError:
-            remove(folder, name)
-            raise
 
 
 def _check_is_there(folder: Descriptor, name: bytes, path: bytes) -> None:

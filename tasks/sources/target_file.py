@@ -21,7 +21,7 @@ class TargetFile:
     def __init__(self, entry: Entry, name: bytes) -> None:
         _check_extents(entry)
         self.name = name
-        self.made = (0, 0)
+        self.made: tuple[int, int] | None = None
         self.path = entry.path
         self.extents = entry.extents
         # Where each stretch of data begins in the stream.

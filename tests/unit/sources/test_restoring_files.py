@@ -59,7 +59,8 @@ def test_a_file_is_private_until_it_is_complete(into: Path) -> None:
     with FolderWriter(into, Restoring()) as writer:
         item = file(b"a", b"secret", 0o644)
         writer.write(item, 0, memoryview(b"sec"))
-        assert stat.S_IMODE((into / "a").stat().st_mode) == 0o600
+        (unfinished,) = into.iterdir()
+        assert stat.S_IMODE(unfinished.stat().st_mode) == 0o600
         writer.write(item, 3, memoryview(b"ret"))
         writer.complete(item)
         assert stat.S_IMODE((into / "a").stat().st_mode) == 0o644
