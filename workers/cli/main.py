@@ -79,9 +79,9 @@ class Lazy(click.Group):
 def group(ctx: click.Context, config: Path | None, as_json: bool) -> None:
     """Geometra backup: captures, proves and restores what Geometra AI keeps.
 
-    Exit codes: 0 all is well; 1 something failed; 2 the command was not understood; 3 stored, but incomplete; 65
-    damaged; 66 not found; 73 the target is occupied; 74 no space; 75 unavailable, try again; 77 refused, or a wrong
-    key; 78 a setting is wrong; 130 interrupted.
+    Exit codes: 0 all is well; 1 something failed; 2 the command was not understood; 3 stored or restored, but
+    incomplete; 65 damaged; 66 not found; 73 the target is occupied; 74 no space; 75 unavailable, try again; 77 refused,
+    or a wrong key; 78 a setting is wrong; 130 interrupted.
     """
     from workers.cli.session import Session
 

@@ -20,7 +20,7 @@ from tasks.stopwatch import Stopwatch
 from tasks.target import Target, target_of
 from workers.cli import screen
 from workers.cli.following import watching
-from workers.cli.main import subcommand
+from workers.cli.main import exit_code, subcommand
 from workers.cli.newest import place_of, place_of_newest
 from workers.cli.place import from_place, read_sheet
 from workers.cli.session import Session, chosen
@@ -54,10 +54,11 @@ def command(
     destination: str | None,
     overwrite: bool,
     no_owners: bool,
-) -> None:
+) -> int:
     """Put a snapshot of SOURCE back: all of it, or only PATHS (with all below them).
 
-    Writes into a new folder, never outside it, and replaces nothing unless told to.
+    Writes into a new folder, never outside it, and replaces nothing unless told to. Ends with 3 where all but what is
+    named, such as an owner, was given back.
     """
     watch = Stopwatch()
     now = datetime.now(UTC)
@@ -89,15 +90,17 @@ def command(
     with watching(f"restoring {source}", session.as_json) as progress:
         figures, missed = restore_from(repository, found, made, wanted, progress=progress)
     figures |= watch.figures()
+    code = exit_code("incomplete" if missed else "done")
     if session.as_json:
         screen.print_json({"snapshot": found.id, "into": _shown(into), "figures": figures, "not_restored": missed})
-        return
+        return code
     screen.console.print(f"{restored(found.id, figures, some=bool(options))} to", soft_wrap=True)
     screen.console.print(_shown(into), markup=False, soft_wrap=True)
     for line in missed:
         screen.errors.print(f"Not given back: {line}", style="yellow", markup=False, soft_wrap=True)
     if not found.complete:
         screen.errors.print("This snapshot is incomplete: `show` names what it does not hold.", style="yellow")
+    return code
 
 
 def restored(snapshot: str, figures: Mapping[str, float], *, some: bool) -> str:
