@@ -96,16 +96,22 @@ def _write(items: StoredItems, dumps: list[Stored], found: list[Shard], wanted: 
         router = Router(writers, found)
         count = 0
         stopped: Damaged | NewerFormat | None = None
-        for dump in dumps:
-            selected = _selected(router, wanted)
-            try:
-                walk_through(items, dump, selected, writers)
-            except (Damaged, NewerFormat) as error:
-                stopped = stopped or error
-                count -= sum([writer.abandon() for writer in writers])
-            count += selected.count
-        for writer in writers:
-            writer.settle()
+        try:
+            for dump in dumps:
+                selected = _selected(router, wanted)
+                try:
+                    walk_through(items, dump, selected, writers)
+                except (Damaged, NewerFormat) as error:
+                    stopped = stopped or error
+                    count -= sum([writer.abandon() for writer in writers])
+                count += selected.count
+            for writer in writers:
+                writer.settle()
+        except BackupError as error:
+            written = sum(writer.written for writer in writers)
+            if not written:
+                raise
+            raise _half_way(error, written, overwrite=wanted.overwrite) from error
         expired = sum(writer.expired for writer in writers)
         lines = [line for writer in writers for line in writer.lines]
     if stopped:
@@ -124,6 +130,11 @@ def _cut_off(error: Damaged | NewerFormat, count: int) -> BackupError:
     if isinstance(error, NewerFormat):
         return NewerFormat(told)
     return Damaged(f"{told}: another destination, or an older snapshot, may have them")
+
+
+def _half_way(error: BackupError, written: int, *, overwrite: bool) -> BackupError:
+    again = "" if overwrite else " with `--overwrite`, as these are there now"
+    return type(error)(f"{error}. {written:,} keys were restored by then: restore again{again}")
 
 
 def _selected(visitor: Visitor, wanted: Wanted) -> Selected:
