@@ -7,6 +7,7 @@ import os
 import re
 import select
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -43,6 +44,9 @@ _SETTINGS = (
     "maintenance.auto=false",
     "safe.directory=*",
 )
+_STARTING_OTHERS = ("repack",)
+"""Commands of which a part is another process that writes, and would go on where they were ended alone: each gets a
+process group of its own. All others stay in ours, with which workers end them."""
 _BUFFER = 1 << 18
 _COMPLAINTS = 1 << 16
 _PIPE = 1 << 20
@@ -124,6 +128,7 @@ class Git:
                 stderr=errors,
                 env=self._environment,
                 cwd=self._place,
+                process_group=0 if arguments[0] in _STARTING_OTHERS else None,
             )
         except OSError as error:
             errors.close()
@@ -150,7 +155,10 @@ class Running:
             if pipe:
                 pipe.close()
         if self._process.poll() is None:
-            self._process.kill()
+            if os.getpgid(self._process.pid) == self._process.pid:
+                os.killpg(self._process.pid, signal.SIGKILL)
+            else:
+                self._process.kill()
         self._process.wait()
         self._errors.close()
 

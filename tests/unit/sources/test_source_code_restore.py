@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import os
+import signal
+import sys
+import time
+from contextlib import suppress
 from pathlib import Path
 from unittest import mock
 
@@ -12,8 +16,9 @@ from tasks.errors import Occupied, SourceError
 from tasks.item import FOLDER
 from tasks.sources.source import Restoring
 from tasks.sources.source_code import SourceCode
+from tests.contracts.child import FORK
 from tests.contracts.memory_items import Saved
-from tests.git_sample import git, init, made, rich, state
+from tests.git_sample import commit, git, init, made, rich, state
 
 pytestmark = pytest.mark.needs("git")
 
@@ -65,6 +70,40 @@ def test_what_a_restore_that_was_killed_has_left_is_told_once(site: Path, tmp_pa
     lines = both.restore(saved, saved, tmp_path / "copy", Restoring())
     assert [left in line and "remove it" in line for line in lines] == [True]
     assert both.examine(tmp_path / "copy") == saved.facts
+
+
+def test_a_restore_that_is_told_to_end_ends_what_git_has_started(tmp_path: Path) -> None:
+    site = init(tmp_path / "site")
+    commit(site, {f"{number}": os.urandom(20_000) for number in range(200)})
+    source = made(site)
+    saved, into = Saved(source.capture()), tmp_path / "copy"
+
+    def restore() -> None:
+        signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))
+        source.restore(saved, saved, into, Restoring())
+
+    process = FORK.Process(target=restore)
+    process.start()
+    while not of(into):
+        assert process.is_alive()
+        time.sleep(0.001)
+    os.kill(process.pid or 0, signal.SIGTERM)
+    process.join(30)
+    assert process.exitcode == 143
+    deadline = time.monotonic() + 5
+    while of(into):
+        assert time.monotonic() < deadline, "git goes on"
+        time.sleep(0.01)
+    assert os.listdir(into) == []
+
+
+def of(folder: Path) -> list[bytes]:
+    """The command lines in which it is named, such as that of the `pack-objects` of a `repack`."""
+    lines = []
+    for file in Path("/proc").glob("[0-9]*/cmdline"):
+        with suppress(OSError):
+            lines.append(file.read_bytes())
+    return [line for line in lines if os.fsencode(folder) in line]
 
 
 def test_of_two_repositories_one_can_be_restored(source: SourceCode, site: Path, tmp_path: Path) -> None:
