@@ -88,13 +88,15 @@ class Filling:
         """pg_restore of a file: a line for each thing that failed, which nothing may if it is `strict`."""
         return self._finish(self._pg_restore(into, *options, str(archive), strict=strict), strict=strict)
 
-    def define(self, into: str, archive: Path) -> None:
-        """All of a file that comes before rows, or nothing of it."""
+    def define(self, into: str, archive: Path, *, also: str) -> None:
+        """All of a file that comes before rows, and `also` these statements, or nothing of it."""
         script = archive.with_suffix(".sql")
         self._run(into, "pg_restore", "--section=pre-data", f"--file={script}", *self._left_out(), str(archive))
         if self._unheeded:
             # Which would end the transaction.
             script.write_bytes(script.read_bytes().replace(_SET, b"\n", 1))
+        with script.open("a", encoding="utf-8") as file:
+            file.write(f"\nSET client_encoding = 'UTF8';\n{also}")
         once = ("--single-transaction", "--set=ON_ERROR_STOP=1", f"--dbname={self.server.argument}")
         self._run(into, "psql", "--no-psqlrc", "--quiet", "--no-password", *once, f"--file={script}")
 

@@ -207,7 +207,7 @@ def _restore_tables(filling: Filling, connection: Connection, name: str, *, over
     server = filling.server
     with closing(server.connect(name)) as inside:
         with server.explained(f"can't look into `{name}`"):
-            missing = missing_tables(inside, filling)
+            missing = missing_tables(inside, filling, name, overwrite=overwrite)
         if not missing:
             load_existing(inside, filling, name, overwrite=overwrite)
             return

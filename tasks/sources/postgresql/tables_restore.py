@@ -30,14 +30,27 @@ JOIN pg_catalog.pg_class c ON c.oid = d.objid JOIN pg_catalog.pg_namespace n ON 
 WHERE d.refobjid = %s::regclass AND d.classid = 'pg_catalog.pg_class'::regclass AND d.deptype IN ('a', 'i')
   AND c.relkind = 'S'
 """
+_UNFINISHED = "geometra-backup is restoring this table"
+"""The comment of one until its rows, indexes and rules are there, whoever is killed."""
+_COMMENT = "SELECT pg_catalog.obj_description(pg_catalog.to_regclass(%s), 'pg_class')"
 _ENABLE = {"O": "ENABLE", "R": "ENABLE REPLICA", "A": "ENABLE ALWAYS"}
 
 
-def missing_tables(connection: Connection, filling: Filling) -> list[tuple[str, str]]:
-    """Those that the rows need and that are not there, the ones they are partitions of before them."""
+def missing_tables(connection: Connection, filling: Filling, into: str, *, overwrite: bool) -> list[tuple[str, str]]:
+    """Those that the rows need and that are not there, the ones they are partitions of before them. What a restore that
+    was killed has left of one does not pass for it: it is dropped. Raises `Occupied` where `overwrite` does not allow
+    that."""
     wanted: dict[tuple[str, str], None] = {}
     for table, _ in filling.database.tables():
         wanted.update(dict.fromkeys((*reversed(table.parents), (table.schema, table.name))))
+    left = [full_name(*each) for each in wanted if _comment(connection, full_name(*each)) == _UNFINISHED]
+    if left and not overwrite:
+        raise Occupied(
+            f"the table {left[0]} in database `{into}` is left from a restore that was cut off, unless one is running:"
+            " drop it, or allow to overwrite it"
+        )
+    if left:
+        connection.execute(f"DROP TABLE {', '.join(left)}".encode())
     return [each for each in wanted if not _exists(connection, full_name(*each))]
 
 
@@ -84,15 +97,20 @@ def make_tables(filling: Filling, scratch: str, into: str, missing: list[tuple[s
         with closing(server.connect(into)) as connection, server.explained(f"can't make a schema in `{into}`"):
             for schema in dict.fromkeys(schema for schema, _ in missing):
                 connection.execute(f"CREATE SCHEMA IF NOT EXISTS {quoted(schema)}".encode())
-        filling.define(into, archive)
+        names = [full_name(*each) for each in missing]
+        with closing(server.connect(scratch)) as connection, server.explained(f"can't look into `{scratch}`"):
+            comments = {name: _comment(connection, name) for name in names}
+        filling.define(into, archive, also="".join(_commented(name, _UNFINISHED) for name in names))
         try:
             with closing(server.connect(into)) as connection:
                 load_existing(connection, filling, into, overwrite=overwrite)
             filling.missed += filling.restore(into, archive, "--section=post-data", strict=False)
+            with closing(server.connect(into)) as connection, server.explained(f"can't finish {names[0]}"):
+                connection.execute("".join(_commented(name, comments[name]) for name in names).encode())
         except BaseException:
             # Without its indexes and rules it must not pass for the table.
             with suppress(BackupError), closing(server.connect(into)) as connection, server.explained("can't drop"):
-                connection.execute(f"DROP TABLE IF EXISTS {', '.join(full_name(*each) for each in missing)}".encode())
+                connection.execute(f"DROP TABLE IF EXISTS {', '.join(names)}".encode())
             raise
 
 
@@ -130,6 +148,15 @@ def _itself(connection: Connection, table: Table) -> str:
 
 def _has_rows(connection: Connection, name: str) -> bool:
     return connection.execute(f"SELECT FROM {name} LIMIT 1".encode()).fetchone() is not None
+
+
+def _comment(connection: Connection, name: str) -> str | None:
+    row = connection.execute(_COMMENT, (name,)).fetchone()
+    return row[0] if row else None
+
+
+def _commented(name: str, comment: str | None) -> str:
+    return f"COMMENT ON TABLE {name} IS {'NULL' if comment is None else literal(comment)};\n"
 
 
 def _exists(connection: Connection, name: str) -> bool:
