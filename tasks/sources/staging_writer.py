@@ -73,6 +73,9 @@ class StagingWriter(FolderWriter):
         self._used.add(path.rpartition(b"/")[0])
         return staged_name(self._attempt, path)
 
+    def _whole_as(self, path: bytes, name: bytes) -> bytes:
+        return self._written_as(path)
+
     def _check_free(self, parent: Descriptor, name: bytes) -> None:
         """What was in the way was told before the first attempt; what is there now may be another attempt's."""
 
