@@ -18,7 +18,7 @@ from tasks.installation import Installation
 from tasks.outcome import Outcome, State
 from tasks.parts import Parts
 from tasks.progress import Progress, unheard
-from tasks.repository import CheckReport, Proof, Repository, Scope, Snapshot
+from tasks.repository import CheckReport, Damage, Proof, Repository, Scope, Snapshot
 from tasks.repository.pack_check import Described, PacksRead, read_packs
 from tasks.sharing import is_decided, share
 from tasks.step import Work, run_step
@@ -66,6 +66,12 @@ def verify(
         advice = "the next backup stores again what the source still has"
         if indexed:
             advice = f"{indexed} packs are indexed anew: verify again; of what is lost even so, {advice}"
+        elif suffering := sorted(_suffering(found)):
+            others = f" (and {len(suffering) - 1} more)" if len(suffering) > 1 else ""
+            advice += (
+                f", `mirror` brings what another destination has, and `prune {source} --forget ID` lets go what stays"
+                f" damaged of {suffering[0]}{others}"
+            )
         raise Damaged(f"`{source}` at `{destination}` is damaged: {damage[0]}{more}; {advice}")
     state: State = "done" if chosen.complete else "incomplete"
     return Outcome("verify", source, destination, snapshot=chosen.id, state=state, figures=found.figures)
@@ -87,14 +93,19 @@ def _proof(chosen: Snapshot, found: CheckReport, now: datetime, *, alone: bool) 
 def _disprove(repository: Repository, found: CheckReport, now: datetime, *, but: Collection[str]) -> None:
     """A bad proof for each snapshot that suffers, even one that can't be read, of which the last one is not bad: what
     was proven once must make room for nothing any more, and may be let go by name."""
-    suffering = {
-        name.removeprefix("snapshots/"): each for each in found.damage if (name := each.name).startswith("snapshots/")
-    }
+    suffering = _suffering(found)
     proofs = repository.proofs() if suffering.keys() - but else {}
     for name in sorted(suffering.keys() - but):
         if name not in proofs or proofs[name][-1].good:
             findings = (f"snapshots/{name}: {suffering[name].what}",)
             repository.prove(Proof(name, "verify", now, False, "content", findings, dict(found.figures)))
+
+
+def _suffering(found: CheckReport) -> dict[str, Damage]:
+    """By the ids of snapshots."""
+    return {
+        name.removeprefix("snapshots/"): each for each in found.damage if (name := each.name).startswith("snapshots/")
+    }
 
 
 @shared_task(name="verify", bind=True, max_retries=None)

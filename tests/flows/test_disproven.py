@@ -54,7 +54,7 @@ def test_what_a_verify_of_the_newest_finds_damaged_makes_room_for_nothing(
     spoil(max(packs, key=lambda path: path.stat().st_size))
     monkeypatch.setattr(Scope, "_has_turn", lambda _self, _pack: True)
     for _ in range(2):
-        with pytest.raises(Damaged):
+        with pytest.raises(Damaged, match=rf"prune docs --forget ID` lets go what stays damaged of {suffering}$"):
             verify(installed, "docs", "here")
     assert proven(installed) == {whole: True, suffering: False, newest: False}
     assert len(repository.proofs()[suffering]) == 2, "a second bad proof says no more than the first"
