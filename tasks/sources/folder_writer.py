@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-import errno
 import os
 import stat
 from collections.abc import Callable
 from contextlib import suppress
-from hashlib import blake2b
 from pathlib import Path
 from threading import Lock
 from types import TracebackType
 from typing import Self
 
-from tasks.errors import Refused, UnsafePath
+from tasks.errors import UnsafePath
 from tasks.item import Stored
 from tasks.sources.further_name import FurtherName
 from tasks.sources.left_journals import LeftJournals
@@ -24,8 +22,9 @@ from tasks.sources.open_folders import OPEN_FILE, Descriptor
 from tasks.sources.path_text import path_text
 from tasks.sources.source import Restoring
 from tasks.sources.target_file import TargetFile, identity
-from tasks.sources.target_folders import TargetFolders, give_name, remove, remove_made
-from tasks.sources.target_path import CREATE, NO_LINKS, translated
+from tasks.sources.target_folders import TargetFolders
+from tasks.sources.target_path import NO_LINKS, translated
+from tasks.sources.unfinished import Unfinished, remove, remove_empty, remove_made
 
 _REOPEN = os.O_WRONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 _OPEN_FILES = 64
@@ -42,9 +41,10 @@ class FolderWriter:
     name that is too long for it, is in `left_out`, so that all else comes back; `check_all` tells.
     """
 
-    def __init__(self, into: Path, how: Restoring) -> None:
+    def __init__(self, into: Path, how: Restoring, names: Unfinished | None = None) -> None:
         self.missed = NotRestored()
         self._overwrite = how.overwrite
+        self._names = names or Unfinished(overwrite=how.overwrite)
         self._metadata = Metadata(how.owners, self.missed)
         self._lock = Lock()
         self._targets: dict[bytes, TargetFile] = {}
@@ -126,10 +126,10 @@ class FolderWriter:
             return
         try:
             parent, name = self._place(entry.path)
-            written_as = self._whole_as(entry.path, name)
+            written_as = self._names.name_of_whole(entry.path, name)
             made: os.stat_result | None = None
             try:
-                number = self._create(parent, written_as, name, self._metadata.first_mode(entry))
+                number = self._names.create(parent, written_as, name, self._metadata.first_mode(entry))
                 try:
                     made = os.fstat(number)
                     if not self._began:
@@ -139,7 +139,7 @@ class FolderWriter:
                         written += os.write(number, data[written:])
                     self._metadata.give(number, entry, made)
                     if written_as != name:
-                        self._name(parent, written_as, name, identity(made))
+                        self._names.finish(parent, written_as, name, identity(made))
                     if self._overwrite:
                         self._journals.look(parent, name, entry.path)
                 finally:
@@ -148,17 +148,10 @@ class FolderWriter:
                 if made or written_as != name:
                     remove_made(parent, written_as, made and identity(made))
                 elif not isinstance(error, OSError):
-                    self._remove_empty(parent, name)
+                    remove_empty(parent, name, self._began)
                 raise
         except OSError as error:
             self._leave_out(entry.path, error)
-
-    def _remove_empty(self, parent: Descriptor, name: bytes) -> None:
-        """What a signal came upon that was just made, or not yet: nothing that was there before is removed."""
-        with suppress(OSError):
-            found = os.stat(name, dir_fd=parent.number, follow_symlinks=False)
-            if stat.S_ISREG(found.st_mode) and not found.st_size and 0 < self._began <= found.st_ctime_ns:
-                os.unlink(name, dir_fd=parent.number)
 
     def write(self, item: Stored, offset: int, data: memoryview) -> None:
         try:
@@ -186,7 +179,7 @@ class FolderWriter:
             with self._lock:
                 self._open.pop(entry.path, None)
             parent, name = self._place(entry.path)
-            self._name(parent, target.name, name, target.made)
+            self._names.finish(parent, target.name, name, target.made)
             if self._overwrite:
                 self._journals.look(parent, name, entry.path)
             with self._lock:
@@ -249,11 +242,11 @@ class FolderWriter:
         """Make what has no bytes at `path`. None: it is left out."""
         try:
             parent, name = self._place(path)
-            made_as = self._written_as(path)
+            made_as = self._names.name(path)
             remove(parent, made_as)
             try:
                 make(parent.number, made_as)
-                named = self._name(parent, made_as, name)
+                named = self._names.finish(parent, made_as, name)
             except BaseException:
                 remove(parent, made_as)
                 raise
@@ -267,46 +260,9 @@ class FolderWriter:
             return None
         return parent, named
 
-    def _written_as(self, path: bytes) -> bytes:
-        """The name that something has in its folder until it is complete: always the same, so that what a restore that
-        was killed has left goes with the next one."""
-        return b".geometra-restore-" + blake2b(path, digest_size=10).hexdigest().encode()
-
-    def _whole_as(self, path: bytes, name: bytes) -> bytes:
-        """The same for what is written at once. Where it replaces nothing, its own name: another one would take a
-        quarter more CPU for small files, to keep a kill from leaving the last of them short."""
-        return self._written_as(path) if self._overwrite else name
-
-    def _create(self, parent: Descriptor, written_as: bytes, name: bytes, mode: int) -> int:
-        try:
-            return os.open(written_as, CREATE, mode, dir_fd=parent.number)
-        except FileExistsError:
-            if written_as == name:
-                raise
-        remove(parent, written_as)
-        return os.open(written_as, CREATE, mode, dir_fd=parent.number)
-
-    def _check_free(self, parent: Descriptor, name: bytes) -> None:
-        """Raises `FileExistsError` before hours are spent on what can't have its name."""
-        if not self._overwrite:
-            with suppress(FileNotFoundError):
-                os.stat(name, dir_fd=parent.number, follow_symlinks=False)
-                raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST))
-
     def _begin(self, made: os.stat_result) -> None:
         with self._lock:
             self._began = self._began or made.st_ctime_ns
-
-    def _name(self, parent: Descriptor, written_as: bytes, name: bytes, made: tuple[int, int] | None = None) -> bytes:
-        """Give what is complete, and `made`, the name that it is to have; the one that it has now."""
-        if made and identity(os.stat(written_as, dir_fd=parent.number, follow_symlinks=False)) != made:
-            raise Refused(f"another restore is writing `{path_text(name)}` too: let one of them end first")
-        if self._overwrite:
-            os.rename(written_as, name, src_dir_fd=parent.number, dst_dir_fd=parent.number)
-        else:
-            give_name(parent, written_as, name)
-            remove(parent, written_as)
-        return name
 
     def _file(self, item: Stored) -> tuple[TargetFile, Descriptor] | None:
         """The file of an item: made the first time, opened again when it had to make room for others. None if it is
@@ -320,10 +276,10 @@ class FolderWriter:
             descriptor = self._open.pop(path, None)
             if target is None:
                 parent, name = self._place(path)
-                target = TargetFile(item.entry, self._written_as(path))
-                self._check_free(parent, name)
+                target = TargetFile(item.entry, self._names.name(path))
+                self._names.check_free(parent, name)
                 self._targets[path] = target  # first: a signal may end this right after the file was made
-                descriptor = Descriptor(self._create(parent, target.name, name, 0o600))
+                descriptor = Descriptor(self._names.create(parent, target.name, name, 0o600))
                 made = os.fstat(descriptor.number)
                 target.made = identity(made)
                 self._began = self._began or made.st_ctime_ns

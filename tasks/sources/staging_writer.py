@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 from collections.abc import Collection
 from contextlib import suppress
-from hashlib import blake2b
 from pathlib import Path
 
 from tasks.errors import Refused
@@ -15,7 +14,7 @@ from tasks.sources.open_folders import Descriptor
 from tasks.sources.path_text import path_text
 from tasks.sources.source import Restoring
 from tasks.sources.target_file import identity
-from tasks.sources.target_folders import give_name, remove
+from tasks.sources.unfinished import Staged, give_name, remove, staged_name, staged_prefix
 
 
 class StagingWriter(FolderWriter):
@@ -27,10 +26,10 @@ class StagingWriter(FolderWriter):
     """
 
     def __init__(self, into: Path, how: Restoring, attempt: str, there: Collection[bytes] = ()) -> None:
-        super().__init__(into, how)
+        self._staged = Staged(attempt, overwrite=how.overwrite)
+        super().__init__(into, how, self._staged)
         self._attempt = attempt
         self._were_there.update(there)
-        self._used: set[bytes] = set()
 
     def place(self, item: Stored) -> None:
         """Give what the attempt wrote the name that it is to have, unless that was done before, or it is `left_out`.
@@ -61,35 +60,13 @@ class StagingWriter(FolderWriter):
 
     def discard_all(self) -> None:
         """Remove all that this writer left under its attempt's names; what is placed stays."""
-        prefix = os.fsdecode(_prefix(self._attempt))
-        for folder in self._used:
+        prefix = os.fsdecode(staged_prefix(self._attempt))
+        for folder in self._staged.folders:
             with suppress(OSError):  # the error that ended the restore matters more
                 number = self._folders.at(folder).number
                 for name in os.listdir(number):
                     if name.startswith(prefix):
                         os.unlink(name, dir_fd=number)
-
-    def _written_as(self, path: bytes) -> bytes:
-        self._used.add(path.rpartition(b"/")[0])
-        return staged_name(self._attempt, path)
-
-    def _whole_as(self, path: bytes, name: bytes) -> bytes:
-        return self._written_as(path)
-
-    def _check_free(self, parent: Descriptor, name: bytes) -> None:
-        """What was in the way was told before the first attempt; what is there now may be another attempt's."""
-
-    def _name(self, parent: Descriptor, written_as: bytes, name: bytes, made: tuple[int, int] | None = None) -> bytes:
-        return super()._name(parent, written_as, name, made) if self._overwrite else written_as
-
-
-def staged_name(attempt: str, path: bytes) -> bytes:
-    """Of what will be at `path`, in the same folder."""
-    return _prefix(attempt) + blake2b(path, digest_size=10).hexdigest().encode()
-
-
-def _prefix(attempt: str) -> bytes:
-    return b".geometra-restore-" + attempt.encode() + b"-"
 
 
 def _check_is_there(folder: Descriptor, name: bytes, path: bytes) -> None:

@@ -9,8 +9,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from tasks.sources.open_folders import Descriptor, OpenFolders
-from tasks.sources.target_file import identity
-from tasks.sources.target_path import CREATE, NO_LINKS, OPEN_FOLDER, check_path, is_no_folder, is_plain, translated
+from tasks.sources.target_path import OPEN_FOLDER, check_path, is_no_folder, is_plain, translated
 
 _OWN = 0o700
 _LOOK = getattr(os, "O_PATH", os.O_RDONLY) | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
@@ -83,32 +82,3 @@ def _let_in(parent: Descriptor, name: bytes) -> None:
             os.chmod(f"/proc/self/fd/{folder.number}", mode)  # one without the right to be opened has no other way
         else:
             os.fchmod(folder.number, mode)
-
-
-def remove(folder: Descriptor, name: bytes) -> None:
-    with suppress(FileNotFoundError):
-        os.unlink(name, dir_fd=folder.number)
-
-
-def remove_made(folder: Descriptor, name: bytes, made: tuple[int, int] | None) -> None:
-    """What a restore that is ended was writing, unless that name is another file's than the one it `made` by now."""
-    with suppress(OSError):  # the error that ended it matters more
-        if made is None or identity(os.stat(name, dir_fd=folder.number, follow_symlinks=False)) == made:
-            os.unlink(name, dir_fd=folder.number)
-
-
-def give_name(folder: Descriptor, staged: bytes, name: bytes) -> None:
-    """Raises `FileNotFoundError` where nothing is staged, `FileExistsError` where the name is taken."""
-    number = folder.number
-    try:
-        os.link(staged, name, src_dir_fd=number, dst_dir_fd=number, follow_symlinks=False)
-    except OSError as error:
-        if error.errno not in NO_LINKS:
-            raise
-        # Where no file can have two names, its name is taken first: a kill between these two leaves an empty file.
-        os.close(os.open(name, CREATE, 0o600, dir_fd=number))
-        try:
-            os.rename(staged, name, src_dir_fd=number, dst_dir_fd=number)
-        except OSError:
-            remove(folder, name)
-            raise

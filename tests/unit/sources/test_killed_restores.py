@@ -16,6 +16,7 @@ from tasks.errors import Occupied
 from tasks.sources.folder_writer import FolderWriter
 from tasks.sources.open_folders import Descriptor
 from tasks.sources.source import Restoring
+from tasks.sources.unfinished import Unfinished
 from tests.contracts.child import FORK
 from tests.unit.sources.stored_files import file, restore
 
@@ -104,13 +105,13 @@ def test_who_takes_the_name_of_a_file_meanwhile_keeps_it(into: Path) -> None:
 
 @pytest.mark.parametrize("there", [True, False], ids=["was there before", "was just made"])
 def test_a_signal_while_a_file_is_made_takes_away_only_what_was_made(into: Path, there: bool) -> None:
-    class Interrupted(FolderWriter):
+    class Interrupted(Unfinished):
         """By a signal that comes before the file is made, or right after."""
 
-        def _create(self, parent: Descriptor, written_as: bytes, name: bytes, mode: int) -> int:
+        def create(self, parent: Descriptor, written_as: bytes, name: bytes, mode: int) -> int:
             if name == b"b" and there:
                 raise KeyboardInterrupt
-            number = super()._create(parent, written_as, name, mode)
+            number = super().create(parent, written_as, name, mode)
             if name == b"b":
                 os.close(number)
                 raise KeyboardInterrupt
@@ -120,7 +121,7 @@ def test_a_signal_while_a_file_is_made_takes_away_only_what_was_made(into: Path,
     if there:
         (into / "b").touch()
         time.sleep(0.02)  # more than the clock of a file system ticks in
-    with Interrupted(into, Restoring()) as writer:
+    with FolderWriter(into, Restoring(), Interrupted(overwrite=False)) as writer:
         writer.whole(file(b"a"), memoryview(b"planted"))
         with pytest.raises(KeyboardInterrupt):
             writer.whole(file(b"b"), memoryview(b"planted"))

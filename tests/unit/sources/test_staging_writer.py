@@ -13,7 +13,8 @@ from tasks.errors import Occupied, Refused, UnsafePath
 from tasks.item import FIFO, Entry, Stored
 from tasks.sources.file_restore import contents, make_links
 from tasks.sources.source import Restoring
-from tasks.sources.staging_writer import StagingWriter, staged_name
+from tasks.sources.staging_writer import StagingWriter
+from tasks.sources.unfinished import staged_name
 from tests.contracts.file_listing import listing
 from tests.contracts.memory_items import MemoryItems
 from tests.unit.sources.stored_files import file, folder, hard, link
