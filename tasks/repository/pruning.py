@@ -20,8 +20,8 @@ from tasks.repository.locks import Locks, needed_indexes
 from tasks.repository.pack import CONTENT, LISTS, SealedPack, object_name
 from tasks.repository.packing import MOST_CHUNKS_AN_INDEX, Packing, put_indexes, scratch_folder
 from tasks.repository.proof import delete_proofs
-from tasks.repository.references import References, packs_needed
-from tasks.repository.snapshot import is_ahead
+from tasks.repository.references import References
+from tasks.repository.snapshot import Snapshot, is_ahead
 from tasks.repository.stored_index import settled
 from tasks.repository.successors import check_successors
 
@@ -59,7 +59,8 @@ class PrunePlan:
 
     def apply(self, progress: Callable[[dict[str, float]], None] | None = None) -> dict[str, float]:
         """Do it. Killed anywhere, it leaves a whole repository, and the next prune goes on. Returns `figures`. Raises
-        `Damaged` where what is to take the place of packs that would go is not what an index says."""
+        `Damaged` where what is to take the place of packs that would go is not what an index says, or where a snapshot
+        that was listed meanwhile can't be followed."""
         repository = self.repository
         check_successors(repository, self.index, self.references.used, self.delete, now=self.now)
         # First: another prune at the same time may find other index objects dispensable than this one.
@@ -100,9 +101,7 @@ def plan_prune(repository: Inventory, forget: Collection[str], now: datetime, gr
         dispensable = _dispensable(repository, damaged)
         index = repository.whole_index(strict=True, without=dispensable)
     listed = repository.listed_packs()
-    references = References(Blocks(repository.destination, index, repository.keys)).follow(kept)
-    for snapshot, findings in references.findings.items():
-        raise Damaged(f"nothing is pruned while snapshot `{snapshot}` is damaged ({findings[0]}): run `verify` first")
+    references = _followed(repository, index, kept)
     needed = references.used.copy()
     references.follow(snapshot for snapshot in repository.readable_snapshots() if snapshot.id in leaving)
     used, raw = index.used_bytes(references.used), index.raw_bytes()
@@ -225,11 +224,20 @@ def _still_to_go(plan: PrunePlan) -> set[bytes]:
         put_sentence(destination, keys, plan.now - grace, plan.now, packs=orphans)
         objects = repository.index_objects(without=plan.replaced)
         delete -= orphans & {pack.name for _, packs in objects for pack in packs}
-    if delete and not plan.seen.issuperset(repository.snapshot_ids()):
-        new = [each for each in repository.readable_snapshots() if each.id not in plan.seen]
+    if delete and (ids := set(repository.snapshot_ids()) - plan.seen):
+        new = [repository.snapshot(name) for name in sorted(ids)]
         index = repository.whole_index(strict=True, without=plan.replaced)
-        delete -= packs_needed(Blocks(destination, index, keys), new)
+        used = index.used_bytes(_followed(repository, index, new).used)
+        delete -= {pack.name for pack, size in zip(index.packs, used, strict=True) if size}
     return delete
+
+
+def _followed(repository: Inventory, index: Index, snapshots: Iterable[Snapshot]) -> References:
+    """Raises `Damaged` where one can't be followed to its end: it may need any pack."""
+    references = References(Blocks(repository.destination, index, repository.keys)).follow(snapshots)
+    for snapshot, findings in references.findings.items():
+        raise Damaged(f"nothing is pruned while snapshot `{snapshot}` is damaged ({findings[0]}): run `verify` first")
+    return references
 
 
 def _repack(plan: PrunePlan, progress: Callable[[dict[str, float]], None] | None) -> None:

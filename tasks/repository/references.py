@@ -100,10 +100,3 @@ class References:
 
     def _find(self, what: str) -> None:
         self.findings.setdefault(self._snapshot, []).append(what)
-
-
-def packs_needed(blocks: Blocks, snapshots: Iterable[Snapshot]) -> set[bytes]:
-    """By name."""
-    index = blocks.index
-    counts = index.used_bytes(References(blocks).follow(snapshots).used)
-    return {pack.name for pack, count in zip(index.packs, counts, strict=True) if count}

@@ -144,7 +144,7 @@ class FolderWriter:
                         self._journals.look(parent, name, entry.path)
                 finally:
                     os.close(number)
-            except BaseException as error:
+            except BaseException as error:  # of whatever kind, such as a signal: what is not whole goes
                 if made or written_as != name:
                     remove_made(parent, written_as, made and identity(made))
                 elif not isinstance(error, OSError):

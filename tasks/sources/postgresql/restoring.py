@@ -16,7 +16,7 @@ from tasks.sources.postgresql.programs import Programs, programs_for
 from tasks.sources.postgresql.roles import apply_roles
 from tasks.sources.postgresql.server import Server
 from tasks.sources.postgresql.snapshot_items import DatabaseItems, databases_in, read_whole
-from tasks.sources.postgresql.tables_restore import load_existing, make_tables, missing_tables
+from tasks.sources.postgresql.tables_restore import drop_unfinished, load_existing, make_tables, missing_tables
 
 if TYPE_CHECKING:
     import psycopg
@@ -206,8 +206,9 @@ def _beside(filling: Filling, connection: Connection, name: str) -> Iterator[str
 def _restore_tables(filling: Filling, connection: Connection, name: str, *, overwrite: bool) -> None:
     server = filling.server
     with closing(server.connect(name)) as inside:
+        drop_unfinished(inside, filling, name, overwrite=overwrite)
         with server.explained(f"can't look into `{name}`"):
-            missing = missing_tables(inside, filling, name, overwrite=overwrite)
+            missing = missing_tables(inside, filling)
         if not missing:
             load_existing(inside, filling, name, overwrite=overwrite)
             return

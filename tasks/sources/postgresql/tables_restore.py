@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import tempfile
+from collections.abc import Iterable
 from contextlib import closing, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -36,22 +37,32 @@ _COMMENT = "SELECT pg_catalog.obj_description(pg_catalog.to_regclass(%s), 'pg_cl
 _ENABLE = {"O": "ENABLE", "R": "ENABLE REPLICA", "A": "ENABLE ALWAYS"}
 
 
-def missing_tables(connection: Connection, filling: Filling, into: str, *, overwrite: bool) -> list[tuple[str, str]]:
-    """Those that the rows need and that are not there, the ones they are partitions of before them. What a restore that
-    was killed has left of one does not pass for it: it is dropped. Raises `Occupied` where `overwrite` does not allow
-    that."""
-    wanted: dict[tuple[str, str], None] = {}
-    for table, _ in filling.database.tables():
-        wanted.update(dict.fromkeys((*reversed(table.parents), (table.schema, table.name))))
-    left = [full_name(*each) for each in wanted if _comment(connection, full_name(*each)) == _UNFINISHED]
+def drop_unfinished(connection: Connection, filling: Filling, into: str, *, overwrite: bool) -> None:
+    """What a restore that was killed has left of the tables that the rows need: it must not pass for them. Raises
+    `Occupied` where `overwrite` does not allow that."""
+    names = [full_name(*each) for each in _needed(filling)]
+    with filling.server.explained(f"can't look into `{into}`"):
+        left = [name for name in names if _comment(connection, name) == _UNFINISHED]
     if left and not overwrite:
         raise Occupied(
             f"the table {left[0]} in database `{into}` is left from a restore that was cut off, unless one is running:"
             " drop it, or allow to overwrite it"
         )
     if left:
-        connection.execute(f"DROP TABLE {', '.join(left)}".encode())
-    return [each for each in wanted if not _exists(connection, full_name(*each))]
+        with filling.server.explained(f"database `{into}`: can't drop what a restore has left"):
+            connection.execute(f"DROP TABLE {', '.join(left)}".encode())
+
+
+def missing_tables(connection: Connection, filling: Filling) -> list[tuple[str, str]]:
+    """Those that the rows need and that are not there, the ones they are partitions of before them."""
+    return [each for each in _needed(filling) if not _exists(connection, full_name(*each))]
+
+
+def _needed(filling: Filling) -> Iterable[tuple[str, str]]:
+    needed: dict[tuple[str, str], None] = {}
+    for table, _ in filling.database.tables():
+        needed.update(dict.fromkeys((*reversed(table.parents), (table.schema, table.name))))
+    return needed
 
 
 def load_existing(connection: Connection, filling: Filling, into: str, *, overwrite: bool) -> None:

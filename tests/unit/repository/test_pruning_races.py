@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from tasks.destinations import Data
-from tasks.errors import BackupError, Condemned, Unavailable
+from tasks.errors import BackupError, Condemned, Damaged, Unavailable
 from tasks.repository import Proof, Repository
 from tests.memory_source import MemoryCapture
 from tests.repositories import START, about, create, keys, local, restored, save
@@ -123,6 +123,19 @@ def test_what_a_host_whose_clock_is_behind_lists_while_a_prune_is_under_way_stay
     third = save(repository, FIRST, 2, before=beside)
     assert plans[0].apply()["delete"]
     assert_whole(repository, {second.id: {b"z": b"z"}, third.id: FIRST})
+
+
+def test_where_what_was_listed_meanwhile_cannot_be_read_nothing_is_deleted(repository: Repository) -> None:
+    """It may need any pack."""
+    first, _ = save(repository, FIRST, 0), save(repository, {b"z": b"z"}, 1)
+    prune(repository, first)
+    plan = repository.plan_prune([], START + GRACE, GRACE)
+    packs = repository.listed_packs()
+    repository.destination.put("snapshots/20261130T000000Z-00000000", b"rubbish")
+    assert plan.figures["delete"]
+    with pytest.raises(Damaged):
+        plan.apply()
+    assert repository.listed_packs() == packs
 
 
 def test_orphans_of_a_killed_capture_go_after_the_grace_period(repository: Repository) -> None:
