@@ -22,7 +22,7 @@ from tasks.installation import PASSPHRASE, Installation
 from tasks.record import Record
 from tasks.repository.keys import keyring_of
 from tasks.room import free_at
-from tasks.sources.source import Measured, Problem
+from tasks.sources.source import Measured, Problem, Rehearsable
 
 _LEAST_SPOOL = 1 << 30
 _PATIENCE = timedelta(seconds=10)
@@ -51,6 +51,8 @@ def check(installation: Installation) -> Iterator[Finding]:
     yield from _nobodys(installation)
     for name in settings.sources:
         yield from _found(f"source {name}", partial(_source, installation, name), "can be captured")
+        if settings.sources[name].drill:
+            yield from _drill(installation, name)
     broken = set()
     for name in settings.destinations:
         for finding in check_destination(installation, name):
@@ -62,6 +64,16 @@ def check(installation: Installation) -> Iterator[Finding]:
                 continue
             yield from _tried(f"repository {name} at {place}", partial(_repository, installation, name, place))
     yield from _tried("broker", lambda: _broker(installation))
+
+
+def _drill(installation: Installation, name: str) -> Iterator[Finding]:
+    """Drills are for hosts that hold the passphrase; which of them this one is for is not known here."""
+    made = installation.source(name)
+    if isinstance(made, Rehearsable) and _may_have_passphrase(installation):
+        try:
+            made.rehearsing()
+        except BackupError as error:
+            yield Finding(f"drill {name}", "weak", str(error), "else start the pool `drill` on other hosts alone")
 
 
 def _tried(what: str, attempt: Callable[[], str | Finding]) -> Iterator[Finding]:
@@ -98,8 +110,12 @@ def _keys(installation: Installation) -> str:
     return f"keyring {writer.keyring}"
 
 
+def _may_have_passphrase(installation: Installation) -> bool:
+    return installation.settings.keys.passphrase is not None or PASSPHRASE in os.environ
+
+
 def _passphrase(installation: Installation) -> str | Finding:
-    if installation.settings.keys.passphrase is None and PASSPHRASE not in os.environ:
+    if not _may_have_passphrase(installation):
         return Finding(
             "passphrase",
             "weak",

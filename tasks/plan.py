@@ -18,6 +18,7 @@ from celery.canvas import Signature
 from tasks import cron, due
 from tasks.asked import RunId, checked
 from tasks.backup import BACKUPS
+from tasks.drill import drill_task
 from tasks.due import next_due, slot_of
 from tasks.errors import BackupError, NotFound, Refused, Unavailable
 from tasks.installation import Installation, current
@@ -37,6 +38,9 @@ and a night missed three times is made up for once."""
 ON_TIME = timedelta(minutes=10)
 """What starts so much later than it was to start was not missed: beat or a worker was started anew."""
 
+_AFTER = {"upload": upload_task, "verify": verify_task, "drill": drill_task, "prune": prune_task}
+"""What comes after a capture, at each destination, in this order."""
+
 _log = structlog.get_logger(__name__)
 
 
@@ -55,7 +59,7 @@ def begin(
     now = now or datetime.now(UTC)
     settings = installation.settings
     chosen = _sources(settings, plan, sources)
-    steps = [step for source in chosen for step in _steps(source, installation.destinations_of(source))]
+    steps = [step for source in chosen for step in _steps(settings, source)]
     own = f"{now:%Y%m%dT%H%M%SZ}-{secrets.token_hex(4)}"
     run = installation.record.begin(Run(name or own, plan, slot, now, tuple(steps)))
     if name and (run.plan, _captured(run.steps)) != (plan, _captured(steps)):
@@ -121,8 +125,9 @@ def _sources(settings: Settings, plan: str, sources: Sequence[str]) -> tuple[str
     return tuple(dict.fromkeys(sources)) or known
 
 
-def _steps(source: str, destinations: Sequence[str]) -> list[str]:
-    after = [step_name(verb, source, to) for to in destinations for verb in ("upload", "verify", "prune")]
+def _steps(settings: Settings, source: str) -> list[str]:
+    verbs = [verb for verb in _AFTER if verb != "drill" or settings.sources[source].drill]
+    after = [step_name(verb, source, to) for to in settings.destinations_of(source) for verb in verbs]
     return [step_name("backup", source), *after]
 
 
@@ -130,11 +135,19 @@ def _captured(steps: Sequence[str]) -> list[str]:
     return sorted({Step.of(step).source for step in steps})
 
 
-def step_before(step: str) -> str:
-    """The one whose outcome a step is given; empty for the first."""
+def step_before(step: str, run: Run) -> str:
+    """The one whose outcome a step of a run is given; empty for the first."""
     verb, source, destination = Step.of(step)
-    before = {"upload": "backup", "verify": "upload", "prune": "verify"}.get(verb, "")
-    return step_name(before, source, "" if before == "backup" else destination) if before else ""
+    if verb == "backup":
+        return ""
+    verbs = _verbs(run, source, destination)
+    place = verbs.index(verb)
+    return step_name(verbs[place - 1], source, destination) if place else step_name("backup", source)
+
+
+def _verbs(run: Run, source: str, destination: str) -> list[str]:
+    """Those of a run at a destination, in order: whether it drills was settled when it began."""
+    return [verb for verb in _AFTER if step_name(verb, source, destination) in run.steps]
 
 
 def send(installation: Installation, run: Run, only: Sequence[str] = ()) -> None:
@@ -151,42 +164,44 @@ def send(installation: Installation, run: Run, only: Sequence[str] = ()) -> None
 def send_step(installation: Installation, run: Run, step: str) -> None:
     """The message of a step, after which those of the steps that follow it come by themselves."""
     verb, source, destination = Step.of(step)
-    previous = installation.record.outcome(run.id, step_before(step)) if destination else None
+    previous = installation.record.outcome(run.id, step_before(step, run)) if destination else None
     try:
         if previous:
             installation.destinations_of(source)
-            _branch(run.id, source, destination, verb, previous).apply_async()
+            _branch(run, source, destination, verb, previous).apply_async()
         else:
-            _canvas(installation, run.id, source).apply_async()
+            _canvas(installation, run, source).apply_async()
     except NotFound as error:  # the configuration has changed since the run began
         steps = [step for step in run.steps if Step.of(step).source == source]
         close(installation.record, run.id, steps, str(error))
 
 
-def _canvas(installation: Installation, run: str, source: str) -> Signature[Any]:
-    """backup → upload → verify → prune → join, the part from upload on once for each destination of the source."""
-    destinations = installation.destinations_of(source)
+def _canvas(installation: Installation, run: Run, source: str) -> Signature[Any]:
+    """backup → upload → verify (→ drill) → prune → join, the part from upload on once for each destination of the
+    source."""
+    installation.source(source)
+    steps = [step for step in run.steps if Step.of(step).source == source]
     kind = installation.settings.sources[source].kind
-    branches = [_branch(run, source, destination) for destination in destinations]
-    lost = close_task.si(run=run, steps=_steps(source, destinations))
-    backup = BACKUPS[kind].si(source=source, run=run).on_error(lost)
+    branches = [_branch(run, source, to) for to in dict.fromkeys(Step.of(step).destination for step in steps) if to]
+    lost = close_task.si(run=run.id, steps=steps)
+    backup = BACKUPS[kind].si(source=source, run=run.id).on_error(lost)
     return chain(backup, branches[0] if len(branches) == 1 else group(branches))
 
 
 def _branch(
-    run: str, source: str, destination: str, first: str = "upload", *previous: dict[str, Any]
+    run: Run, source: str, destination: str, first: str = "upload", *previous: dict[str, Any]
 ) -> Signature[Any]:
     """The steps of a destination from the `first` on, whose `previous` outcome the chain brings, or is given."""
-    tasks = {"upload": upload_task, "verify": verify_task, "prune": prune_task}
-    verbs = list(tasks)[list(tasks).index(first) :]
+    verbs = _verbs(run, source, destination)
+    verbs = verbs[verbs.index(first) :]
     steps = [step_name(verb, source, destination) for verb in verbs]
     links = [
-        tasks[verb]
-        .s(*(previous if verb == first else ()), source=source, destination=destination, run=run)
-        .on_error(close_task.si(run=run, steps=steps[place:]))
+        _AFTER[verb]
+        .s(*(previous if verb == first else ()), source=source, destination=destination, run=run.id)
+        .on_error(close_task.si(run=run.id, steps=steps[place:]))
         for place, verb in enumerate(verbs)
     ]
-    return chain(*links, join_task.si(run=run))
+    return chain(*links, join_task.si(run=run.id))
 
 
 @shared_task(name="plan.start", bind=True, max_retries=20, throws=(BackupError,))

@@ -17,7 +17,7 @@ from tasks.installation import Installation
 from tasks.outcome import Outcome
 from tasks.progress import Progress, unheard
 from tasks.record import Record, step_name
-from tasks.repository import PrunePlan, Repository, Snapshot, is_ahead
+from tasks.repository import PrunePlan, Repository, Snapshot, is_ahead, is_proven
 from tasks.repository.condemned import doubts
 from tasks.repository.healing import heal
 from tasks.retention import Judgement, judge
@@ -43,7 +43,7 @@ def plan_pruning(
     installation.source(source)
     repository = installation.repository(source, destination, reader=True)
     ids = repository.snapshot_ids()
-    proofs = {name: found[-1].good for name, found in repository.proofs().items() if found}
+    proofs = {name: is_proven(found) for name, found in repository.proofs().items()}
     for name in named:
         if name not in ids:
             raise NotFound(f"`{source}` has no snapshot `{name}` at `{destination}`: `list` shows what there is")

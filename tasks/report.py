@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -79,8 +79,13 @@ def _where(captured: Outcome, steps: Mapping[str, Outcome]) -> dict[str, Any]:
         "snapshot": captured.snapshot,
         "complete": captured.good,
         "destinations": [each.destination for each in of if each.verb == "upload" and each.usable],
-        "proven": [each.destination for each in of if each.verb == "verify" and each.good],
+        "proven": [each.destination for each in of if each.verb == "verify" and each.good and not _is_undone(each, of)],
     }
+
+
+def _is_undone(verified: Outcome, of: Iterable[Outcome]) -> bool:
+    """Whether a drill of the same snapshot found that something else comes back."""
+    return any(each.verb == "drill" and each.destination == verified.destination and not each.usable for each in of)
 
 
 def _sums(steps: Mapping[str, Outcome]) -> dict[str, float]:

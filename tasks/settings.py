@@ -42,6 +42,11 @@ class SourceSettings(Model):
     open; where that has closed before a worker takes it, it has failed, and the report says so. What has begun is
     finished, and a run by hand comes at any time."""
 
+    drill: Duration | None = Field(default=None, gt=timedelta(0), examples=["7d"])
+    """How often a night also puts back what it stored, into a scratch folder or a scratch server of a host of the pool
+    `drill`, and compares it with what was captured; nothing is let go where that fails. It takes as much room there as
+    the source. Without it: only by hand, `geometra-backup drill`."""
+
 
 class TargetSettings(Model):
     """A running server to restore into, and how; each kind of source that lives in a server adds its own options."""
@@ -166,6 +171,10 @@ class Settings(Model):
     spool_quota: Annotated[Size, at_least("200MB")] = ByteCount(8_000_000_000)
     """About how much the spool of one host may hold. A capture that fills it sends on what it has packed while it goes
     on, and waits for that, so the largest source needs no more room than this."""
+
+    scratch: Path | None = None
+    """A folder of each host for what drills put back and remove again, as large as the largest source. Without it: what
+    the variable TMPDIR says, or /var/tmp."""
 
     verify_part_size: Annotated[Size, at_least("1MB")] = ByteCount(8_000_000_000)
     """A verify that has more than this to read is divided into parts of about this size, at most 16, for whichever

@@ -147,7 +147,7 @@ def _waiting(app: Celery, installation: Installation, run: Run) -> dict[str, str
     record, waiting = installation.record, dict[str, str]()
     outcomes = record.outcomes(run.id)
     for step in run.steps:
-        before = step_before(step)
+        before = step_before(step, run)
         if step in outcomes or (before and before not in outcomes) or record.is_leased(run.id, step):
             continue
         verb, source, _ = Step.of(step)
@@ -160,7 +160,7 @@ def _waiting(app: Celery, installation: Installation, run: Run) -> dict[str, str
 
 def _is_after(step: str, first: str) -> bool:
     """Whether a step is `first`, or one that can't be done without it. In a run's order they follow it."""
-    one, other, verbs = Step.of(step), Step.of(first), ("backup", "upload", "verify", "prune")
+    one, other, verbs = Step.of(step), Step.of(first), ("backup", "upload", "verify", "drill", "prune")
     if one.source != other.source or other.destination not in ("", one.destination):
         return False
     return verbs.index(one.verb) >= verbs.index(other.verb)

@@ -91,12 +91,13 @@ def _proof(chosen: Snapshot, found: CheckReport, now: datetime, *, alone: bool) 
 
 
 def _disprove(repository: Repository, found: CheckReport, now: datetime, *, but: Collection[str]) -> None:
-    """A bad proof for each snapshot that suffers, even one that can't be read, of which the last one is not bad: what
-    was proven once must make room for nothing any more, and may be let go by name."""
+    """A bad proof for each snapshot that suffers, even one that can't be read, of which the last one by a verify is not
+    bad: what was proven once must make room for nothing any more, and may be let go by name."""
     suffering = _suffering(found)
     proofs = repository.proofs() if suffering.keys() - but else {}
     for name in sorted(suffering.keys() - but):
-        if name not in proofs or proofs[name][-1].good:
+        verified = [proof.good for proof in proofs.get(name, ()) if proof.verb == "verify"]
+        if not verified or verified[-1]:
             findings = (f"snapshots/{name}: {suffering[name].what}",)
             repository.prove(Proof(name, "verify", now, False, "content", findings, dict(found.figures)))
 

@@ -23,7 +23,7 @@ from tasks.plan import last_expected
 from tasks.record import Step
 from tasks.report import last_reports
 from tasks.report_files import KEPT
-from tasks.repository import is_ahead
+from tasks.repository import is_ahead, is_proven, last_good
 from workers.pools import POOLS
 from workers.unserved import unserved
 
@@ -55,6 +55,7 @@ class Place:
     success: float = 0.0
     proven: float = 0.0
     proof: float = 0.0
+    drill: float = 0.0
     content_bytes: float = 0.0
     stored_bytes: float = 0.0
     listed: tuple[str, ...] = ()
@@ -92,7 +93,7 @@ def read(installation: Installation, before: Reading, now: datetime) -> Reading:
     try:
         runs = _last_runs(last_reports(installation, REPORTS), pairs)
         if not is_embedded(settings):
-            missing = unserved()
+            missing = unserved(settings)
             served = {pool.name: pool.name not in missing for pool in POOLS}
     except BackupError as error:
         broker = False
@@ -110,7 +111,9 @@ def _place(installation: Installation, pair: Labels, before: Place, now: datetim
             return replace(before, readable=True)
         found = repository.readable_snapshots()
         complete = [each for each in found if each.complete and not is_ahead(each.started, now)]
-        proofs = {name: found[-1] for name, found in repository.proofs().items() if found[-1].good}
+        found_by = repository.proofs()
+        proofs = {name: proofs[-1] for name, proofs in found_by.items() if is_proven(proofs)}
+        drilled = last_good(found_by, "drill")
     except NotARepository:
         return Place(readable=True, known=True)  # never backed up
     except BackupError as error:
@@ -125,6 +128,7 @@ def _place(installation: Installation, pair: Labels, before: Place, now: datetim
         success=newest.started.timestamp() if newest else 0.0,
         proven=proven.started.timestamp() if proven else 0.0,
         proof=proofs[proven.id].when.timestamp() if proven else 0.0,
+        drill=drilled.timestamp() if drilled else 0.0,
         content_bytes=newest.figures.get("content_bytes", 0) if newest else 0,
         stored_bytes=newest.figures.get("stored_bytes", 0) if newest else 0,
         listed=listed,
@@ -177,6 +181,7 @@ _OF_A_PLACE: tuple[tuple[str, str, Callable[[Place, float], float]], ...] = (
     ),
     ("last_proof_timestamp_seconds", "When that one was last proven; 0: never", lambda place, now: place.proof),
     ("proof_age_seconds", "How old that proof is", lambda place, now: _age(place.proof, now)),
+    ("last_drill_timestamp_seconds", "When a drill there was last good; 0: never", lambda place, now: place.drill),
     ("snapshots", "How many snapshots there are", lambda place, now: place.snapshots),
     ("content_bytes", "What the newest complete snapshot holds", lambda place, now: place.content_bytes),
     ("stored_bytes", "What it added to what is stored", lambda place, now: place.stored_bytes),

@@ -30,6 +30,7 @@ POOLS: tuple[Pool, ...] = (
     Pool("files", ("backup.*",), concurrency=2, keys="writer"),
     Pool("transfer", ("upload", "mirror", "spool.*"), concurrency=2, keys="writer", by_host=True),
     Pool("proof", ("verify", "verify.part", "prune"), concurrency=1, keys="reader"),
+    Pool("drill", ("drill",), concurrency=1, keys="reader"),
     Pool("restore", ("restore", "restore.part"), concurrency=1, keys="reader"),
     Pool("control", ("plan.*", "runs.*", "report"), concurrency=1, keys="none"),
 )

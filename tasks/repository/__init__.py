@@ -5,7 +5,7 @@ from __future__ import annotations
 from tasks.repository.check import CheckReport, Damage, Scope
 from tasks.repository.keys import ReaderKey, WriterKey, create_keys, open_keys
 from tasks.repository.parts import Part, Whole
-from tasks.repository.proof import Proof
+from tasks.repository.proof import Proof, is_proven, last_good
 from tasks.repository.pruning import PrunePlan
 from tasks.repository.repository import Repository
 from tasks.repository.snapshot import CLOCKS_DIFFER, About, Flawed, Snapshot, is_ahead, snapshot_id
@@ -27,6 +27,8 @@ __all__ = [
     "WriterKey",
     "create_keys",
     "is_ahead",
+    "is_proven",
+    "last_good",
     "open_keys",
     "snapshot_id",
 ]

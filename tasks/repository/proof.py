@@ -1,10 +1,10 @@
-"""Proofs: what a verify found, signed by a holder of the private key, so that no writer can forge one."""
+"""Proofs: what a verify or a drill found, signed by a holder of the private key, so that no writer can forge one."""
 
 from __future__ import annotations
 
 import json
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
@@ -66,6 +66,20 @@ def proofs(destination: Destination, keys: RepositoryKeys, now: datetime) -> dic
     for each in found.values():
         each.sort(key=lambda proof: (not (proof.good and is_ahead(proof.when, now)), proof.when))
     return found
+
+
+def is_proven(found: Sequence[Proof]) -> bool:
+    """Whether the last verify found it good, and the last drill too: that every byte can be read again does not undo
+    what came back as something else. `found`: of one snapshot, in the order of `proofs`."""
+    last = {proof.verb: proof.good for proof in found}
+    return bool(last) and all(last.values())
+
+
+def last_good(found: Mapping[str, Sequence[Proof]], verb: str) -> datetime | None:
+    """When a proof by that verb, of any snapshot, was last good. `found`: as `proofs` gives it."""
+    return max(
+        (proof.when for each in found.values() for proof in each if proof.verb == verb and proof.good), default=None
+    )
 
 
 def newest_looked_at(destination: Destination, keys: RepositoryKeys, snapshots: Sequence[str]) -> str | None:

@@ -11,6 +11,7 @@ from typing import Any, ClassVar
 
 from tasks.errors import Damaged, Refused, SourceError
 from tasks.item import Facts, Stored, StoredItems
+from tasks.scratch import usual
 from tasks.settings import SourceSettings, TargetSettings
 from tasks.sources.chroma import left_beside
 from tasks.sources.chroma.completed_items import CompletedItems
@@ -21,15 +22,14 @@ from tasks.sources.chroma.folder_check import folder_problems, size_of
 from tasks.sources.chroma.incoming import Lacking, incoming
 from tasks.sources.chroma.records import NotWhole
 from tasks.sources.chroma.restore import CollectionRestore, chosen_collections
-from tasks.sources.chroma.scratch import usual
-from tasks.sources.chroma.served_folder import SCHEME, served
+from tasks.sources.chroma.served_folder import SCHEME, find_chroma, served
 from tasks.sources.chroma.server import Access, NotTaken, Server
 from tasks.sources.chroma.server_check import server_problems
 from tasks.sources.chroma.server_facts import server_facts
 from tasks.sources.chroma.settings import ChromaSettings, ChromaTarget
 from tasks.sources.chroma.stored_folder import DATABASE
 from tasks.sources.file_restore import restore_files
-from tasks.sources.source import Capture, Problem, Restoring
+from tasks.sources.source import Capture, Problem, Rehearsal, Restoring
 
 
 class Chroma:
@@ -136,6 +136,19 @@ class Chroma:
         with _reached(wanted) as access, Server(access) as server:
             server.version()
             return server_facts(server, self.settings.tenants, wanted)
+
+    def rehearse(self, items: StoredItems, captured: Facts, scratch: Path) -> Rehearsal:
+        """A folder is put back as it was, looked at, and then opened by Chroma and asked."""
+        if self.settings.path is None:
+            target = ChromaTarget(url=f"{SCHEME}{scratch / 'chroma'}", scratch=scratch)
+            missed = self.restore_into(items, items, target, Restoring())
+            return Rehearsal((self.examine_at(target),), missed)
+        missed = self.restore(items, items, scratch, Restoring(owners=False))
+        target = ChromaTarget(url=f"{SCHEME}{scratch / _label(self.settings.path)}", scratch=scratch)
+        return Rehearsal((self.examine(scratch), self.examine_at(target)), missed)
+
+    def rehearsing(self) -> None:
+        find_chroma()
 
     @property
     def _scratch(self) -> Path:

@@ -24,8 +24,9 @@ from tasks.sources.postgresql.examining import examine_databases, examine_folder
 from tasks.sources.postgresql.moment import Patience
 from tasks.sources.postgresql.programs import Programs, programs_for
 from tasks.sources.postgresql.restoring import Way, restore_into_server
+from tasks.sources.postgresql.scratch_server import program_folder, scratch_server
 from tasks.sources.postgresql.server import OLDEST, Server
-from tasks.sources.source import Problem, Restoring
+from tasks.sources.source import Problem, Rehearsal, Restoring
 from tasks.values import Duration
 
 
@@ -181,6 +182,15 @@ class Postgres:
         else:
             databases = {name: name for name in self.settings.databases or there}
         return examine_databases(server, programs, databases, self._manner())
+
+    def rehearse(self, items: StoredItems, captured: Facts, scratch: Path) -> Rehearsal:
+        with scratch_server(scratch, self.settings.programs) as (url, password):
+            target = PostgresTarget(url=url, password=password)
+            missed = self.restore_into(items, items, target, Restoring())
+            return Rehearsal((self.examine_at(target),), missed)
+
+    def rehearsing(self) -> None:
+        program_folder(self.settings.programs)
 
     def _look(self) -> tuple[Server, Programs, list[str]]:
         """The server, the programs that suit it, and the databases to capture."""

@@ -21,13 +21,16 @@ from tasks.sources.redis_store.connection import Connection
 from tasks.sources.redis_store.info import info
 from tasks.sources.redis_store.place import Place, place_of
 from tasks.sources.redis_store.restoring import Wanted, restore_into
+from tasks.sources.redis_store.scratch_server import loaded, program_like
 from tasks.sources.redis_store.servers import resolved, shards
 from tasks.sources.redis_store.tally import Tally
 from tasks.sources.redis_store.walk import Walk
-from tasks.sources.source import Problem, Restoring
+from tasks.sources.source import Problem, Rehearsal, Restoring
 
 _PIECE = 1 << 20
 _SOON = timedelta(minutes=10)
+_DATABASES = 16  # as a server has that is not told otherwise
+_BY_DATABASE = ("lasting", "expiring")
 
 
 class RedisSettings(SourceSettings):
@@ -181,24 +184,52 @@ class Redis:
         """By this source's own method, so that what is counted is alike. Without keys that may expire meanwhile."""
         # Not from a replica that sentinels know of: it may not have got all of it yet.
         place = resolved(place_of(target), writing=True)
-        capture = RedisCapture(place, self.settings.method, users=False)
-        buffer = memoryview(bytearray(_PIECE))
-        for item in capture:
-            if item.open is None:
-                continue
-            stream = item.open()
-            try:
-                while stream.readinto(buffer):
-                    pass
-            finally:
-                stream.close()
-        return capture.tally.facts(after=datetime.now(UTC) + _SOON)
+        return _facts_of(RedisCapture(place, self.settings.method, users=False))
+
+    def rehearse(self, items: StoredItems, captured: Facts, scratch: Path) -> Rehearsal:
+        """Each RDB is read here, key by key, and loaded by a server, which is asked what it holds. Values count as they
+        are encoded, which differs from server to server: of those only their number is asked."""
+        missed = self.restore(items, items, scratch, Restoring(owners=False))
+        counted: Facts = {}
+        if "not_counted" in captured:
+            missed.append(f"it was only loaded, and not counted: {captured['not_counted']}")
+        else:
+            counted = self.examine(scratch)
+        databases = 1 + max((int(name) for key in _BY_DATABASE for name in counted.get(key, {})), default=0)
+        held: Facts = {"functions": 0, "lasting": {}}
+        for file in sorted(scratch.glob("*.rdb")):
+            with loaded(file, str(captured.get("server", "")), max(databases, _DATABASES)) as place:
+                found = _facts_of(RedisCapture(place, "snapshot", users=False))
+            held["functions"] += found["functions"]
+            for database, types in found["lasting"].items():
+                there = held["lasting"].setdefault(database, {})
+                for kind, count in types.items():
+                    there[kind] = there.get(kind, 0) + count
+        return Rehearsal((counted, held) if counted else (), missed)
+
+    def rehearsing(self) -> None:
+        program_like("")
 
     def _place(self) -> Place:
         place = place_of(self.settings)
         if place.database is not None:
             raise SettingsError(f"every database is captured: leave /{place.database} out of the URL")
         return place
+
+
+def _facts_of(capture: RedisCapture) -> Facts:
+    """Of all that it captures, without keys that may expire meanwhile."""
+    buffer = memoryview(bytearray(_PIECE))
+    for item in capture:
+        if item.open is None:
+            continue
+        stream = item.open()
+        try:
+            while stream.readinto(buffer):
+                pass
+        finally:
+            stream.close()
+    return capture.tally.facts(after=datetime.now(UTC) + _SOON)
 
 
 def _count(file: Path, tally: Tally) -> None:

@@ -130,6 +130,14 @@ class Source(Protocol):
         ...
 
 
+class Rehearsal(NamedTuple):
+    """What a drill saw: `looks` are the facts of what came back, once for each way of looking at it; `missed` is what
+    could not be given back, or not be looked at, a line each."""
+
+    looks: tuple[Facts, ...]
+    missed: list[str]
+
+
 @runtime_checkable
 class Served(Protocol):
     """A source whose data lives in a server. `Source.restore` puts its items into a folder, as files that the server's
@@ -145,4 +153,19 @@ class Served(Protocol):
 
     def examine_at(self, target: Any) -> Facts:
         """The facts of what that server holds, counted the way `capture` counts."""
+        ...
+
+
+@runtime_checkable
+class Rehearsable(Protocol):
+    """A source that a drill puts back into a real server. Of others it puts the files into a folder."""
+
+    def rehearse(self, items: StoredItems, captured: Facts, scratch: Path) -> Rehearsal:
+        """Put everything back into a server that is started for it on this host, with its files below `scratch`, look
+        at it there, and end it. `captured` are the snapshot's facts. Raises `SettingsError` where the program is not
+        here, `Refused` where the server does not take it, `Damaged`, `Unavailable`."""
+        ...
+
+    def rehearsing(self) -> None:
+        """Raises `SettingsError` where this host lacks a program that `rehearse` needs."""
         ...

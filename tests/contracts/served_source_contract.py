@@ -12,13 +12,14 @@ import pytest
 
 from tasks.errors import BackupError, Occupied, Refused, Unavailable
 from tasks.item import Stored
-from tasks.sources.source import Restoring, Served, Source
+from tasks.scratch import scratch_folder, usual
+from tasks.sources.source import Rehearsable, Restoring, Served, Source
 from tests.contracts.memory_items import Saved
 from tests.contracts.source_contract import agree
 
 
-class ServedSource(Source, Served, Protocol):
-    """Both protocols."""
+class ServedSource(Source, Served, Rehearsable, Protocol):
+    """All three protocols."""
 
 
 class ServedSourceContract:
@@ -90,6 +91,23 @@ class ServedSourceContract:
         saved = Saved(source.capture())
         source.restore_into(saved, saved, target, Restoring())
         assert agree(source.examine_at(target), saved.facts)
+
+    def test_a_drill_sees_in_a_server_of_its_own_what_was_captured(self, source: ServedSource) -> None:
+        saved = Saved(source.capture())
+        with scratch_folder(usual()) as scratch:
+            found = source.rehearse(saved, saved.facts, scratch)
+        assert found.missed == []
+        assert found.looks
+        assert all(agree(look, saved.facts) for look in found.looks)
+
+    def test_a_drill_sees_what_is_not_as_it_was_captured(
+        self, source: ServedSource, change: Callable[[], None]
+    ) -> None:
+        first = Saved(source.capture())
+        change()
+        with scratch_folder(usual()) as scratch:
+            found = source.rehearse(Saved(source.capture()), first.facts, scratch)
+        assert not all(agree(look, first.facts) for look in found.looks)
 
     def test_a_damaged_server_has_other_facts(
         self, source: ServedSource, target: Any, damage: Callable[[], None]

@@ -90,6 +90,32 @@ class BrittleSource(FileTree):
         return super().capture_stretch(stretch)
 
 
+class MiscountingSource(FileTree):
+    """Stores what there is, and says that there was more."""
+
+    kind: ClassVar[str] = "miscounting"
+
+    def capture(self) -> Any:
+        return Miscounting(super().capture())
+
+
+class Miscounting:
+    """A capture that has counted one file too many."""
+
+    def __init__(self, inner: Any) -> None:
+        self._inner = inner
+
+    def __iter__(self) -> Iterator[Item]:
+        return iter(self._inner)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._inner, name)
+
+    def facts(self) -> Facts:
+        facts: Facts = self._inner.facts()
+        return facts | {"files": facts["files"] + 1}
+
+
 class FaultySource(FileTree):
     """Has a mistake in its code, in whose message there is a secret."""
 
@@ -150,6 +176,7 @@ def register() -> None:
     SOURCES["deadly"] = DeadlySource
     SOURCES["faulty"] = FaultySource
     SOURCES["brittle"] = BrittleSource
+    SOURCES["miscounting"] = MiscountingSource
     DESTINATIONS["gated"] = GatedDestination
     DESTINATIONS["slow"] = SlowDestination
 
@@ -158,7 +185,9 @@ def register_tasks() -> None:
     """In a worker, whose own were made before these kinds were known."""
     from tasks.backup import BACKUPS, task_of
 
-    BACKUPS.update({kind: task_of(kind) for kind in ("gated", "deadly", "faulty", "brittle") if kind not in BACKUPS})
+    BACKUPS.update(
+        {kind: task_of(kind) for kind in ("gated", "deadly", "faulty", "brittle", "miscounting") if kind not in BACKUPS}
+    )
 
 
 def gate_restores() -> None:

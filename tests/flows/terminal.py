@@ -13,6 +13,14 @@ from typing import Any
 ROOT = Path(__file__).parents[2]
 
 
+def passable(folder: Path) -> None:
+    """Made as /var/tmp is: PostgreSQL runs as another user where the tests run as root."""
+    folder.mkdir()
+    for each in (folder, *folder.parents):
+        if each != Path("/") and each.stat().st_uid == os.getuid():
+            each.chmod(each.stat().st_mode | 0o011)
+
+
 class Terminal:
     """Runs `geometra-backup` in a folder of its own, with the embedded broker and nobody to ask."""
 

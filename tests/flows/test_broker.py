@@ -124,7 +124,7 @@ def test_a_night_needs_tls_and_no_more_rights_than_the_document_says(
     for name, value in house.environment.items():
         monkeypatch.setenv(name, value)
     with house.configured():
-        house.wait_for(lambda: unserved() == [], "an answer of the workers")
+        house.wait_for(lambda: unserved(house.installation.settings) == [], "an answer of the workers")
     house.wait_for(flower.is_up, "Flower")
     house.wait_for(lambda: "as-in-the-README@test" in flower.page("/workers")[1], "what it hears of the workers")
     assert server.denied() == []

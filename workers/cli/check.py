@@ -50,7 +50,7 @@ def _everything(session: Session) -> list[Finding]:
     if session.settings.signing:
         findings.insert(-1, _signing(session.settings))
     if not is_embedded(session.settings) and findings[-1].state != "bad":
-        pools = unserved()
+        pools = unserved(session.settings)
         advice = "start a worker: `celery -A workers worker -Q " + ",".join(pools) + "`"
         says = "no worker serves " + ", ".join(pools)
         findings.append(Finding("workers", "bad", says, advice) if pools else Finding("workers", "good", "all pools"))

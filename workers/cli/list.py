@@ -9,7 +9,7 @@ import click
 from rich.text import Text
 
 from tasks import moments
-from tasks.repository import Repository, Snapshot
+from tasks.repository import Repository, Snapshot, is_proven
 from workers.cli import screen
 from workers.cli.main import subcommand
 from workers.cli.place import from_place
@@ -57,7 +57,7 @@ def command(session: Session, source: str | None, destination: str | None, since
 
 def rows(source: str, destination: str, repository: Repository) -> list[dict[str, Any]]:
     """What `list` shows, oldest first; `proven` is None before the first proof."""
-    proofs = {name: all_of[-1].good for name, all_of in repository.proofs().items()}
+    proofs = {name: is_proven(all_of) for name, all_of in repository.proofs().items()}
     return [row(source, destination, snapshot, proofs.get(snapshot.id)) for snapshot in repository.readable_snapshots()]
 
 

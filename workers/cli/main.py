@@ -34,6 +34,7 @@ COMMANDS = {
     "diff": ("diff", "What changed between two snapshots."),
     "restore": ("restore", "Put a snapshot back: all of it, or only some paths."),
     "verify": ("verify", "Read back what is stored, and keep the proof beside it."),
+    "drill": ("drill", "Restore into a scratch folder or server, compare, and keep the proof."),
     "mirror": ("mirror", "Bring a destination level with another: all of the history."),
     "prune": ("prune", "Let go what no rule keeps and something newer makes dispensable."),
     "policy": ("policy", "The least rights that a writer, a pruner or a reader needs at a destination."),

@@ -24,8 +24,7 @@ from workers.cli.session import Session
 def command(session: Session, source: str | None, snapshot: str, destination: str | None, everything: bool) -> int:
     """Check SOURCE, or all, and keep the proof beside the snapshot. Exits with 65 where something is damaged."""
     results: list[dict[str, Any]] = []
-    pairs = session.pairs(source, destination)
-    for name, place in pairs if destination else _that_may_hold(session, pairs, snapshot):
+    for name, place in that_may_hold(session, session.pairs(source, destination), snapshot, named=bool(destination)):
         with watching(f"verifying {name} at {place}", session.as_json) as progress:
             watch = Stopwatch()
             try:
@@ -39,15 +38,22 @@ def command(session: Session, source: str | None, snapshot: str, destination: st
     else:
         for result in results:
             _print(result)
+    return exit_code_of(results)
+
+
+def exit_code_of(results: list[dict[str, Any]]) -> int:
+    """Of several outcomes, as JSON: that of damage, where something is damaged."""
     failures = [result["failure"]["kind"] for result in results if result["state"] == "failed"]
     if not failures:
         return 0
     return Damaged.exit_code if Damaged.__name__ in failures else 1
 
 
-def _that_may_hold(session: Session, pairs: list[tuple[str, str]], snapshot: str) -> list[tuple[str, str]]:
+def that_may_hold(
+    session: Session, pairs: list[tuple[str, str]], snapshot: str, *, named: bool
+) -> list[tuple[str, str]]:
     """Without the destinations that lack the snapshot, as one that was added later lacks the older ones; unless all
-    do, which each then tells."""
+    do, which each then tells, or one was `named`."""
 
     def lacks(name: str, place: str) -> bool:
         try:
@@ -56,7 +62,7 @@ def _that_may_hold(session: Session, pairs: list[tuple[str, str]], snapshot: str
             return False  # what is wrong there is told when it is its turn
         return not any(each.startswith(snapshot) for each in ids)
 
-    return [pair for pair in pairs if not (snapshot and lacks(*pair))] or pairs
+    return pairs if named else [pair for pair in pairs if not (snapshot and lacks(*pair))] or pairs
 
 
 def _print(result: dict[str, Any]) -> None:

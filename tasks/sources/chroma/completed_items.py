@@ -8,9 +8,9 @@ from pathlib import Path
 
 from tasks.errors import Damaged
 from tasks.item import FILE, Sink, Stored, StoredItems, Stream
+from tasks.scratch import scratch_folder
 from tasks.sources.chroma.left_out import HEADER, is_left_out, put_back
 from tasks.sources.chroma.records import NotWhole
-from tasks.sources.chroma.scratch import scratch_folder
 from tasks.sources.chroma.stored_folder import DATABASE
 from tasks.sources.file_restore import restore_files
 from tasks.sources.source import Restoring

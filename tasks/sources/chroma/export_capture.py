@@ -15,10 +15,10 @@ from blake3 import blake3
 
 from tasks.errors import Missing, SourceError
 from tasks.item import FILE, FOLDER, HELD, Entry, Facts, Flaw, Item, Stored
+from tasks.scratch import scratch_folder
 from tasks.sources.chroma import columns
 from tasks.sources.chroma.answers import answered
 from tasks.sources.chroma.export import Export
-from tasks.sources.chroma.scratch import scratch_folder
 from tasks.sources.chroma.server import Access, Server, ServerCollection
 from tasks.sources.file_entry import OwnerNames
 from tasks.sources.own_stream import CopiedFile

@@ -10,12 +10,12 @@ from pathlib import Path
 
 from tasks.errors import SourceError
 from tasks.item import HELD, Facts, Flaw, Item, Stored
+from tasks.scratch import scratch_folder
 from tasks.sources.chroma.facts import count
 from tasks.sources.chroma.free_pages import clear
 from tasks.sources.chroma.left_out import leave_out, something_left_out, words_of
 from tasks.sources.chroma.page_gaps import clear_gaps
 from tasks.sources.chroma.records import NotWhole
-from tasks.sources.chroma.scratch import scratch_folder
 from tasks.sources.chroma.snapshot import Copy, take
 from tasks.sources.chroma.stored_folder import DATABASE, StoredCollection, StoredFolder
 from tasks.sources.file_entry import OwnerNames, file_entry, other_entry

@@ -12,10 +12,10 @@ from urllib.parse import unquote
 
 from tasks.errors import Damaged, NotFound
 from tasks.item import FILE, Stored, StoredItems
+from tasks.scratch import scratch_folder
 from tasks.sources.chroma.columns import ABOUT, FILES, Columns, File, opened
 from tasks.sources.chroma.left_out import make_readable, something_left_out
 from tasks.sources.chroma.records import Batch, Collection, NotWhole, Records
-from tasks.sources.chroma.scratch import scratch_folder
 from tasks.sources.chroma.stored_folder import DATABASE, StoredFolder
 from tasks.sources.file_restore import restore_files
 from tasks.sources.source import Restoring

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import os
 import shutil
-import socket
-import subprocess
 import sys
 import time
 from collections.abc import Iterator
@@ -15,6 +13,7 @@ from pathlib import Path
 from tasks.errors import BackupError, Occupied, Refused, SettingsError, Unavailable
 from tasks.sources.chroma.server import Access, Server
 from tasks.sources.chroma.stored_folder import DATABASE
+from tasks.sources.kept_server import free_port, kept
 
 SCHEME = "chroma://"
 _START_SECONDS = 60.0
@@ -24,32 +23,26 @@ _START_SECONDS = 60.0
 def served(path: Path) -> Iterator[Access]:
     """Raises `SettingsError` where no Chroma is installed, `Occupied` where a process has the folder open, `Refused`
     where Chroma does not open it."""
-    program = shutil.which("chroma", path=f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', '')}")
-    if program is None:
-        raise SettingsError(
-            f"restoring into the folder `{path}` needs the program `chroma` here: `pip install chromadb`, or start a"
-            " server on that folder and restore into its URL"
-        )
+    program = find_chroma(f"restoring into the folder `{path}`")
     if user := user_of(path / DATABASE):
         raise Occupied(f"process {user} has `{path / DATABASE}` open: stop it, or restore into its server's URL")
     path.mkdir(parents=True, exist_ok=True)
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    keeper = Path(__file__).with_name("folder_server.py")
-    command = [sys.executable, "-P", str(keeper), program, str(path), str(port)]
-    environment = {**os.environ, "ANONYMIZED_TELEMETRY": "False"}
-    null = subprocess.DEVNULL
-    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=null, stderr=null, env=environment) as child:
-        try:
-            access = Access(f"http://127.0.0.1:{port}")
-            _wait(access, path)
-            yield access
-        finally:
-            if child.stdin:
-                child.stdin.close()
-            with suppress(subprocess.TimeoutExpired):
-                child.wait(30)
+    port = free_port()
+    command = [program, "run", "--path", str(path), "--host", "127.0.0.1", "--port", str(port)]
+    with kept(command, environment={"ANONYMIZED_TELEMETRY": "False"}):
+        access = Access(f"http://127.0.0.1:{port}")
+        _wait(access, path)
+        yield access
+
+
+def find_chroma(what: str = "a drill of Chroma") -> str:
+    """The program beside this Python, else on the PATH. Raises `SettingsError`."""
+    program = shutil.which("chroma", path=f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', '')}")
+    if program is None:
+        raise SettingsError(
+            f"{what} needs the program `chroma` here: `pip install chromadb`, or restore into the URL of a server"
+        )
+    return program
 
 
 def _wait(access: Access, path: Path) -> None:

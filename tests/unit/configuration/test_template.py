@@ -60,7 +60,7 @@ def test_the_file_explains_every_option(tmp_path: Path) -> None:
 
 
 def test_a_default_that_is_shown_as_a_comment_can_be_used_as_it_is(tmp_path: Path) -> None:
-    """Uncommented, each such line changes nothing, so none of them is wrong; but for a window, which has no default."""
+    """Uncommented, each such line changes nothing, so none of them is wrong; windows and drills have no default."""
     found = discover(geometra(tmp_path), usual=(), services={})
     text = render(found, now=NOW)
     commented = re.compile(r"^# (\w+ = (?!\.\.\.).*(?:\n#     .*)*)$", re.MULTILINE)
@@ -68,8 +68,8 @@ def test_a_default_that_is_shown_as_a_comment_can_be_used_as_it_is(tmp_path: Pat
     uncommented = commented.sub(lambda match: match[1].replace("\n#    ", "\n"), text)
     assert tomllib.loads(uncommented).keys() > tomllib.loads(text).keys()
     given = parse(uncommented, found.folder / "backup.toml")
-    anytime = {name: source.model_copy(update={"window": None}) for name, source in given.sources.items()}
-    assert anytime == loaded(found).sources
+    without = {"window": None, "drill": None}
+    assert {name: each.model_copy(update=without) for name, each in given.sources.items()} == loaded(found).sources
     assert given.grace == loaded(found).grace
 
 

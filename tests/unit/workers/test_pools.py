@@ -35,9 +35,10 @@ def test_models_do_not_hold_up_the_other_files() -> None:
     assert route("backup.config") == route("backup.kind-of-tomorrow") == {"queue": "files"}
 
 
-def test_only_proof_and_restore_hold_the_private_key() -> None:
-    assert [pool.name for pool in POOLS if pool.keys == "reader"] == ["proof", "restore"]
+def test_only_proof_drill_and_restore_hold_the_private_key() -> None:
+    assert [pool.name for pool in POOLS if pool.keys == "reader"] == ["proof", "drill", "restore"]
     assert route("verify") == route("prune") == {"queue": "proof"}
+    assert route("drill") == {"queue": "drill"}
     assert route("restore") == route("restore.part") == {"queue": "restore"}
 
 
@@ -64,6 +65,7 @@ def test_the_queues_of_all_pools_hold_every_queue_that_is_routed_to() -> None:
         "transfer",
         "transfer.gpu-1",
         "proof",
+        "drill",
         "restore",
         "control",
     } == everything

@@ -17,10 +17,10 @@ import pytest
 from pydantic import ValidationError
 
 from tasks.errors import BackupError, NoSpace, Refused, SettingsError, SourceError, Unavailable
+from tasks.scratch import scratch_folder
 from tasks.sources.chroma import folder_check
 from tasks.sources.chroma.pickled import persisted
 from tasks.sources.chroma.records import NotWhole
-from tasks.sources.chroma.scratch import scratch_folder
 from tasks.sources.chroma.settings import ChromaSettings, ChromaTarget
 from tasks.sources.chromadb import Chroma
 from tests.contracts.child import Child, as_nobody, passable

@@ -1,4 +1,4 @@
-"""Folders for what is not whole yet. What a killed capture left is removed by the next one on the same disk."""
+"""Folders for what is not to stay. What a killed process left in one is removed by the next one on the same disk."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from pathlib import Path
 from tasks.errors import NoSpace, Refused
 from tasks.file_lock import is_mine
 
-_PREFIX = "geometra-chroma-"
+_PREFIX = "geometra-scratch-"
 _ALIVE = ".alive"
 _FORGOTTEN_SECONDS = 3600
 _FULL = (errno.ENOSPC, errno.EDQUOT)
@@ -33,11 +33,12 @@ def scratch_folder(below: Path) -> Iterator[Path]:
         below.mkdir(parents=True, exist_ok=True)
         collect(below)
         folder = Path(tempfile.mkdtemp(prefix=_PREFIX, dir=below))
+        folder.chmod(0o711)  # a server that runs as another user may be given what lies in it
         try:
             with (folder / _ALIVE).open("x") as lock:
                 fcntl.flock(lock, fcntl.LOCK_EX)
                 inner = folder / "work"
-                inner.mkdir()
+                inner.mkdir(mode=0o700)
                 yield inner
         finally:
             shutil.rmtree(folder, ignore_errors=True)
@@ -54,7 +55,7 @@ def scratch_folder(below: Path) -> Iterator[Path]:
 
 
 def collect(below: Path) -> None:
-    """Remove the folders of captures that were killed: a kill releases their lock."""
+    """Remove the folders of processes that were killed: a kill releases their lock."""
     for folder in below.glob(f"{_PREFIX}*"):
         with suppress(OSError):
             alive = folder / _ALIVE

@@ -1,0 +1,128 @@
+"""Put a snapshot back where nobody needs it, into a real server where it came from one, and compare with what was
+counted when it was captured. The proof of that lies beside the snapshot."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+from celery import Task, shared_task
+
+from tasks.chosen import chosen_snapshot
+from tasks.errors import Damaged
+from tasks.installation import Installation
+from tasks.item import Facts, StoredItems
+from tasks.outcome import Outcome, State
+from tasks.progress import Progress, unheard
+from tasks.repository import Proof, last_good
+from tasks.scratch import scratch_folder, usual
+from tasks.sources.source import Rehearsable, Rehearsal, Restoring, Source
+from tasks.step import run_step
+from tasks.watched import Watched
+
+VERB = "drill"
+
+_EARLIER, _EARLIEST = 10, timedelta(hours=6)
+"""A drill is due that part of its interval early, and at most so much: a night never begins to the second."""
+_TOLD = 5
+
+
+def drill(
+    installation: Installation, source: str, destination: str, snapshot: str = "", *, progress: Progress = unheard
+) -> Outcome:
+    """Restore one snapshot (empty: the newest) into a scratch folder, or a scratch server of this host, look at it and
+    remove it; and store a signed proof of what was found. *incomplete*: `flaws` says what could not be given back.
+    Raises `Damaged` where something else came back than was captured, after it has stored the bad proof;
+    `SettingsError` where a program is missing, `Refused` where the scratch server does not take it, `NoSpace`,
+    `Unavailable`."""
+    installation.source(source)
+    repository = installation.repository(source, destination, reader=True)
+    chosen = chosen_snapshot(repository, snapshot, destination)
+    made, size = installation.source_of(source, chosen.kind), int(chosen.figures.get("content_bytes", 0))
+    items = Watched(repository.read(chosen), size, progress)
+    now = datetime.now(UTC)
+    found, rehearsal = list[str](), Rehearsal((), [])
+    try:
+        with scratch_folder(installation.settings.scratch or usual()) as scratch:
+            rehearsal = _rehearsed(made, items, chosen.facts, scratch)
+        found = differences(chosen.facts, rehearsal.looks)
+    except Damaged as error:
+        found = [str(error)]
+    compared = sum(map(len, rehearsal.looks))
+    figures = {
+        "items": chosen.figures.get("items", 0),
+        "restored_bytes": float(size),
+        "compared_facts": float(compared),
+    }
+    findings = (*found, *rehearsal.missed)
+    if not chosen.complete:
+        findings += ("the snapshot is incomplete: its flaws are listed in it",)
+    good, depth = not found and chosen.complete, "compared" if compared else "restored"
+    repository.prove(Proof(chosen.id, VERB, now, good, depth, findings[:100], figures))
+    if found:
+        more = f" (and {len(found) - _TOLD} more)" if len(found) > _TOLD else ""
+        raise Damaged(
+            f"what came back of `{source}` at `{destination}`, {chosen.id}, is not what was captured:"
+            f" {'; '.join(found[:_TOLD])}{more}; `drill {source} --snapshot ID` tells of an older one, and nothing"
+            " proven is let go meanwhile"
+        )
+    state: State = "done" if chosen.complete and not rehearsal.missed else "incomplete"
+    return Outcome(
+        VERB, source, destination, snapshot=chosen.id, state=state, figures=figures, flaws=tuple(rehearsal.missed[:100])
+    )
+
+
+def _rehearsed(made: Source, items: StoredItems, captured: Facts, scratch: Path) -> Rehearsal:
+    if isinstance(made, Rehearsable):
+        return made.rehearse(items, captured, scratch)
+    # To whom files belong is for root to give back, and no fact.
+    missed = made.restore(items, items, scratch, Restoring(owners=False))
+    return Rehearsal((made.examine(scratch),), missed)
+
+
+def differences(captured: Facts, looks: Iterable[Facts]) -> list[str]:
+    """What was seen and is not as it was captured: the facts' names, and those within a table of them. Never what they
+    are: that is for who may read the snapshot."""
+    found = dict[str, None]()
+    for look in looks:
+        for name, fact in look.items():
+            before = captured.get(name)
+            if before == fact:
+                continue
+            if isinstance(before, dict) and isinstance(fact, dict):
+                within = [key for key in {**before, **fact} if before.get(key) != fact.get(key)]
+                found |= dict.fromkeys(f"`{name}` of `{key}`" for key in within)
+            else:
+                found[f"`{name}`"] = None
+    return list(found)
+
+
+def is_due(last: datetime | None, every: timedelta | None, now: datetime) -> bool:
+    """Whether a night is to drill, where that is wanted `every` so often. A time to come, which a wrong clock gave,
+    does not count."""
+    if every is None:
+        return False
+    return last is None or not timedelta(0) <= now - last < every - min(every / _EARLIER, _EARLIEST)
+
+
+@shared_task(name=VERB, bind=True, max_retries=None)
+def drill_task(
+    self: Task[Any, Any], previous: dict[str, Any] | None = None, *, source: str, destination: str, run: str
+) -> dict[str, Any]:
+    """`previous` is the outcome of the verify; without it, the newest snapshot is drilled. Where none is due yet, it is
+    *done*, and `figures` tell when the last one was."""
+    snapshot = previous["snapshot"] if previous else ""
+    blank = Outcome(VERB, source, destination, run, snapshot)
+
+    def work(installation: Installation, progress: Progress) -> Outcome:
+        every = installation.settings.sources[source].drill if source in installation.settings.sources else None
+        last = last_good(installation.repository(source, destination, reader=True).proofs(), VERB)
+        if not is_due(last, every, datetime.now(UTC)):
+            figures = {"last_drill_epoch_seconds": last.timestamp()} if last else {}
+            return Outcome(VERB, source, destination, run, snapshot, figures=figures)
+        return replace(drill(installation, source, destination, snapshot, progress=progress), run=run)
+
+    return run_step(self, blank, previous, work)

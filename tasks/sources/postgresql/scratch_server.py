@@ -1,0 +1,98 @@
+"""A PostgreSQL server of this host's own, empty, for as long as something is restored into it and looked at."""
+
+from __future__ import annotations
+
+import os
+import pwd
+import secrets
+import subprocess
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from pathlib import Path
+
+from tasks.errors import BackupError, Refused, SettingsError
+from tasks.secret import Secret
+from tasks.sources.kept_server import bare, free_port, kept, wait_until
+from tasks.sources.postgresql.programs import installed
+from tasks.sources.postgresql.server import Server
+
+_OWNER = "postgres"
+_START_SECONDS = 120.0
+_TOLD = 300
+_SETTINGS = {
+    # What is in it is gone with it: nothing has to be on a disk.
+    "fsync": "off",
+    "synchronous_commit": "off",
+    "full_page_writes": "off",
+    "autovacuum": "off",
+    "wal_level": "minimal",
+    "max_wal_senders": "0",
+    "max_wal_size": "4GB",
+    "logging_collector": "off",
+    # In its own folder: a server that is killed leaves what is in /dev/shm for ever.
+    "dynamic_shared_memory_type": "mmap",
+    "unix_socket_directories": "",
+    "listen_addresses": "127.0.0.1",
+}
+
+
+def program_folder(chosen: Path | None = None) -> Path:
+    """The newest server's programs here; or those in `chosen`, where a server is among them. Raises `SettingsError`."""
+    for folder in [*([chosen] if chosen else []), *installed()]:
+        if all(os.access(folder / name, os.X_OK) for name in ("initdb", "postgres")):
+            return folder
+    raise SettingsError(
+        "a drill of PostgreSQL needs its server on this host, of the same version or newer: install the package"
+        " `postgresql` (it need not run)"
+    )
+
+
+@contextmanager
+def scratch_server(folder: Path, programs: Path | None = None) -> Iterator[tuple[str, Secret]]:
+    """Its URL, for a superuser, and where the password is. On loopback; its files lie in `folder`. Raises
+    `SettingsError`, `Refused`, `Unavailable`."""
+    bin_folder, user, port = program_folder(programs), _user(), free_port()
+    secret, data, log = folder / "password", folder / "data", folder / "server.log"
+    with os.fdopen(os.open(secret, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as written:
+        written.write(secrets.token_hex(16))
+    if user:
+        owner = pwd.getpwnam(user)
+        for path in (folder, secret):
+            os.chown(path, owner.pw_uid, owner.pw_gid)
+    command = [str(bin_folder / "initdb"), "--pgdata", str(data), "--username", _OWNER, "--pwfile", str(secret)]
+    command += ["--auth=scram-sha-256", "--no-sync", "--encoding=UTF8", "--locale=C"]
+    other = {"user": user, "group": user, "extra_groups": []} if user else {}
+    made = subprocess.run(command, capture_output=True, text=True, check=False, cwd=folder, env=bare(), **other)  # type: ignore[call-overload]
+    if made.returncode:
+        said = (made.stderr.strip().splitlines() or ["it says nothing"])[-1]
+        raise Refused(f"`initdb` can't make a scratch server in `{folder}`: {said[:_TOLD]}")
+    options = [word for name, value in (_SETTINGS | {"port": str(port)}).items() for word in ("-c", f"{name}={value}")]
+    url, reference = f"postgresql://{_OWNER}@127.0.0.1:{port}/template1", Secret.at(f"file:{secret}")
+    server = Server.at(url, reference)
+    # At SIGTERM it would wait for whoever is connected.
+    started = [str(bin_folder / "postgres"), "-D", str(data), *options]
+    with kept(started, ends_with="SIGINT", user=user, log=log) as child:
+        wait_until(lambda: _answers(server), child, "a scratch server", seconds=_START_SECONDS, log=log)
+        with closing(server.connect()) as connection, server.explained("can't make room"):
+            connection.execute("DROP DATABASE postgres")  # it would sort as this server does
+        yield url, reference
+
+
+def _answers(server: Server) -> bool:
+    try:
+        server.connect().close()
+    except BackupError:
+        return False
+    return True
+
+
+def _user() -> str:
+    """Who it runs as, where that has to be another: it refuses to run as root. Raises `Refused`."""
+    if os.geteuid() != 0:
+        return ""
+    for name in ("postgres", "nobody"):
+        try:
+            return pwd.getpwnam(name).pw_name
+        except KeyError:
+            continue
+    raise Refused("PostgreSQL does not run as root, and there is neither a user `postgres` nor `nobody` here")

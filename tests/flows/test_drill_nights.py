@@ -1,0 +1,113 @@
+"""Drills in nights by real workers: when they are due, what a bad one stops, and what is left of one that is killed."""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests import postgres_sample
+from tests.flows.house import House
+from tests.flows.terminal import ROOT, Terminal, passable
+from tests.flows.test_night import local, tree
+from tests.postgres_fixtures import postgres, postgres_programs, shared_postgres  # noqa: F401 - fixtures
+from tests.postgres_process import PostgresProcess
+
+VERBS = ["backup", "upload", "verify", "drill", "prune"]
+
+
+def states(report: dict[str, Any], source: str) -> dict[str, str]:
+    return {step["verb"]: step["state"] for step in report["steps"].values() if step["source"] == source}
+
+
+def test_a_night_drills_what_is_due_and_lets_go_nothing_where_that_fails(house: House) -> None:
+    sources = {
+        "docs": tree(house, "docs", "docs") | {"drill": "7d"},
+        "plain": tree(house, "docs", "plain"),
+        "wrong": tree(house, "miscounting", "wrong") | {"drill": "7d"},
+    }
+    house.configure(sources, {"here": local(house), "there": local(house, "other")}, scratch="scratch")
+    house.worker()
+    first = house.night()
+    assert first["state"] == "failed"
+    assert states(first, "docs") == dict.fromkeys(VERBS, "done")
+    assert states(first, "plain") == dict.fromkeys([verb for verb in VERBS if verb != "drill"], "done")
+    assert states(first, "wrong") == {
+        **dict.fromkeys(["backup", "upload", "verify"], "done"), "drill": "failed", "prune": "skipped",
+    }  # fmt: skip
+    assert {failure["step"] for failure in first["failures"]} == {"drill/wrong/here", "drill/wrong/there"}
+    assert "`files`" in first["failures"][0]["message"]
+    point = first["recovery_point"]["sources"]
+    assert (point["docs"]["proven"], point["wrong"]["proven"]) == (["here", "there"], [])
+    assert list((house.folder / "scratch").iterdir()) == []
+    drilled = first["steps"]["drill/docs/here"]["figures"]
+    assert drilled["compared_facts"] >= 5
+
+    second = house.night(sources=["docs"])
+    assert states(second, "docs") == dict.fromkeys(VERBS, "done")
+    figures = second["steps"]["drill/docs/here"]["figures"]
+    assert "compared_facts" not in figures, "it was not due"
+    assert drilled["began_epoch_seconds"] - 1 <= figures["last_drill_epoch_seconds"] <= drilled["ended_epoch_seconds"]
+
+
+def test_a_drill_whose_worker_is_killed_is_begun_anew_and_leaves_nothing(
+    house: House,
+    postgres: PostgresProcess,  # noqa: F811
+) -> None:
+    postgres_sample.fill(postgres, "shop")
+    sources = {"rows": {"kind": "postgres", "url": postgres.url(), "drill": "1d"}}
+    scratch = house.folder / "scratch"
+    house.configure(sources, {"here": local(house)}, scratch=str(scratch))
+    passable(scratch)
+    worker = house.worker()
+    run = house.start()
+    killed = house.wait_for(lambda: next(scratch.glob("*/work/data/postmaster.pid"), None), "a scratch server", 60)
+    server = int(killed.read_text().split()[0])
+    worker.kill()
+    house.worker()
+    report = house.report(run, 100)
+    assert states(report, "rows") == dict.fromkeys(VERBS, "done"), report
+    house.wait_for(lambda: not Path(f"/proc/{server}").exists(), "the end of the first server", 30)
+    house.wait_for(lambda: list(scratch.iterdir()) == [], "that it is all gone", 30)
+
+
+def test_a_drill_by_hand_that_is_killed_takes_its_server_with_it(
+    tmp_path: Path,
+    postgres: PostgresProcess,  # noqa: F811
+) -> None:
+    postgres_sample.fill(postgres, "shop")
+    home, scratch = tmp_path / "home", tmp_path / "scratch"
+    home.mkdir()
+    passable(scratch)
+    terminal = Terminal(home)
+    terminal.run("init")
+    added = f'[sources.rows]\nkind = "postgres"\nurl = "{postgres.url()}"\n'
+    terminal.edit("[plans.nightly]", f"{added}\n[plans.nightly]")
+    terminal.run("run", "--source", "rows")
+    environment = os.environ | {"PYTHONPATH": str(ROOT), "TMPDIR": str(scratch)}
+    command = [sys.executable, "-m", "workers.cli.main", "drill", "rows"]
+    with subprocess.Popen(command, cwd=home, env=environment, start_new_session=True) as child:
+        server = until(lambda: next(scratch.glob("*/work/data/postmaster.pid"), None))
+        process = int(server.read_text().split()[0])
+        child.send_signal(signal.SIGKILL)
+    until(lambda: not Path(f"/proc/{process}").exists())
+    assert len(list(scratch.iterdir())) == 1
+    said = terminal.run("drill", "rows", TMPDIR=str(scratch)).stdout
+    assert re.search(r"rows at local: the same came back; .* facts compared", said)
+    assert list(scratch.iterdir()) == []
+
+
+def until(found: Any, seconds: float = 60) -> Any:
+    deadline = time.monotonic() + seconds
+    while not (value := found()):
+        if time.monotonic() > deadline:
+            pytest.fail("it does not come to that")
+        time.sleep(0.02)
+    return value

@@ -1,0 +1,112 @@
+"""Drills that meet an odd server: other settings, many databases, keys that expire, a version that is too old."""
+
+from __future__ import annotations
+
+import shutil
+import time
+from collections.abc import Callable, Iterator
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+
+from tasks.errors import Refused, SettingsError
+from tasks.installation import unconfigured
+from tasks.scratch import scratch_folder, usual
+from tasks.sources.chroma.settings import ChromaSettings
+from tasks.sources.chromadb import Chroma
+from tasks.sources.redis import Redis, RedisSettings
+from tasks.sources.source import Rehearsable, Rehearsal
+from tests.chroma_process import chroma_server
+from tests.contracts.memory_items import MemoryItems, Saved
+from tests.contracts.source_contract import agree
+from tests.redis_process import RedisProcess, redis_process
+from tests.redis_sample import fill
+
+
+@pytest.fixture
+def odd(require: Callable[[str], str]) -> Iterator[RedisProcess]:
+    """Keeps small hashes as others keep large ones, and has more databases than others."""
+    options = ("--hash-max-listpack-entries", "2", "--zset-max-listpack-entries", "2", "--databases", "40")
+    with redis_process("--appendonly", "no", *options, program=Path(require("redis-server"))) as server:
+        yield server
+
+
+def source_of(server: RedisProcess) -> Redis:
+    return Redis("odd", RedisSettings.model_validate({"kind": "redis", "url": f"unix://{server.socket}"}))
+
+
+def rehearsed(source: Redis | Chroma, saved: Saved) -> Rehearsal:
+    with scratch_folder(usual()) as scratch:
+        found = source.rehearse(saved, saved.facts, scratch)
+        assert all(agree(look, saved.facts) for look in found.looks)
+    return found
+
+
+def test_a_redis_of_other_settings_and_with_keys_that_are_gone_by_then(odd: RedisProcess) -> None:
+    with closing(odd.client(text=False)) as client:
+        fill(client, 20)
+    with closing(odd.client(33)) as client:
+        client.hset("small", mapping={f"field {at}": at for at in range(9)})
+        client.set("short", "lived", px=400)
+        client.set("longer", "lived", ex=90 * 86400)
+    saved = Saved(source_of(odd).capture())
+    assert saved.facts["lasting"]["33"] == {"hash": 1}
+    time.sleep(0.5)
+    found = rehearsed(source_of(odd), saved)
+    assert found.missed == []
+    assert [sorted(look) for look in found.looks][1] == ["functions", "lasting"]
+    assert "lasting_digest" in found.looks[0]
+
+
+def test_a_redis_that_the_scratch_server_does_not_take_is_told_in_its_own_words(odd: RedisProcess) -> None:
+    with closing(odd.client()) as client:
+        client.set("a", "b")
+    saved = Saved(source_of(odd).capture())
+    (item,) = [each for each in saved if each.entry.path == b"dump.rdb"]
+    newer = item._replace(content=item.content.replace(b"REDIS00", b"REDIS99", 1))
+    items = MemoryItems([newer, *(each for each in saved if each is not item)])
+    with scratch_folder(usual()) as scratch, pytest.raises(Refused, match=r"does not start: .*RDB format version 99"):
+        source_of(odd).rehearse(items, {"not_counted": "the RDB holds something new"}, scratch)
+
+
+def test_what_was_not_counted_is_loaded_and_that_is_said(odd: RedisProcess) -> None:
+    with closing(odd.client()) as client:
+        client.set("a", "b")
+    saved = Saved(source_of(odd).capture())
+    with scratch_folder(usual()) as scratch:
+        found = source_of(odd).rehearse(saved, {"not_counted": "the RDB holds something new"}, scratch)
+    assert found.looks == ()
+    assert found.missed == ["it was only loaded, and not counted: the RDB holds something new"]
+
+
+def test_a_chroma_server_comes_back_into_one_of_the_drill(filled_chroma: Path, tmp_path: Path) -> None:
+    folder = Path(shutil.copytree(filled_chroma, tmp_path / "store"))
+    with chroma_server(folder) as server:
+        source = Chroma("tested", ChromaSettings.model_validate({"kind": "chroma", "url": server.url}))
+        saved = Saved(source.capture())
+    found = rehearsed(source, saved)
+    assert found.missed == []
+    assert len(found.looks) == 1
+    assert any(name.startswith("collection ") for name in found.looks[0])
+
+
+def test_a_chroma_folder_is_looked_at_and_then_asked(filled_chroma: Path, tmp_path: Path) -> None:
+    folder = Path(shutil.copytree(filled_chroma, tmp_path / "store"))
+    source = Chroma("tested", ChromaSettings.model_validate({"kind": "chroma", "path": folder}))
+    found = rehearsed(source, Saved(source.capture()))
+    assert found.missed == []
+    assert len(found.looks) == 2
+    assert all(any(name.startswith("collection ") for name in look) for look in found.looks)
+
+
+def test_a_program_that_is_not_there_is_named(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    monkeypatch.setattr("tasks.sources.postgresql.scratch_server.installed", lambda: iter(()))
+    monkeypatch.setattr("tasks.sources.redis_store.program.importlib.util.find_spec", lambda name: None)
+    monkeypatch.setattr("tasks.sources.chroma.served_folder.sys.executable", str(tmp_path / "python"))
+    for kind, package in (("redis", "redis-server"), ("postgres", "postgresql"), ("chroma", "chromadb")):
+        made = unconfigured("x", kind)
+        assert isinstance(made, Rehearsable)
+        with pytest.raises(SettingsError, match=rf"a drill of .*install .*{package}"):
+            made.rehearsing()
