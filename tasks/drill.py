@@ -34,10 +34,10 @@ def drill(
     installation: Installation, source: str, destination: str, snapshot: str = "", *, progress: Progress = unheard
 ) -> Outcome:
     """Restore one snapshot (empty: the newest) into a scratch folder, or a scratch server of this host, look at it and
-    remove it; and store a signed proof of what was found. *incomplete*: `flaws` says what could not be given back.
-    Raises `Damaged` where something else came back than was captured, after it has stored the bad proof;
-    `SettingsError` where a program is missing, `Refused` where the scratch server does not take it, `NoSpace`,
-    `Unavailable`."""
+    remove it; and store a signed proof of what was found. *incomplete*: the snapshot is, or there was nothing to
+    compare; `flaws` says what this host could not give back, though it is there. Raises `Damaged` where something else
+    came back than was captured, after it has stored the bad proof; `SettingsError` where a program is missing,
+    `Refused` where the scratch server does not take it, `NoSpace`, `Unavailable`."""
     installation.source(source)
     repository = installation.repository(source, destination, reader=True)
     chosen = chosen_snapshot(repository, snapshot, destination)
@@ -69,7 +69,7 @@ def drill(
             f" {'; '.join(found[:_TOLD])}{more}; `drill {source} --snapshot ID` tells of an older one, and nothing"
             " proven is let go meanwhile"
         )
-    state: State = "done" if chosen.complete and not rehearsal.missed else "incomplete"
+    state: State = "done" if chosen.complete and compared else "incomplete"
     return Outcome(
         VERB, source, destination, snapshot=chosen.id, state=state, figures=figures, flaws=tuple(rehearsal.missed[:100])
     )
@@ -119,7 +119,7 @@ def drill_task(
 
     def work(installation: Installation, progress: Progress) -> Outcome:
         every = installation.settings.sources[source].drill if source in installation.settings.sources else None
-        last = last_good(installation.repository(source, destination, reader=True).proofs(), VERB)
+        last = last_good(installation.repository(source, destination, reader=True).proofs(VERB), VERB)
         if not is_due(last, every, datetime.now(UTC)):
             figures = {"last_drill_epoch_seconds": last.timestamp()} if last else {}
             return Outcome(VERB, source, destination, run, snapshot, figures=figures)

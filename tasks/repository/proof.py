@@ -55,12 +55,14 @@ def _stamp(when: datetime) -> str:
     return f"{when.astimezone(UTC):%Y%m%dT%H%M%SZ}"
 
 
-def proofs(destination: Destination, keys: RepositoryKeys, now: datetime) -> dict[str, list[Proof]]:
+def proofs(destination: Destination, keys: RepositoryKeys, now: datetime, verb: str = "") -> dict[str, list[Proof]]:
     """By snapshot, oldest first; what a clock that was wrong dated ahead, and is good, comes before all others, as it
     must not hide what was found since. What is damaged, or not signed by this keyring, proves nothing and is left
-    out."""
+    out. With a `verb`, those of that alone."""
     found: dict[str, list[Proof]] = {}
     for listed in destination.list(_FOLDER):
+        if verb and f"-{verb}-" not in listed.name:  # the name is signed too
+            continue
         if proof := _read(destination, keys, listed.name):
             found.setdefault(proof.snapshot, []).append(proof)
     for each in found.values():

@@ -61,5 +61,5 @@ class Repository(Capturing):
     def prove(self, proof: Proof) -> None:
         proving.put_proof(self.destination, self.keys, proof, self.clock())
 
-    def proofs(self) -> dict[str, list[Proof]]:
-        return proving.proofs(self.destination, self.keys, self.clock())
+    def proofs(self, verb: str = "") -> dict[str, list[Proof]]:
+        return proving.proofs(self.destination, self.keys, self.clock(), verb)

@@ -12,12 +12,13 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from tasks.errors import Refused, Unavailable
+from tasks.errors import Refused, SettingsError, Unavailable
 
 _END_SECONDS = 30.0
 _PAUSE = 0.1
 _TOLD = 300
 _KEPT = ("PATH", "HOME", "TMPDIR", "LANG", "TZ", "LD_LIBRARY_PATH", "DYLD_LIBRARY_PATH", "USER", "LOGNAME")
+_LONGEST_SOCKET = 103
 _GRAVE = ("FATAL", "rror", "Can't")
 _STAMP = re.compile(r"^\d+:\w .*? [#*] |^[\d-]+ [\d:.]+ \w+ \[\d+\] ")  # of Redis, and of PostgreSQL
 _KEPT_ALL = ("LC_", "PYTHON", "CHROMA_")
@@ -80,6 +81,15 @@ def _last_words(log: Path | None) -> str:
     grave = [line for line in telling if any(word in line for word in _GRAVE)] or telling
     said = "; ".join(_STAMP.sub("", line).strip() for line in grave[-2:])
     return f": {said[:_TOLD]}" if said else ""
+
+
+def check_socket(path: Path) -> Path:
+    """A Unix socket's path itself. Raises `SettingsError` where the system does not take one so long."""
+    if len(os.fsencode(path)) > _LONGEST_SOCKET:
+        raise SettingsError(
+            f"`{path}` is too long for a server's socket: let `scratch` be a folder with a shorter path"
+        )
+    return path
 
 
 def free_port() -> int:

@@ -184,8 +184,8 @@ class Postgres:
         return examine_databases(server, programs, databases, self._manner())
 
     def rehearse(self, items: StoredItems, captured: Facts, scratch: Path) -> Rehearsal:
-        with scratch_server(scratch, self.settings.programs) as (url, password):
-            target = PostgresTarget(url=url, password=password)
+        with scratch_server(scratch, self.settings.programs) as url:
+            target = PostgresTarget(url=url)
             missed = self.restore_into(items, items, target, Restoring())
             return Rehearsal((self.examine_at(target),), missed)
 

@@ -4,21 +4,27 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import sys
-from collections.abc import Sequence
+import tempfile
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).parents[2]
 
 
-def passable(folder: Path) -> None:
-    """Made as /var/tmp is: PostgreSQL runs as another user where the tests run as root."""
-    folder.mkdir()
-    for each in (folder, *folder.parents):
-        if each != Path("/") and each.stat().st_uid == os.getuid():
-            each.chmod(each.stat().st_mode | 0o011)
+@contextmanager
+def short_folder() -> Iterator[Path]:
+    """For scratch servers: a socket's path is short, and PostgreSQL is another user where the tests run as root."""
+    folder = Path(tempfile.mkdtemp(prefix="gbt-"))
+    folder.chmod(0o711)
+    try:
+        yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 class Terminal:

@@ -13,7 +13,7 @@ import pytest
 
 from tests import postgres_sample, redis_sample
 from tests.chroma_process import chroma_server, seen
-from tests.flows.terminal import Terminal, passable
+from tests.flows.terminal import Terminal, short_folder
 from tests.flows.trees import grow, state_of
 from tests.postgres_content import rows_of, schema_of, sequences_of
 from tests.postgres_fixtures import postgres_programs  # noqa: F401 - a fixture
@@ -83,13 +83,12 @@ def test_all_stores_are_one_recovery_point_and_come_back_into_fresh_servers(
     status = terminal.json("status")
     assert {each["source"] for each in status["sources"]} >= {"cache", "rows", "vectors", "config"}
 
-    scratch = tmp_path / "scratch"
-    passable(scratch)
-    drilled = terminal.json("drill", TMPDIR=str(scratch))
+    with short_folder() as scratch:
+        drilled = terminal.json("drill", TMPDIR=str(scratch))
+        assert list(scratch.iterdir()) == []
     assert {each["source"] for each in drilled} == {"cache", "config", "rows", "vectors"}
     assert {each["state"] for each in drilled} == {"done"}
     assert all(each["figures"]["compared_facts"] >= 5 for each in drilled)
-    assert list(scratch.iterdir()) == []
     shown = terminal.run("show", "rows").stdout
     assert re.search(r"proof +verify .*: good", shown)
     assert re.search(r"proof +drill .*: good; depth compared", shown)

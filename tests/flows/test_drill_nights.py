@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -15,10 +16,17 @@ import pytest
 
 from tests import postgres_sample
 from tests.flows.house import House
-from tests.flows.terminal import ROOT, Terminal, passable
+from tests.flows.terminal import ROOT, Terminal, short_folder
 from tests.flows.test_night import local, tree
 from tests.postgres_fixtures import postgres, postgres_programs, shared_postgres  # noqa: F401 - fixtures
 from tests.postgres_process import PostgresProcess
+
+
+@pytest.fixture
+def scratch() -> Iterator[Path]:
+    with short_folder() as folder:
+        yield folder
+
 
 VERBS = ["backup", "upload", "verify", "drill", "prune"]
 
@@ -60,12 +68,11 @@ def test_a_night_drills_what_is_due_and_lets_go_nothing_where_that_fails(house: 
 def test_a_drill_whose_worker_is_killed_is_begun_anew_and_leaves_nothing(
     house: House,
     postgres: PostgresProcess,  # noqa: F811
+    scratch: Path,
 ) -> None:
     postgres_sample.fill(postgres, "shop")
     sources = {"rows": {"kind": "postgres", "url": postgres.url(), "drill": "1d"}}
-    scratch = house.folder / "scratch"
     house.configure(sources, {"here": local(house)}, scratch=str(scratch))
-    passable(scratch)
     worker = house.worker()
     run = house.start()
     killed = house.wait_for(lambda: next(scratch.glob("*/work/data/postmaster.pid"), None), "a scratch server", 60)
@@ -81,11 +88,11 @@ def test_a_drill_whose_worker_is_killed_is_begun_anew_and_leaves_nothing(
 def test_a_drill_by_hand_that_is_killed_takes_its_server_with_it(
     tmp_path: Path,
     postgres: PostgresProcess,  # noqa: F811
+    scratch: Path,
 ) -> None:
     postgres_sample.fill(postgres, "shop")
-    home, scratch = tmp_path / "home", tmp_path / "scratch"
+    home = tmp_path / "home"
     home.mkdir()
-    passable(scratch)
     terminal = Terminal(home)
     terminal.run("init")
     added = f'[sources.rows]\nkind = "postgres"\nurl = "{postgres.url()}"\n'

@@ -42,7 +42,7 @@ def command(session: Session, source: str | None, snapshot: str, destination: st
     else:
         for result in results:
             _print(result)
-    partly = any(result["state"] == "incomplete" for result in results)
+    partly = any(result["state"] == "incomplete" or result.get("flaws") for result in results)
     return exit_code_of(results) or exit_code("incomplete" if partly else "done")
 
 

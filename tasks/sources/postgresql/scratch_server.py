@@ -4,19 +4,18 @@ from __future__ import annotations
 
 import os
 import pwd
-import secrets
 import subprocess
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
+from urllib.parse import quote
 
 from tasks.errors import BackupError, Refused, SettingsError
-from tasks.secret import Secret
-from tasks.sources.kept_server import bare, free_port, kept, wait_until
+from tasks.sources.kept_server import bare, check_socket, kept, wait_until
 from tasks.sources.postgresql.programs import installed
 from tasks.sources.postgresql.server import Server
 
-_OWNER = "postgres"
+_OWNER, _PORT = "postgres", "5432"
 _START_SECONDS = 120.0
 _TOLD = 300
 _SETTINGS = {
@@ -31,8 +30,8 @@ _SETTINGS = {
     "logging_collector": "off",
     # In its own folder: a server that is killed leaves what is in /dev/shm for ever.
     "dynamic_shared_memory_type": "mmap",
-    "unix_socket_directories": "",
-    "listen_addresses": "127.0.0.1",
+    "listen_addresses": "",
+    "port": _PORT,
 }
 
 
@@ -48,34 +47,33 @@ def program_folder(chosen: Path | None = None) -> Path:
 
 
 @contextmanager
-def scratch_server(folder: Path, programs: Path | None = None) -> Iterator[tuple[str, Secret]]:
-    """Its URL, for a superuser, and where the password is. On loopback; its files lie in `folder`. Raises
+def scratch_server(folder: Path, programs: Path | None = None) -> Iterator[str]:
+    """Its URL, for a superuser: by a socket in `folder`, where its files lie too, which nobody else may enter. Raises
     `SettingsError`, `Refused`, `Unavailable`."""
-    bin_folder, user, port = program_folder(programs), _user(), free_port()
-    secret, data, log = folder / "password", folder / "data", folder / "server.log"
-    with os.fdopen(os.open(secret, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as written:
-        written.write(secrets.token_hex(16))
+    bin_folder, user = program_folder(programs), _user()
+    data, log = folder / "data", folder / "server.log"
+    check_socket(data / f".s.PGSQL.{_PORT}")
     if user:
         owner = pwd.getpwnam(user)
-        for path in (folder, secret):
-            os.chown(path, owner.pw_uid, owner.pw_gid)
-    command = [str(bin_folder / "initdb"), "--pgdata", str(data), "--username", _OWNER, "--pwfile", str(secret)]
-    command += ["--auth=scram-sha-256", "--no-sync", "--encoding=UTF8", "--locale=C"]
+        os.chown(folder, owner.pw_uid, owner.pw_gid)
+    command = [str(bin_folder / "initdb"), "--pgdata", str(data), "--username", _OWNER]
+    command += ["--auth=trust", "--no-sync", "--encoding=UTF8", "--locale=C"]
     other = {"user": user, "group": user, "extra_groups": []} if user else {}
     made = subprocess.run(command, capture_output=True, text=True, check=False, cwd=folder, env=bare(), **other)  # type: ignore[call-overload]
     if made.returncode:
         said = (made.stderr.strip().splitlines() or ["it says nothing"])[-1]
         raise Refused(f"`initdb` can't make a scratch server in `{folder}`: {said[:_TOLD]}")
-    options = [word for name, value in (_SETTINGS | {"port": str(port)}).items() for word in ("-c", f"{name}={value}")]
-    url, reference = f"postgresql://{_OWNER}@127.0.0.1:{port}/template1", Secret.at(f"file:{secret}")
-    server = Server.at(url, reference)
+    settings = _SETTINGS | {"unix_socket_directories": '"' + str(data).replace('"', '""') + '"'}
+    options = [word for name, value in settings.items() for word in ("-c", f"{name}={value}")]
+    url = f"postgresql://{_OWNER}@/template1?host={quote(str(data), safe='')}&port={_PORT}"
+    server = Server.at(url, None)
     # At SIGTERM it would wait for whoever is connected.
     started = [str(bin_folder / "postgres"), "-D", str(data), *options]
     with kept(started, ends_with="SIGINT", user=user, log=log) as child:
         wait_until(lambda: _answers(server), child, "a scratch server", seconds=_START_SECONDS, log=log)
         with closing(server.connect()) as connection, server.explained("can't make room"):
             connection.execute("DROP DATABASE postgres")  # it would sort as this server does
-        yield url, reference
+        yield url
 
 
 def _answers(server: Server) -> bool:

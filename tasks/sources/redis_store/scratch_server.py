@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import os
-import secrets
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 from tasks.errors import SettingsError, Unavailable
-from tasks.sources.kept_server import free_port, kept, wait_until
+from tasks.sources.kept_server import check_socket, kept, wait_until
 from tasks.sources.redis_store.connection import Connection
 from tasks.sources.redis_store.place import Place
 from tasks.sources.redis_store.program import servers
@@ -29,19 +27,17 @@ def program_like(server: str) -> Path:
 
 @contextmanager
 def loaded(file: Path, like: str, databases: int) -> Iterator[Place]:
-    """A server on loopback, with a password of its own, that has loaded `file`, and writes to no disk. Raises `Refused`
-    with its own words where it does not load it, `SettingsError`, `Unavailable`."""
-    program, port, password = program_like(like), free_port(), secrets.token_hex(16)
-    settings = file.with_name("scratch.conf")
+    """A server that has loaded `file`, on a socket beside it, and writes to no disk. Raises `Refused` with its own
+    words where it does not load it, `SettingsError`, `Unavailable`."""
+    program, socket = program_like(like), check_socket(file.with_name("server.sock"))
+    settings, log = file.with_name("scratch.conf"), file.with_name("scratch.log")
     lines = [
-        *("bind 127.0.0.1", f"port {port}", f"requirepass {password}", "dir ./", f"dbfilename {file.name}"),
+        *("port 0", f"unixsocket {socket.name}", "unixsocketperm 700", "dir ./", f"dbfilename {file.name}"),
         *(f"databases {databases}", 'save ""', "appendonly no", "maxmemory 0"),
         *("repl-diskless-sync yes", "repl-diskless-sync-delay 0"),
     ]
-    # Not as arguments, which everybody on the host can read.
-    with os.fdopen(os.open(settings, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w") as written:
-        written.write("\n".join(lines) + "\n")
-    place, log = Place(host="127.0.0.1", port=port, password=password), file.with_name("scratch.log")
+    settings.write_text("\n".join(lines) + "\n")
+    place = Place(socket=str(socket))
     what = f"a scratch server of `{program.name}` that loads `{file.name}`"
     with kept([str(program), settings.name], log=log) as child:
         wait_until(lambda: _answers(place), child, what, seconds=_LOADING_SECONDS, log=log)

@@ -110,3 +110,10 @@ def test_a_program_that_is_not_there_is_named(monkeypatch: pytest.MonkeyPatch, t
         assert isinstance(made, Rehearsable)
         with pytest.raises(SettingsError, match=rf"a drill of .*install .*{package}"):
             made.rehearsing()
+
+
+def test_a_folder_whose_path_is_too_long_for_a_socket_is_told(odd: RedisProcess, tmp_path: Path) -> None:
+    saved = Saved(source_of(odd).capture())
+    deep = tmp_path / ("d" * 100)
+    with scratch_folder(deep) as scratch, pytest.raises(SettingsError, match="too long for a server's socket: let"):
+        source_of(odd).rehearse(saved, saved.facts, scratch)
