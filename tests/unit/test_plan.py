@@ -15,7 +15,7 @@ from celery import Celery
 from tasks.errors import NotFound
 from tasks.installation import Installation
 from tasks.outcome import Outcome
-from tasks.plan import begin, begin_due, last_due, last_expected
+from tasks.plan import begin, begin_due, last_due, last_expected, step_before
 from tasks.record import Record, Run
 from tasks.runs import close, join
 from tasks.settings import DestinationSettings, PlanSettings, Settings, SourceSettings
@@ -72,6 +72,17 @@ def test_a_run_expects_every_step_at_every_destination(installed: Installation) 
     models = ["backup/models", "upload/models/here", "verify/models/here", "prune/models/here"]
     assert list(run.steps) == here + offsite + models
     assert run.id.startswith("20261123T120000Z-")
+
+
+def test_a_run_drills_where_a_source_says_so_and_that_is_settled_when_it_begins(installed: Installation) -> None:
+    plain = begin(installed, sources=["models"], now=NOW)
+    drilled = installed.settings.sources["models"].model_copy(update={"drill": timedelta(days=7)})
+    installed.settings.sources["models"] = drilled
+    run = begin(installed, sources=["models"], now=NOW)
+    there = [f"{verb}/models/here" for verb in ("upload", "verify", "drill", "prune")]
+    assert list(run.steps) == ["backup/models", *there]
+    assert [step_before(step, run) for step in run.steps] == ["", *run.steps[:-1]]
+    assert step_before("prune/models/here", plain) == "verify/models/here"
 
 
 def test_a_plan_covers_its_own_sources_and_a_part_of_them_on_request(installed: Installation) -> None:

@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import Any
 
 import click
 
 from tasks.drill import drill
-from tasks.errors import BackupError
-from tasks.stopwatch import Stopwatch
+from tasks.outcome import Outcome
+from tasks.progress import Progress
 from workers.cli import screen
-from workers.cli.following import watching
 from workers.cli.main import exit_code, subcommand
+from workers.cli.proving import pairs_of, show, tried
 from workers.cli.session import Session
-from workers.cli.verify import exit_code_of, that_may_hold
 
 
 @subcommand("drill")
@@ -27,38 +25,23 @@ def command(session: Session, source: str | None, snapshot: str, destination: st
 
     Exits with 65 where something else came back, with 3 where it is the same but for what is named.
     """
-    results: list[dict[str, Any]] = []
-    for name, place in that_may_hold(session, session.pairs(source, destination), snapshot, named=bool(destination)):
-        with watching(f"drilling {name} at {place}", session.as_json) as progress:
-            watch = Stopwatch()
-            try:
-                found = drill(session.reader, name, place, snapshot, progress=progress)
-                results.append(replace(found, figures=found.figures | watch.figures()).to_json())
-            except BackupError as error:
-                failure = {"kind": error.kind, "message": str(error)}
-                results.append({"source": name, "destination": place, "state": "failed", "failure": failure})
-    if session.as_json:
-        screen.print_json(results)
-    else:
-        for result in results:
-            _print(result)
+
+    def work(name: str, place: str, progress: Progress) -> Outcome:
+        return drill(session.reader, name, place, snapshot, progress=progress)
+
+    results = list(tried(session, pairs_of(session, source, destination, snapshot), "drilling", work))
+    code = show(session, results, _said)
+    for result in results:
+        for line in () if session.as_json else result.get("flaws", ()):
+            text = f"Not given back of {result['source']}: {line}"
+            screen.errors.print(text, style="yellow", markup=False, soft_wrap=True)
     partly = any(result["state"] == "incomplete" or result.get("flaws") for result in results)
-    return exit_code_of(results) or exit_code("incomplete" if partly else "done")
+    return code or exit_code("incomplete" if partly else "done")
 
 
-def _print(result: dict[str, Any]) -> None:
-    what = f"{result['source']} at {result['destination']}"
-    if result["state"] == "failed":
-        screen.console.print(f"{what}: {result['failure']['message']}", style="red", markup=False, soft_wrap=True)
-        return
+def _said(result: dict[str, Any]) -> str:
     figures = result["figures"]
-    how = (
-        "[green]the same came back[/]" if figures["compared_facts"] else "[yellow]it came back, and was not counted[/]"
-    )
-    screen.console.print(
-        f"{what}: {how}; {figures['items']:,.0f} item{'s' * (figures['items'] != 1)},"
-        f" {screen.size(figures['restored_bytes'])}, {figures['compared_facts']:.0f} facts compared in"
-        f" {screen.duration(figures['seconds'])}"
-    )
-    for line in result["flaws"]:
-        screen.errors.print(f"Not given back: {line}", style="yellow", markup=False, soft_wrap=True)
+    compared = f"[green]the same came back[/], by {figures['compared_facts']:.0f} facts"
+    how = compared if figures["compared_facts"] else "[yellow]it came back, and there was nothing to compare[/]"
+    items = f"{figures['items']:,.0f} item{'s' * (figures['items'] != 1)}, {screen.size(figures['restored_bytes'])}"
+    return f"{how}; {items}, in {screen.duration(figures['seconds'])}"

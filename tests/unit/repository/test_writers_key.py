@@ -13,7 +13,7 @@ import pytest
 from tasks.destinations import Destination
 from tasks.errors import BackupError, NotARepository, Refused, WrongKey
 from tasks.item import SYMLINK, Vanished
-from tasks.repository import Proof, Repository, WriterKey
+from tasks.repository import Proof, Repository, WriterKey, is_proven, last_good
 from tasks.repository.blocks import Blocks
 from tasks.repository.sealing import seal
 from tests.memory_source import File, MemoryCapture, MemorySink, tree
@@ -177,6 +177,29 @@ def test_proofs_come_back_oldest_first(repository: Repository) -> None:
     for proof in reversed(proofs):
         repository.prove(proof)
     assert repository.proofs() == {snapshot.id: proofs}
+    assert repository.proofs("drill") == {snapshot.id: proofs[1:2]}
+    assert last_good(repository.proofs(), "drill") == START + timedelta(days=1)
+    assert last_good(repository.proofs(), "verify") is None
+
+
+@pytest.mark.parametrize(
+    ("found", "proven"),
+    [
+        ("", False),
+        ("v+", True),
+        ("v+ v-", False),
+        ("v- v+", True),
+        ("v+ d-", False),
+        ("v+ d- v+", False),  # that every byte can be read again does not undo a drill
+        ("v+ d- v+ d+", True),
+        ("d+", True),
+        ("d+ v-", False),
+    ],
+)
+def test_a_snapshot_is_proven_while_the_last_word_of_each_verb_is_good(found: str, proven: bool) -> None:
+    verbs = {"v": "verify", "d": "drill"}
+    proofs = [Proof("one", verbs[each[0]], START, good=each[1] == "+") for each in found.split()]
+    assert is_proven(proofs) is proven
 
 
 def test_a_good_proof_that_a_wrong_clock_dated_ahead_hides_nothing_that_was_found_since(repository: Repository) -> None:

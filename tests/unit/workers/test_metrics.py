@@ -20,13 +20,14 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from tasks.capture import capture
 from tasks.configuration import parse
+from tasks.drill import drill
 from tasks.installation import PASSPHRASE, Installation
 from tasks.item import Unreadable
 from tasks.outcome import Failure, Outcome
 from tasks.record import Run
 from tasks.report import compose
 from tasks.report_files import write
-from tasks.repository import Repository
+from tasks.repository import Proof, Repository
 from tasks.upload import upload
 from tasks.verify import verify
 from tests.memory_source import File
@@ -118,6 +119,21 @@ def test_a_snapshot_that_is_not_proven_is_a_success_and_no_proof(house: Installa
     assert value(samples, "last_success_timestamp_seconds", **HERE) == NIGHT.timestamp()
     assert value(samples, "last_proven_timestamp_seconds", **HERE) == (NIGHT - timedelta(days=1)).timestamp()
     assert value(samples, "snapshots", **HERE) == 2
+
+
+def test_a_drill_is_told_and_one_that_failed_is_no_proof(house: Installation) -> None:
+    night(house, "first", NIGHT)
+    assert value(told(read(house, Reading(), NOON)), "last_drill_timestamp_seconds", **HERE) == 0
+    reader = Installation(house.settings, RIGHT)
+    snapshot = drill(reader, "docs", "here").snapshot
+    samples = told(read(house, Reading(), NOON))
+    drilled = value(samples, "last_drill_timestamp_seconds", **HERE)
+    assert drilled == pytest.approx(datetime.now(UTC).timestamp(), abs=60)
+    later = datetime.now(UTC) + timedelta(seconds=1)
+    reader.repository("docs", "here", reader=True).prove(Proof(snapshot, "drill", later, good=False))
+    samples = told(read(house, Reading(), NOON))
+    assert value(samples, "last_drill_timestamp_seconds", **HERE) == drilled
+    assert value(samples, "last_proven_timestamp_seconds", **HERE) == 0
 
 
 def test_an_incomplete_snapshot_is_no_success(house: Installation) -> None:
