@@ -75,8 +75,7 @@ def test_a_drill_whose_worker_is_killed_is_begun_anew_and_leaves_nothing(
     house.configure(sources, {"here": local(house)}, scratch=str(scratch))
     worker = house.worker()
     run = house.start()
-    killed = house.wait_for(lambda: next(scratch.glob("*/work/data/postmaster.pid"), None), "a scratch server", 60)
-    server = int(killed.read_text().split()[0])
+    server = house.wait_for(lambda: server_below(scratch), "a scratch server", 60)
     worker.kill()
     house.worker()
     report = house.report(run, 100)
@@ -101,10 +100,9 @@ def test_a_drill_by_hand_that_is_killed_takes_its_server_with_it(
     environment = os.environ | {"PYTHONPATH": str(ROOT), "TMPDIR": str(scratch)}
     command = [sys.executable, "-m", "workers.cli.main", "drill", "rows"]
     with subprocess.Popen(command, cwd=home, env=environment, start_new_session=True) as child:
-        server = until(lambda: next(scratch.glob("*/work/data/postmaster.pid"), None))
-        process = int(server.read_text().split()[0])
+        server = until(lambda: server_below(scratch))
         child.send_signal(signal.SIGKILL)
-    until(lambda: not Path(f"/proc/{process}").exists())
+    until(lambda: not Path(f"/proc/{server}").exists())
     assert len(list(scratch.iterdir())) == 1
     said = terminal.run("drill", "rows", TMPDIR=str(scratch)).stdout
     assert re.search(r"rows at local: the same came back, by \d+ facts;", said)
@@ -113,6 +111,12 @@ def test_a_drill_by_hand_that_is_killed_takes_its_server_with_it(
         pack.write_bytes(bytes(pack.stat().st_size))
     said = terminal.run("drill", "rows", code=65, TMPDIR=str(scratch)).stdout
     assert "rows at local: what came back of `rows` at `local`" in said
+
+
+def server_below(scratch: Path) -> int:
+    """The process of the PostgreSQL that has its files there; 0 while there is none."""
+    written = [file.read_text().split() for file in scratch.glob("*/work/data/postmaster.pid")]
+    return int(written[0][0]) if written and written[0] else 0
 
 
 def until(found: Any, seconds: float = 60) -> Any:
