@@ -22,7 +22,7 @@ from workers.cli.shown import shown
 
 COMMANDS = {
     # command: module and what it does, in the order in which a new user meets them
-    "try": ("sampling", "See it work: two nights on sample data, a disaster, a restore."),
+    "try": ("sampling", "See it work: two nights on sample data, a drill, a disaster, a restore."),
     "init": ("init", "Write a commented backup.toml for what is found, and make the keys."),
     "check": ("check", "Try everything that tonight needs, changing nothing."),
     "run": ("run", "Back up now: a plan, or every source."),

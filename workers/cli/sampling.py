@@ -1,4 +1,5 @@
-"""`try`: a night on sample data, a day's work, another night, a disaster, and everything back: from one command."""
+"""`try`: a night on sample data, a day's work, another night, a drill, a disaster, and everything back: from one
+command."""
 
 from __future__ import annotations
 
@@ -19,6 +20,7 @@ from rich.text import Text
 
 from tasks.configuration import load
 from tasks.destinations import Local
+from tasks.drill import drill
 from tasks.installation import Installation
 from tasks.plan import begin
 from tasks.repository import create_keys
@@ -33,6 +35,7 @@ from workers.embedded import embedded
 _CONFIGURATION = """\
 # Made by `geometra-backup try`; look around with `geometra-backup -c {file} list`.
 state = "state"
+scratch = "scratch"
 
 [keys]
 folder = "keys"
@@ -76,7 +79,7 @@ repositories = ["geometra-ai/geometra"]
 @click.option("--folder", type=click.Path(path_type=Path), help="Work there and leave everything to be looked at.")
 @click.option("--megabytes", default=64, show_default=True, help="Size of the sample models.")
 def command(session: Session, folder: Path | None, megabytes: int) -> int:
-    """See it work, with no configuration and no server: two nights on sample data, then a disaster and a restore."""
+    """See it work, with no configuration and no server: two nights on sample data, a drill, a disaster, a restore."""
     if folder is not None:
         folder = folder.absolute()
         if folder.exists() and any(folder.iterdir()):
@@ -100,6 +103,9 @@ def _try(session: Session, folder: Path, megabytes: int) -> int:
         with _step(show, "A day of work: logs grew and rotated, a model was tuned, code was committed"):
             sample.work()
         told["second_night"] = _night(show, "second night", installation, session)
+    with _step(show, "Drilled every source: restored into a scratch folder, compared with what was captured, removed"):
+        drilled = [drill(installation, source, "vault") for source in installation.settings.sources]
+        told["compared_facts"] = sum(each.figures["compared_facts"] for each in drilled)
     before = tree(folder / "geometra-ai")
     state = repository_state(folder / "geometra-ai" / "geometra") if sample.has_git else {}
     with _step(show, f"Disaster: all {len(before):,} originals are destroyed"):
