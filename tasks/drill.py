@@ -112,15 +112,15 @@ def is_due(last: datetime | None, every: timedelta | None, now: datetime) -> boo
 def drill_task(
     self: Task[Any, Any], previous: dict[str, Any] | None = None, *, source: str, destination: str, run: str
 ) -> dict[str, Any]:
-    """`previous` is the outcome of the verify; without it, the newest snapshot is drilled. Where none is due yet, it is
-    *done*, and `figures` tell when the last one was."""
+    """`previous` is the outcome of the verify: where no drill is due yet, it is *done*, and `figures` tell when the
+    last one was. Without it, the newest snapshot is drilled."""
     snapshot = previous["snapshot"] if previous else ""
     blank = Outcome(VERB, source, destination, run, snapshot)
 
     def work(installation: Installation, progress: Progress) -> Outcome:
         every = installation.settings.sources[source].drill if source in installation.settings.sources else None
         last = last_good(installation.repository(source, destination, reader=True).proofs(VERB), VERB)
-        if not is_due(last, every, datetime.now(UTC)):
+        if previous is not None and not is_due(last, every, datetime.now(UTC)):
             figures = {"last_drill_epoch_seconds": last.timestamp()} if last else {}
             return Outcome(VERB, source, destination, run, snapshot, figures=figures)
         return replace(drill(installation, source, destination, snapshot, progress=progress), run=run)

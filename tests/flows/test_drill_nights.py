@@ -64,6 +64,12 @@ def test_a_night_drills_what_is_due_and_lets_go_nothing_where_that_fails(house: 
     assert "compared_facts" not in figures, "it was not due"
     assert drilled["began_epoch_seconds"] - 1 <= figures["last_drill_epoch_seconds"] <= drilled["ended_epoch_seconds"]
 
+    wanted = {"source": "docs", "destination": "here", "run": "by-hand"}
+    with house.app() as app:
+        asked = app.send_task("drill", kwargs=wanted, queue="drill").get(timeout=60)
+    assert (asked["state"], asked["snapshot"]) == ("done", second["steps"]["backup/docs"]["snapshot"])
+    assert asked["figures"]["compared_facts"] == drilled["compared_facts"]
+
 
 def test_a_drill_whose_worker_is_killed_is_begun_anew_and_leaves_nothing(
     house: House,
