@@ -8,7 +8,7 @@ import subprocess
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
-from urllib.parse import quote
+from urllib.parse import quote, urlencode
 
 from tasks.errors import BackupError, Refused, SettingsError
 from tasks.sources.kept_server import bare, check_socket, kept, wait_until
@@ -32,6 +32,16 @@ _SETTINGS = {
     "dynamic_shared_memory_type": "mmap",
     "listen_addresses": "",
     "port": _PORT,
+}
+_REACHED = {
+    # Said in full: what is left out libpq takes from PGHOSTADDR and the like, which are about another server.
+    "hostaddr": "",
+    "options": "",
+    "channel_binding": "disable",
+    "gssencmode": "disable",
+    "sslmode": "disable",
+    "target_session_attrs": "any",
+    "require_auth": "",
 }
 
 
@@ -65,7 +75,7 @@ def scratch_server(folder: Path, programs: Path | None = None) -> Iterator[str]:
         raise Refused(f"`initdb` can't make a scratch server in `{folder}`: {said[:_TOLD]}")
     settings = _SETTINGS | {"unix_socket_directories": '"' + str(data).replace('"', '""') + '"'}
     options = [word for name, value in settings.items() for word in ("-c", f"{name}={value}")]
-    url = f"postgresql://{_OWNER}@/template1?host={quote(str(data), safe='')}&port={_PORT}"
+    url = _url(data)
     server = Server.at(url, None)
     # At SIGTERM it would wait for whoever is connected.
     started = [str(bin_folder / "postgres"), "-D", str(data), *options]
@@ -74,6 +84,14 @@ def scratch_server(folder: Path, programs: Path | None = None) -> Iterator[str]:
         with closing(server.connect()) as connection, server.explained("can't make room"):
             connection.execute("DROP DATABASE postgres")  # it would sort as this server does
         yield url
+
+
+def _url(data: Path) -> str:
+    from psycopg.pq import Conninfo
+
+    known = {option.keyword.decode() for option in Conninfo.get_defaults()}
+    told = {"host": str(data), "port": _PORT, **{name: value for name, value in _REACHED.items() if name in known}}
+    return f"postgresql://{_OWNER}@/template1?{urlencode(told, quote_via=quote)}"
 
 
 def _answers(server: Server) -> bool:
