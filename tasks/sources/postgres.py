@@ -23,6 +23,7 @@ from tasks.sources.postgresql.databases import names_of
 from tasks.sources.postgresql.examining import examine_databases, examine_folder
 from tasks.sources.postgresql.moment import Patience
 from tasks.sources.postgresql.programs import Programs, programs_for
+from tasks.sources.postgresql.rehearsed import rehearsed_facts
 from tasks.sources.postgresql.restoring import Way, restore_into_server
 from tasks.sources.postgresql.scratch_server import program_folder, scratch_server
 from tasks.sources.postgresql.server import OLDEST, Server
@@ -185,9 +186,9 @@ class Postgres:
 
     def rehearse(self, items: StoredItems, captured: Facts, scratch: Path) -> Rehearsal:
         with scratch_server(scratch, self.settings.programs) as url:
-            target = PostgresTarget(url=url)
-            missed = self.restore_into(items, items, target, Restoring())
-            return Rehearsal((self.examine_at(target),), missed)
+            missed = self.restore_into(items, items, PostgresTarget(url=url), Restoring())
+            found, otherwise = rehearsed_facts(Server.at(url), items, captured, self._manner())
+            return Rehearsal((found,), [*missed, *otherwise])
 
     def rehearsing(self) -> None:
         program_folder(self.settings.programs)

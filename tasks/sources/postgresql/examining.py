@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Container
 from pathlib import Path
 
 from tasks.content_digest import ContentDigest
@@ -21,15 +22,28 @@ from tasks.sources.postgresql.server import Server
 _PIECE = 1 << 20
 
 
-def examine_databases(server: Server, programs: Programs, databases: dict[str, str], manner: Manner) -> Facts:
-    """`databases`: by the name that each is reported under, the name it has there."""
+def examine_databases(
+    server: Server,
+    programs: Programs,
+    databases: dict[str, str],
+    manner: Manner,
+    *,
+    only: Container[bytes] | None = None,
+) -> Facts:
+    """`databases`: by the name that each is reported under, the name it has there. `only`: the paths of the tables that
+    count, which are all without it."""
     found = {}
     for shown, name in sorted(databases.items()):
         with Moment(server, name, manner.patience) as moment:
             document = look(moment, programs, large_objects=manner.large_objects)
             encoding = document.database.encoding
-            reader = RowReader(moment, programs, document.tables, encoding=encoding, sessions=manner.sessions)
-            tables = [_counted(reader, table) for table in document.tables]
+            counted = [
+                table
+                for table in document.tables
+                if only is None or names.table_path(shown, table.schema, table.name) in only
+            ]
+            reader = RowReader(moment, programs, counted, encoding=encoding, sessions=manner.sessions)
+            tables = [_counted(reader, table) for table in counted]
             found[shown] = {"tables": tables_facts(tables), **catalogue_facts(document)}
             moment.check()
     return database_facts(found)

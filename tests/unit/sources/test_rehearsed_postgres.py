@@ -41,3 +41,67 @@ def test_variables_that_mean_another_server_do_not_lead_there(
     ):
         monkeypatch.setenv(name, value)
     assert missed(source, saved) == []
+
+
+def test_settings_that_changed_since_say_nothing_of_a_snapshot(postgres: PostgresProcess) -> None:
+    for name in ("one", "other"):
+        postgres.create(name)
+        postgres.run("SELECT lo_from_bytea(0, 'large')", database=name)
+    both = Saved(source_of(postgres, "one", "other").capture())
+    assert missed(source_of(postgres, "one", large_objects=False), both) == []
+    one = Saved(source_of(postgres, "one", large_objects=False).capture())
+    assert missed(source_of(postgres, "one", "other"), one) == []
+
+
+def test_what_who_captured_may_not_read_is_not_compared(postgres: PostgresProcess) -> None:
+    postgres.create("one")
+    postgres.run("CREATE ROLE reader LOGIN")
+    try:
+        postgres.run(
+            "CREATE TABLE open (x int)",
+            "INSERT INTO open VALUES (1)",
+            "CREATE TABLE hidden (x int)",
+            "INSERT INTO hidden VALUES (1)",
+            "ALTER TABLE hidden ENABLE ROW LEVEL SECURITY",
+            "GRANT SELECT ON open, hidden TO reader",
+            "SELECT lo_from_bytea(4711, 'large')",
+            "GRANT SELECT ON LARGE OBJECT 4711 TO reader",
+            database="one",
+        )
+        source = source_of(postgres, "one", url=postgres.url(user="reader"))
+        saved = Saved(source.capture())
+        assert [flaw.path for flaw in saved.flaws] == [b"databases/one/tables/public/hidden.copy"]
+        assert saved.facts["large_objects"] == {"one": {"count": 1}}
+        assert missed(source, saved) == []
+    finally:
+        postgres.drop("one")
+        postgres.run("DROP ROLE reader")
+
+
+def test_an_extension_comes_back_in_the_version_that_is_here(postgres: PostgresProcess) -> None:
+    postgres.create("one")
+    postgres.run("CREATE EXTENSION hstore VERSION '1.4'", database="one")
+    source = source_of(postgres, "one")
+    (line,) = missed(source, Saved(source.capture()))
+    assert line.startswith("the extension `hstore` of `one` is of version ")
+    assert line.endswith(", and was 1.4")
+
+
+def test_a_template_that_was_none(second_postgres: PostgresProcess) -> None:
+    second_postgres.run("UPDATE pg_database SET datistemplate = false WHERE datname = 'template1'")
+    second_postgres.run("CREATE TABLE held (x int)", "INSERT INTO held VALUES (1)", database="template1")
+    source = source_of(second_postgres)
+    saved = Saved(source.capture())
+    assert saved.facts["tables"]["template1"]["rows"] == 1
+    (line,) = missed(source, saved)
+    assert line.startswith("the database `template1` was there, and sorts as")
+
+
+def test_a_database_that_does_not_come_back_is_missed(postgres: PostgresProcess) -> None:
+    postgres.create("one")
+    source = source_of(postgres, "one")
+    saved = Saved(source.capture())
+    facts = {**saved.facts, "tables": {**saved.facts["tables"], "other": {}}}
+    with scratch_folder(usual()) as scratch:
+        found = source.rehearse(saved, facts, scratch)
+    assert differences(facts, found.looks) == ["`tables` of `other`"]
