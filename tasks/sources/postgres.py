@@ -17,6 +17,7 @@ from tasks.item import Facts, Stored, StoredItems
 from tasks.secret import Address, Secret, SecretReference
 from tasks.settings import SourceSettings, TargetSettings
 from tasks.sources.file_restore import restore_files
+from tasks.sources.postgresql import names
 from tasks.sources.postgresql.capture import Manner, ServerCapture
 from tasks.sources.postgresql.check import database_problems, problem_of, server_problems
 from tasks.sources.postgresql.databases import names_of
@@ -186,7 +187,10 @@ class Postgres:
 
     def rehearse(self, items: StoredItems, captured: Facts, scratch: Path) -> Rehearsal:
         with scratch_server(scratch, self.settings.programs) as url:
-            missed = self.restore_into(items, items, PostgresTarget(url=url), Restoring())
+            roles = any(item.entry.path == names.ROLES for item in items)
+            missed = self.restore_into(items, items, PostgresTarget(url=url), Restoring(owners=roles))
+            if not roles:
+                missed.append("owners and privileges: the snapshot holds no roles")
             found, otherwise = rehearsed_facts(Server.at(url), items, captured, self._manner())
             return Rehearsal((found,), [*missed, *otherwise])
 

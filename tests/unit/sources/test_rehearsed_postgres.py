@@ -105,3 +105,15 @@ def test_a_database_that_does_not_come_back_is_missed(postgres: PostgresProcess)
     with scratch_folder(usual()) as scratch:
         found = source.rehearse(saved, facts, scratch)
     assert differences(facts, found.looks) == ["`tables` of `other`"]
+
+
+def test_without_roles_nothing_has_its_owner_and_that_is_told(postgres: PostgresProcess) -> None:
+    postgres.create("one")
+    postgres.run("CREATE ROLE owner")
+    try:
+        postgres.run("CREATE TABLE owned (x int)", "ALTER TABLE owned OWNER TO owner", database="one")
+        source = source_of(postgres, "one", roles=False)
+        assert missed(source, Saved(source.capture())) == ["owners and privileges: the snapshot holds no roles"]
+    finally:
+        postgres.drop("one")
+        postgres.run("DROP ROLE owner")
