@@ -186,8 +186,10 @@ class Postgres:
         return examine_databases(server, programs, databases, self._manner())
 
     def rehearse(self, items: StoredItems, captured: Facts, scratch: Path) -> Rehearsal:
-        with scratch_server(scratch, self.settings.programs) as url:
-            roles = any(item.entry.path == names.ROLES for item in items)
+        paths = [item.entry.path for item in items]
+        tables = sum(path.endswith(names.COPY) for path in paths)
+        roles = names.ROLES in paths
+        with scratch_server(scratch, self.settings.programs, tables=tables) as url:
             missed = self.restore_into(items, items, PostgresTarget(url=url), Restoring(owners=roles))
             if not roles:
                 missed.append("owners and privileges: the snapshot holds no roles")

@@ -17,6 +17,8 @@ from tasks.sources.postgresql.server import Server
 
 _OWNER, _PORT = "postgres", "5432"
 _START_SECONDS = 120.0
+_CONNECTIONS, _LOCKS = 100, 64  # as a server has that is not told otherwise
+_LOCKS_OF_A_TABLE = 10  # with its indexes, and by more than one session
 _TOLD = 300
 _SETTINGS = {
     # What is in it is gone with it: nothing has to be on a disk.
@@ -57,9 +59,9 @@ def program_folder(chosen: Path | None = None) -> Path:
 
 
 @contextmanager
-def scratch_server(folder: Path, programs: Path | None = None) -> Iterator[str]:
-    """Its URL, for a superuser: by a socket in `folder`, where its files lie too, which nobody else may enter. Raises
-    `SettingsError`, `Refused`, `Unavailable`."""
+def scratch_server(folder: Path, programs: Path | None = None, *, tables: int = 0) -> Iterator[str]:
+    """Its URL, for a superuser: by a socket in `folder`, where its files lie too, which nobody else may enter. So many
+    `tables` can be looked at in one moment. Raises `SettingsError`, `Refused`, `Unavailable`."""
     bin_folder, user = program_folder(programs), _user()
     data, log = folder / "data", folder / "server.log"
     check_socket(data / f".s.PGSQL.{_PORT}")
@@ -73,7 +75,8 @@ def scratch_server(folder: Path, programs: Path | None = None) -> Iterator[str]:
     if made.returncode:
         said = (made.stderr.strip().splitlines() or ["it says nothing"])[-1]
         raise Refused(f"`initdb` can't make a scratch server in `{folder}`: {said[:_TOLD]}")
-    settings = _SETTINGS | {"unix_socket_directories": '"' + str(data).replace('"', '""') + '"'}
+    settings = _SETTINGS | {"max_locks_per_transaction": str(_LOCKS + tables * _LOCKS_OF_A_TABLE // _CONNECTIONS)}
+    settings |= {"unix_socket_directories": '"' + str(data).replace('"', '""') + '"'}
     options = [word for name, value in settings.items() for word in ("-c", f"{name}={value}")]
     url = _url(data)
     server = Server.at(url, None)

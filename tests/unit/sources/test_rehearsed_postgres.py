@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
+import psycopg
 import pytest
 
 from tasks.drill import differences
 from tasks.scratch import scratch_folder, usual
 from tasks.sources.postgres import Postgres
-from tasks.sources.postgresql.scratch_server import _SETTINGS
+from tasks.sources.postgresql.scratch_server import _SETTINGS, scratch_server
 from tests.contracts.memory_items import Saved
 from tests.postgres_fixtures import postgres, postgres_programs, second_postgres, shared_postgres, source_of
 from tests.postgres_process import PostgresProcess
@@ -117,3 +120,12 @@ def test_without_roles_nothing_has_its_owner_and_that_is_told(postgres: Postgres
     finally:
         postgres.drop("one")
         postgres.run("DROP ROLE owner")
+
+
+def test_a_scratch_server_can_lock_as_many_tables_as_come(postgres_programs: Path) -> None:
+    with (
+        scratch_folder(usual()) as scratch,
+        scratch_server(scratch, postgres_programs, tables=20_000) as url,
+        psycopg.connect(url) as connection,
+    ):
+        connection.execute("DO $$BEGIN FOR n IN 1..40000 LOOP PERFORM pg_advisory_lock(n); END LOOP; END$$")
