@@ -17,6 +17,7 @@ from tasks.sources.redis_store.place import Place
 PREPARING = 3600.0
 """Seconds that a server may take before the first byte of its snapshot comes, as long as it says that it is at it."""
 _MARK = 40
+_NEWEST = "255.255.255"
 
 
 def forbids_snapshots(connection: Connection) -> str:
@@ -88,6 +89,8 @@ class Snapshot:
         connection = self._connection
         # Servers before 7.0 do not know it, and send changes behind the snapshot until the connection is closed.
         connection.ask_all([("REPLCONF", "rdb-only", "1")])
+        # To who does not say how new it is, Valkey 9 streams a form so old that it has no fields that expire.
+        connection.ask_all([("REPLCONF", "version", _NEWEST)])
         if streamed:
             connection.ask_all([("REPLCONF", "capa", "eof")])
         connection.send([("SYNC",)])

@@ -170,3 +170,13 @@ def test_a_replica_that_has_no_primary_is_not_captured(method: str) -> None:
         with pytest.raises(Unavailable, match=r"NOMASTERLINK|not in touch with its primary"):
             Saved(of(replica, method=method).capture())
         assert any(problem.fatal and "not in touch" in problem.what for problem in of(replica, method=method).check())
+
+
+def test_a_valkey_that_streams_gives_fields_that_expire() -> None:
+    options = ("--repl-diskless-sync", "yes", "--repl-diskless-sync-delay", "0")
+    with start("--appendonly", "no", *options, program=valkey()) as server, server.client() as client:
+        client.hset("hash", mapping={"a": "1", "b": "2"})
+        client.hexpire("hash", 86_400, "a")
+        saved = Saved(of(server).capture())
+    assert saved.facts["method"] == "snapshot"
+    assert saved.facts["lasting"] == {"0": {"hash": 1}}
