@@ -154,18 +154,7 @@ class Redis:
 
     def examine(self, scratch: Path) -> Facts:
         """Raises `SourceError`, `Damaged`."""
-        tally = Tally()
-        try:
-            found = sorted(scratch.glob("*.rdb"))
-            if not found:
-                raise SourceError(f"`{scratch}` holds no RDB")
-            for file in found:
-                _count(file, tally)
-            users = scratch / "users.acl"
-            counted: Facts = {"users": len(users.read_bytes().splitlines())} if users.exists() else {}
-        except OSError as error:
-            raise SourceError(f"the restored copy in `{scratch}` can't be read: {error}") from error
-        return counted | tally.facts()
+        return self._examined(scratch, Tally())
 
     def restore_into(
         self, items: StoredItems, chosen: Iterable[Stored], target: RedisTarget, how: Restoring
@@ -191,10 +180,11 @@ class Redis:
         are encoded, which differs from server to server: of those only their number is asked."""
         missed = self.restore(items, items, scratch, Restoring(owners=False))
         counted: Facts = {}
+        tally = Tally()
         if "not_counted" in captured:
             missed.append(f"it was only loaded, and not counted: {captured['not_counted']}")
         else:
-            counted = self.examine(scratch)
+            counted = self._examined(scratch, tally)
         databases = 1 + max((int(name) for key in _BY_DATABASE for name in counted.get(key, {})), default=0)
         held: Facts = {"functions": 0, "lasting": {}}
         for file in sorted(scratch.glob("*.rdb")):
@@ -205,10 +195,27 @@ class Redis:
                 there = held["lasting"].setdefault(database, {})
                 for kind, count in types.items():
                     there[kind] = there.get(kind, 0) + count
+        for database, passing in tally.passing().items():
+            before, there = counted["lasting"][database]["hash"], held["lasting"].setdefault(database, {})
+            if before - passing <= there.get("hash", 0) < before:
+                there["hash"] = before
         return Rehearsal((counted, held) if counted else (), missed)
 
     def rehearsing(self) -> None:
         program_like("")
+
+    def _examined(self, scratch: Path, tally: Tally) -> Facts:
+        try:
+            found = sorted(scratch.glob("*.rdb"))
+            if not found:
+                raise SourceError(f"`{scratch}` holds no RDB")
+            for file in found:
+                _count(file, tally)
+            users = scratch / "users.acl"
+            counted: Facts = {"users": len(users.read_bytes().splitlines())} if users.exists() else {}
+        except OSError as error:
+            raise SourceError(f"the restored copy in `{scratch}` can't be read: {error}") from error
+        return counted | tally.facts()
 
     def _place(self) -> Place:
         place = place_of(self.settings)

@@ -13,6 +13,7 @@ from tasks.sources.redis_store.walk import Key
 
 _UNORDERED = frozenset({rdb.SET, rdb.HASH, rdb.HASH_TTL_VALKEY})
 """Types whose elements come as the server's hash table has them, which another server has otherwise."""
+_PASSING = frozenset({rdb.HASH_TTL_VALKEY, rdb.HASH_TTL, rdb.HASH_LISTPACK_TTL})
 _PERIOD = 30 * 86_400_000
 
 
@@ -89,6 +90,14 @@ class Tally:
             if after is None or begins > after:
                 facts[f"expiring_from_{begins:%Y-%m-%d}_digest"] = _hexadecimal(digest)
         return facts
+
+    def passing(self) -> dict[str, int]:
+        """By database, the hashes that never expire, but whose fields do: one is gone when all of them are."""
+        counts: dict[str, int] = {}
+        for place, count in self._lasting.items():
+            if place & 0xFF in _PASSING:
+                counts[str(place >> 8)] = counts.get(str(place >> 8), 0) + count
+        return counts
 
     @property
     def keys(self) -> int:

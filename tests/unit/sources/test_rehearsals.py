@@ -20,6 +20,7 @@ from tasks.sources.source import Rehearsable, Rehearsal
 from tests.chroma_process import chroma_server
 from tests.contracts.memory_items import MemoryItems, Saved
 from tests.contracts.source_contract import agree
+from tests.contracts.test_served_source_contract import valkey
 from tests.redis_process import RedisProcess, redis_process
 from tests.redis_sample import fill
 
@@ -57,6 +58,21 @@ def test_a_redis_of_other_settings_and_with_keys_that_are_gone_by_then(odd: Redi
     assert found.missed == []
     assert [sorted(look) for look in found.looks][1] == ["functions", "lasting"]
     assert "lasting_digest" in found.looks[0]
+
+
+def test_a_hash_all_of_whose_fields_have_expired_by_then_is_not_missed() -> None:
+    with redis_process("--appendonly", "no", program=valkey()) as server, closing(server.client()) as client:
+        for name, lives in (("all", 300), ("some", 300), ("later", 90 * 86_400_000)):
+            client.hset(name, mapping={"a": "1", "b": "2"})
+            client.hpexpire(name, lives, "a", *(("b",) if name != "some" else ()))
+        client.set("here", "still")
+        saved = Saved(source_of(server).capture())
+        assert saved.facts["lasting"] == {"0": {"string": 1, "hash": 3}}
+        time.sleep(0.4)
+        assert rehearsed(source_of(server), saved).missed == []
+        fewer = {**saved.facts, "lasting": {"0": {"string": 1, "hash": 4}}}
+        with scratch_folder(usual()) as scratch:
+            assert not all(agree(look, fewer) for look in source_of(server).rehearse(saved, fewer, scratch).looks)
 
 
 def test_a_redis_that_the_scratch_server_does_not_take_is_told_in_its_own_words(odd: RedisProcess) -> None:
