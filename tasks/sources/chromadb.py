@@ -3,20 +3,22 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from functools import partial
 from pathlib import Path
 from typing import Any, ClassVar
 
-from tasks.errors import Damaged, Refused, SourceError
+from tasks.errors import Damaged, Occupied, Refused, SourceError
 from tasks.item import Facts, Stored, StoredItems
 from tasks.scratch import usual
 from tasks.settings import SourceSettings, TargetSettings
 from tasks.sources.chroma import left_beside
+from tasks.sources.chroma.columns import ABOUT
 from tasks.sources.chroma.completed_items import CompletedItems
-from tasks.sources.chroma.export_capture import ExportCapture, databases_of
-from tasks.sources.chroma.exported import exported_facts
+from tasks.sources.chroma.export_capture import SERVER, ExportCapture, databases_of
+from tasks.sources.chroma.exported import exported_facts, exported_tenants
+from tasks.sources.chroma.facts import count
 from tasks.sources.chroma.folder_capture import FolderCapture, folder_facts
 from tasks.sources.chroma.folder_check import folder_problems, size_of
 from tasks.sources.chroma.incoming import Lacking, incoming
@@ -27,7 +29,7 @@ from tasks.sources.chroma.server import Access, NotTaken, Server
 from tasks.sources.chroma.server_check import server_problems
 from tasks.sources.chroma.server_facts import server_facts
 from tasks.sources.chroma.settings import ChromaSettings, ChromaTarget
-from tasks.sources.chroma.stored_folder import DATABASE
+from tasks.sources.chroma.stored_folder import DATABASE, StoredFolder
 from tasks.sources.file_restore import restore_files
 from tasks.sources.source import Capture, Problem, Rehearsal, Restoring
 
@@ -88,13 +90,7 @@ class Chroma:
     def examine(self, scratch: Path) -> Facts:
         if self.settings.path is None:
             return exported_facts(scratch)
-        try:
-            facts, wrong = folder_facts(scratch / _label(self.settings.path))
-        except NotWhole as error:
-            raise SourceError(f"the restored copy in `{scratch}` can't be read: {error}") from error
-        for path, why in wrong.items():
-            raise SourceError(f"the restored copy in `{scratch}` is not whole: `{path}`: {why}")
-        return facts
+        return _facts_in(scratch / _label(self.settings.path))
 
     def restore_into(self, items: StoredItems, chosen: Iterable[Stored], target: Any, how: Restoring) -> list[str]:
         """Each collection is made if it is not there. One that is there must hold nothing but what the snapshot holds,
@@ -132,20 +128,40 @@ class Chroma:
     def examine_at(self, target: Any) -> Facts:
         """Of all collections of the target's tenants and databases, or of one, which counts under the name that it has
         in the snapshot. What only copies of files have alike, such as the bits of cosine vectors, is left out."""
-        wanted = _as_target(target)
-        with _reached(wanted) as access, Server(access) as server:
-            server.version()
-            return server_facts(server, self.settings.tenants, wanted)
+        return _asked(_as_target(target), self.settings.tenants)
 
     def rehearse(self, items: StoredItems, captured: Facts, scratch: Path) -> Rehearsal:
-        """A folder is put back as it was, looked at, and then opened by Chroma and asked."""
-        if self.settings.path is None:
-            target = ChromaTarget(url=f"{SCHEME}{scratch / 'chroma'}", scratch=scratch)
-            missed = self.restore_into(items, items, target, Restoring())
-            return Rehearsal((self.examine_at(target),), missed)
+        """A folder is put back as it was, looked at, and then opened by Chroma and asked. Which of the two a snapshot
+        is, and of which tenants, it says itself: the settings may be others by now."""
+        paths = [item.entry.path for item in items]
+        if SERVER.encode() in paths:
+            return self._rehearsed_export(items, captured, scratch)
         missed = self.restore(items, items, scratch, Restoring(owners=False))
-        target = ChromaTarget(url=f"{SCHEME}{scratch / _label(self.settings.path)}", scratch=scratch)
-        return Rehearsal((self.examine(scratch), self.examine_at(target)), missed)
+        folder = scratch / os.fsdecode(paths[0].partition(b"/")[0])
+        looked = _facts_in(folder)
+        with StoredFolder(folder) as stored:
+            tenants = sorted({each.about.tenant for each in stored.collections()})
+        return Rehearsal((looked, _asked(ChromaTarget(url=f"{SCHEME}{folder}"), tenants)), missed)
+
+    def _rehearsed_export(self, items: StoredItems, captured: Facts, scratch: Path) -> Rehearsal:
+        target = ChromaTarget(url=f"{SCHEME}{scratch / 'chroma'}", scratch=scratch)
+        # A server may hold no collection.
+        restores = any(item.entry.path.rpartition(b"/")[2] == ABOUT.encode() for item in items)
+        missed = self.restore_into(items, items, target, Restoring()) if restores else []
+        found = _asked(target, exported_tenants(items))
+        otherwise = [name for name, fact in found.items() if captured.get(name) != fact]
+        for name in otherwise:
+            # An index that is made anew may answer more than one that is old.
+            if name.startswith("answers ") and name in captured:
+                found[name] = min(found[name], captured[name])
+        said = [name for name in otherwise if _said_otherwise(captured.get(name), found[name])]
+        if said:
+            # In their last bits, real numbers come back otherwise: whether all else is alike, a second restore knows.
+            with suppress(Occupied), incoming(items, items, scratch) as known:
+                self.restore_into(items, items, target, Restoring())
+                stored = {name: fact for each in known for name, fact in count(each).facts().items()}
+                found |= {name: stored[name] for name in said}
+        return Rehearsal((found,), missed)
 
     def rehearsing(self) -> None:
         find_chroma()
@@ -160,6 +176,30 @@ class Chroma:
         if settings.url is None:
             raise SourceError(f"the source `{self.name}` has no `url`")
         return Access(settings.url, settings.token, settings.token_header)
+
+
+def _facts_in(folder: Path) -> Facts:
+    """Raises `SourceError`."""
+    try:
+        facts, wrong = folder_facts(folder)
+    except NotWhole as error:
+        raise SourceError(f"the restored copy in `{folder}` can't be read: {error}") from error
+    for path, why in wrong.items():
+        raise SourceError(f"the restored copy in `{folder}` is not whole: `{path}`: {why}")
+    return facts
+
+
+def _asked(target: ChromaTarget, tenants: Sequence[str]) -> Facts:
+    with _reached(target) as access, Server(access) as server:
+        server.version()
+        return server_facts(server, tenants, target)
+
+
+def _said_otherwise(before: Any, fact: Any) -> bool:
+    """Whether two facts of a collection differ in the digest of what its records say, and in nothing else."""
+    if not isinstance(before, dict) or not isinstance(fact, dict) or before.keys() != fact.keys():
+        return False
+    return [key for key in fact if fact[key] != before[key]] == ["content_digest"]
 
 
 @contextmanager

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import random
 import shutil
 import time
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from pathlib import Path
+from typing import Any
 
+import httpx
 import pytest
 
 from tasks.errors import Refused, SettingsError
@@ -17,7 +20,7 @@ from tasks.sources.chroma.settings import ChromaSettings
 from tasks.sources.chromadb import Chroma
 from tasks.sources.redis import Redis, RedisSettings
 from tasks.sources.source import Rehearsable, Rehearsal
-from tests.chroma_process import chroma_server
+from tests.chroma_process import ChromaServer, chroma_server
 from tests.contracts.memory_items import MemoryItems, Saved
 from tests.contracts.source_contract import agree
 from tests.contracts.test_served_source_contract import valkey
@@ -114,6 +117,57 @@ def test_a_chroma_folder_is_looked_at_and_then_asked(filled_chroma: Path, tmp_pa
     assert found.missed == []
     assert len(found.looks) == 2
     assert all(any(name.startswith("collection ") for name in look) for look in found.looks)
+
+
+USUAL = "tenants/default_tenant/databases/default_database"
+
+
+def told(server: ChromaServer, where: str, **what: object) -> Any:
+    return httpx.post(f"{server.url}/api/v2/{where}", json=what).raise_for_status().json()
+
+
+def chroma_of(**where: object) -> Chroma:
+    return Chroma("tested", ChromaSettings.model_validate({"kind": "chroma", **where}))
+
+
+def test_a_chroma_is_put_back_as_its_snapshot_says_and_not_as_settings_do_by_now(tmp_path: Path) -> None:
+    folder = tmp_path / "store"
+    with chroma_server(folder) as server:
+        told(server, "tenants", name="other")
+        told(server, "tenants/other/databases", name="spare")
+        for place in (USUAL, "tenants/other/databases/spare"):
+            made = told(server, f"{place}/collections", name="made")["id"]
+            told(server, f"{place}/collections/{made}/add", ids=["1"], embeddings=[[1.0, 2.0]])
+        export = Saved(chroma_of(url=server.url, tenants=["default_tenant", "other"]).capture())
+    copy = Saved(chroma_of(path=folder).capture())
+    assert copy.facts["records"] == export.facts["records"] == 2
+    for now in (chroma_of(path=folder), chroma_of(path=tmp_path / "moved"), chroma_of(url="http://127.0.0.1:1")):
+        assert [look["records"] for look in rehearsed(now, copy).looks] == [2, 2]
+        assert [look["records"] for look in rehearsed(now, export).looks] == [2]
+
+
+def test_a_chroma_server_without_a_collection(tmp_path: Path) -> None:
+    with chroma_server(tmp_path / "store") as server:
+        source = chroma_of(url=server.url)
+        saved = Saved(source.capture())
+    assert rehearsed(source, saved).looks == ({"collections": [], "records": 0},)
+
+
+def test_real_numbers_that_chroma_misses_by_a_bit_are_alike_and_nothing_else_is(tmp_path: Path) -> None:
+    dice = random.Random(5)
+    with chroma_server(tmp_path / "store") as server:
+        made = told(server, f"{USUAL}/collections", name="real")["id"]
+        real = [{"real": dice.random() * 10.0 ** dice.randint(-300, 300)} for _ in range(200)]
+        ids, vectors = [str(at) for at in range(200)], [[float(at)] for at in range(200)]
+        told(server, f"{USUAL}/collections/{made}/add", ids=ids, embeddings=vectors, metadatas=real)
+        source = chroma_of(url=server.url)
+        saved = Saved(source.capture())
+    found = rehearsed(source, saved)
+    (name,) = [name for name in found.looks[0] if name.startswith("collection ")]
+    facts = {**saved.facts, name: {**saved.facts[name], "content_digest": "another"}}
+    with scratch_folder(usual()) as scratch:
+        (look,) = source.rehearse(saved, facts, scratch).looks
+    assert look[name] != facts[name]
 
 
 def test_a_program_that_is_not_there_is_named(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
