@@ -21,7 +21,7 @@ _KEPT = ("PATH", "HOME", "TMPDIR", "LANG", "TZ", "LD_LIBRARY_PATH", "DYLD_LIBRAR
 _LONGEST_SOCKET = 103
 _GRAVE = ("FATAL", "rror", "Can't")
 _STAMP = re.compile(r"^\d+:\w .*? [#*] |^[\d-]+ [\d:.]+ \w+ \[\d+\] ")  # of Redis, and of PostgreSQL
-_KEPT_ALL = ("LC_", "PYTHON", "CHROMA_")
+_KEPT_ALL = ("LC_", "PYTHON")
 
 
 @contextmanager
@@ -57,7 +57,7 @@ def kept(
 
 
 def bare() -> dict[str, str]:
-    """This process's environment without what a server has no business with, such as a passphrase."""
+    """This process's environment without what a server has no business with, such as a passphrase, or the token of a Chroma."""
     return {name: value for name, value in os.environ.items() if name in _KEPT or name.startswith(_KEPT_ALL)}
 
 
