@@ -57,7 +57,7 @@ def kept(
 
 
 def bare() -> dict[str, str]:
-    """This process's environment without what a server has no business with, such as a passphrase, or the token of a Chroma."""
+    """This process's environment without what a server has no business with, such as a passphrase, or a token."""
     return {name: value for name, value in os.environ.items() if name in _KEPT or name.startswith(_KEPT_ALL)}
 
 

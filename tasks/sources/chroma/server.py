@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
 _CONNECT_SECONDS, _ANSWER_SECONDS = 10.0, 300.0
 _SAID = 200
+_HERE = ("127.0.0.1", "localhost", "[::1]")
 _BUILT_WITH = ("ef_construction", "ef_search", "max_neighbors", "resize_factor", "sync_threshold")
 _ALL = ["embeddings", "documents", "metadatas", "uris"]
 
@@ -71,7 +72,9 @@ class Server:
         self.shown = f"the Chroma server at `{plain}`"
         login = httpx.BasicAuth(unquote(parts.username), unquote(parts.password or "")) if parts.username else None
         times = httpx.Timeout(_ANSWER_SECONDS, connect=_CONNECT_SECONDS)
-        self._client = httpx.Client(base_url=base, headers=headers, auth=login, timeout=times)
+        # No proxy knows the way to this host, whatever HTTP_PROXY says.
+        here = parts.scheme == "http" and host in _HERE
+        self._client = httpx.Client(base_url=base, headers=headers, auth=login, timeout=times, trust_env=not here)
 
     def __enter__(self) -> Server:
         return self

@@ -18,6 +18,7 @@ from tasks.installation import unconfigured
 from tasks.scratch import scratch_folder, usual
 from tasks.sources.chroma.settings import ChromaSettings
 from tasks.sources.chromadb import Chroma
+from tasks.sources.kept_server import bare
 from tasks.sources.redis import Redis, RedisSettings
 from tasks.sources.source import Rehearsable, Rehearsal
 from tests.chroma_process import ChromaServer, chroma_server
@@ -144,6 +145,21 @@ def test_a_chroma_is_put_back_as_its_snapshot_says_and_not_as_settings_do_by_now
     for now in (chroma_of(path=folder), chroma_of(path=tmp_path / "moved"), chroma_of(url="http://127.0.0.1:1")):
         assert [look["records"] for look in rehearsed(now, copy).looks] == [2, 2]
         assert [look["records"] for look in rehearsed(now, export).looks] == [2]
+
+
+def test_a_proxy_is_not_asked_for_a_chroma_of_this_host(
+    filled_chroma: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = Path(shutil.copytree(filled_chroma, tmp_path / "store"))
+    monkeypatch.setenv("HTTP_PROXY", "http://127.0.0.1:9")
+    monkeypatch.setattr("tasks.sources.chroma.served_folder._START_SECONDS", 15)
+    assert rehearsed(chroma_of(path=folder), Saved(chroma_of(path=folder).capture())).missed == []
+
+
+def test_no_secret_is_in_the_environment_of_a_scratch_server(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("CHROMA_TOKEN", "PGPASSWORD", "BACKUP_PASSPHRASE"):
+        monkeypatch.setenv(name, "secret")
+    assert "secret" not in bare().values()
 
 
 def test_a_chroma_server_without_a_collection(tmp_path: Path) -> None:
