@@ -7,6 +7,7 @@ ends when the server does. `USER` is empty, or who the server runs as.
 from __future__ import annotations
 
 import os
+import pwd
 import signal
 import subprocess
 import sys
@@ -17,7 +18,8 @@ _PATIENCE = 20.0
 
 def main() -> None:
     number, user, *command = sys.argv[1:]
-    other = {"user": user, "group": user, "extra_groups": []} if user else {}
+    # Its own group: not everybody's is called as they are.
+    other = {"user": user, "group": pwd.getpwnam(user).pw_gid, "extra_groups": []} if user else {}
     server = subprocess.Popen(command, stdin=subprocess.DEVNULL, **other)  # type: ignore[call-overload]
     watch = threading.Thread(target=_end_with, args=(server,))
     watch.start()

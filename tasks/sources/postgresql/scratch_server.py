@@ -8,6 +8,7 @@ import subprocess
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
+from typing import Any
 from urllib.parse import quote, urlencode
 
 from tasks.errors import BackupError, Refused, SettingsError
@@ -65,13 +66,14 @@ def scratch_server(folder: Path, programs: Path | None = None, *, tables: int = 
     bin_folder, user = program_folder(programs), _user()
     data, log = folder / "data", folder / "server.log"
     check_socket(data / f".s.PGSQL.{_PORT}")
+    other: dict[str, Any] = {}
     if user:
         owner = pwd.getpwnam(user)
         os.chown(folder, owner.pw_uid, owner.pw_gid)
+        other = {"user": owner.pw_uid, "group": owner.pw_gid, "extra_groups": []}
     command = [str(bin_folder / "initdb"), "--pgdata", str(data), "--username", _OWNER]
     command += ["--auth=trust", "--no-sync", "--encoding=UTF8", "--locale=C"]
-    other = {"user": user, "group": user, "extra_groups": []} if user else {}
-    made = subprocess.run(command, capture_output=True, text=True, check=False, cwd=folder, env=bare(), **other)  # type: ignore[call-overload]
+    made = subprocess.run(command, capture_output=True, text=True, check=False, cwd=folder, env=bare(), **other)
     if made.returncode:
         said = (made.stderr.strip().splitlines() or ["it says nothing"])[-1]
         raise Refused(f"`initdb` can't make a scratch server in `{folder}`: {said[:_TOLD]}")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import pwd
 from pathlib import Path
 
 import psycopg
@@ -129,3 +131,14 @@ def test_a_scratch_server_can_lock_as_many_tables_as_come(postgres_programs: Pat
         psycopg.connect(url) as connection,
     ):
         connection.execute("DO $$BEGIN FOR n IN 1..40000 LOOP PERFORM pg_advisory_lock(n); END LOOP; END$$")
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can be another")
+def test_a_scratch_server_may_run_as_one_whose_group_has_another_name(
+    postgres_programs: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tasks.sources.postgresql.scratch_server._user", lambda: "nobody")
+    with scratch_folder(usual()) as scratch, scratch_server(scratch, postgres_programs) as url:
+        with psycopg.connect(url) as connection:
+            assert connection.execute("SELECT 1").fetchone() == (1,)
+        assert (scratch / "data").stat().st_uid == pwd.getpwnam("nobody").pw_uid
