@@ -23,7 +23,8 @@ def rehearsed_facts(server: Server, items: StoredItems, captured: Facts, manner:
         there |= {name for name in captured.get("tables", {}) if creating.exists(connection, name)}
     paths = {item.entry.path for item in items}
     manner = replace(manner, large_objects=True)
-    found = examine_databases(server, programs, {name: name for name in there}, manner, only=paths)
+    # Where there is none, that is one look too.
+    found = {"tables": {}, **examine_databases(server, programs, {name: name for name in there}, manner, only=paths)}
     for name, facts in found.get("large_objects", {}).items():
         told = captured.get("large_objects", {}).get(name, {})
         # Who captured may not have been allowed to read them, or may have been told to leave them out.

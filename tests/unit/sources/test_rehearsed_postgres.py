@@ -12,8 +12,12 @@ import pytest
 from tasks.drill import differences
 from tasks.scratch import scratch_folder, usual
 from tasks.sources.postgres import Postgres
+from tasks.sources.postgresql.capture import Manner
+from tasks.sources.postgresql.moment import Patience
+from tasks.sources.postgresql.rehearsed import rehearsed_facts
 from tasks.sources.postgresql.scratch_server import _SETTINGS, scratch_server
-from tests.contracts.memory_items import Saved
+from tasks.sources.postgresql.server import Server
+from tests.contracts.memory_items import MemoryItems, Saved
 from tests.postgres_fixtures import postgres, postgres_programs, second_postgres, shared_postgres, source_of
 from tests.postgres_process import PostgresProcess
 
@@ -110,6 +114,13 @@ def test_a_database_that_does_not_come_back_is_missed(postgres: PostgresProcess)
     with scratch_folder(usual()) as scratch:
         found = source.rehearse(saved, facts, scratch)
     assert differences(facts, found.looks) == ["`tables` of `other`"]
+
+
+def test_where_no_database_came_back_that_is_seen(postgres_programs: Path) -> None:
+    with scratch_folder(usual()) as scratch, scratch_server(scratch, postgres_programs) as url:
+        manner = Manner(Patience(5, 60, 5), 1, roles=True, large_objects=True)
+        found, _ = rehearsed_facts(Server.at(url), MemoryItems([]), {"tables": {"one": {}}}, manner)
+    assert differences({"tables": {"one": {}}}, [found]) == ["`tables` of `one`"]
 
 
 def test_without_roles_nothing_has_its_owner_and_that_is_told(postgres: PostgresProcess) -> None:
