@@ -15,7 +15,9 @@ import pytest
 
 from tasks.errors import Refused, SettingsError
 from tasks.installation import unconfigured
+from tasks.item import Facts
 from tasks.scratch import scratch_folder, usual
+from tasks.sources.chroma.server_facts import server_facts
 from tasks.sources.chroma.settings import ChromaSettings
 from tasks.sources.chromadb import Chroma
 from tasks.sources.kept_server import bare
@@ -145,6 +147,29 @@ def test_a_chroma_is_put_back_as_its_snapshot_says_and_not_as_settings_do_by_now
     for now in (chroma_of(path=folder), chroma_of(path=tmp_path / "moved"), chroma_of(url="http://127.0.0.1:1")):
         assert [look["records"] for look in rehearsed(now, copy).looks] == [2, 2]
         assert [look["records"] for look in rehearsed(now, export).looks] == [2]
+
+
+def test_an_index_that_answers_less_by_chance_is_tried_again(
+    filled_chroma: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = Path(shutil.copytree(filled_chroma, tmp_path / "store"))
+    source = chroma_of(path=folder)
+    saved = Saved(source.capture())
+    asked: list[Facts] = []
+
+    def poor(*given: Any) -> Facts:
+        facts = server_facts(*given)
+        asked.append(facts)
+        less = {name: 0 for name in facts if name.startswith("answers ")}
+        return facts | less if len(asked) < 3 or always else facts
+
+    monkeypatch.setattr("tasks.sources.chromadb.server_facts", poor)
+    always = False
+    assert rehearsed(source, saved).missed == []
+    assert len(asked) == 3
+    always = True
+    with scratch_folder(usual()) as scratch:
+        assert not all(agree(look, saved.facts) for look in source.rehearse(saved, saved.facts, scratch).looks)
 
 
 def test_a_proxy_is_not_asked_for_a_chroma_of_this_host(
