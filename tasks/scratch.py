@@ -16,7 +16,7 @@ from tasks.errors import NoSpace, Refused
 from tasks.file_lock import is_mine
 
 _PREFIX = "geometra-scratch-"
-_ALIVE = ".alive"
+_ALIVE, _UNLOCKED = ".alive", ".unlocked"
 _FORGOTTEN_SECONDS = 3600
 _FULL = (errno.ENOSPC, errno.EDQUOT)
 
@@ -35,13 +35,14 @@ def scratch_folder(below: Path) -> Iterator[Path]:
         folder = Path(tempfile.mkdtemp(prefix=_PREFIX, dir=below))
         folder.chmod(0o711)  # a server that runs as another user may be given what lies in it
         try:
-            with (folder / _ALIVE).open("x") as lock:
+            with (folder / _UNLOCKED).open("x") as lock:
                 fcntl.flock(lock, fcntl.LOCK_EX)
+                (folder / _UNLOCKED).rename(folder / _ALIVE)
                 inner = folder / "work"
                 inner.mkdir(mode=0o700)
                 yield inner
         finally:
-            shutil.rmtree(folder, ignore_errors=True)
+            _remove(folder)
     except OSError as error:
         if error.errno in _FULL:
             raise NoSpace(
@@ -62,8 +63,20 @@ def collect(below: Path) -> None:
             if not alive.exists():
                 # Perhaps it is only just being made.
                 if time.time() - folder.stat().st_mtime > _FORGOTTEN_SECONDS:
-                    shutil.rmtree(folder, ignore_errors=True)
+                    _remove(folder)
                 continue
             with alive.open("r+") as lock:
                 if is_mine(lock):
-                    shutil.rmtree(folder, ignore_errors=True)
+                    _remove(folder)
+
+
+def _remove(folder: Path) -> None:
+    shutil.rmtree(folder, ignore_errors=True)
+    if folder.exists():  # who is not root may not remove what lies in a folder that came back as one to be read only
+        for top, names, _ in os.walk(folder):
+            for name in names:
+                path = os.path.join(top, name)
+                with suppress(OSError):
+                    if not os.path.islink(path):
+                        os.chmod(path, 0o700)
+        shutil.rmtree(folder, ignore_errors=True)

@@ -1,0 +1,56 @@
+"""Scratch folders: nothing of them stays, and nobody removes another's."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tasks.scratch import collect, scratch_folder
+from tests.flows.terminal import short_folder
+
+_NOBODY = 65534
+
+
+@pytest.fixture
+def anybodys() -> Iterator[Path]:
+    with short_folder() as folder:
+        folder.chmod(0o777)
+        yield folder
+
+
+def test_folders_that_came_back_to_be_read_only_go_too(anybodys: Path) -> None:
+    outside = anybodys / "outside"
+    outside.mkdir(mode=0o555)
+    child = os.fork()
+    if not child:
+        if os.geteuid() == 0:
+            os.setgid(_NOBODY)
+            os.setuid(_NOBODY)
+        with scratch_folder(anybodys / "scratch") as folder:
+            (folder / "a/b").mkdir(parents=True)
+            (folder / "a/b/file").write_text("x")
+            (folder / "a/link").symlink_to(outside)
+            for each in (folder / "a/b", folder / "a"):
+                each.chmod(0o500)
+        os._exit(len(list((anybodys / "scratch").iterdir())))
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+    assert outside.stat().st_mode & 0o777 == 0o555
+
+
+def test_one_that_is_only_just_made_is_left_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    lock = fcntl.flock
+
+    def after_others(file: Any, how: int) -> None:
+        if how == fcntl.LOCK_EX:
+            collect(tmp_path)
+        lock(file, how)
+
+    monkeypatch.setattr(fcntl, "flock", after_others)
+    with scratch_folder(tmp_path) as folder:
+        collect(tmp_path)
+        assert folder.is_dir()
