@@ -19,6 +19,7 @@ from tasks.outcome import Outcome, State
 from tasks.progress import Progress, unheard
 from tasks.repository import Proof, last_good
 from tasks.scratch import scratch_folder, usual
+from tasks.sources.file_facts import OWNERS
 from tasks.sources.source import Rehearsable, Rehearsal, Restoring, Source
 from tasks.step import run_step
 from tasks.watched import Watched
@@ -78,9 +79,9 @@ def drill(
 def _rehearsed(made: Source, items: StoredItems, captured: Facts, scratch: Path) -> Rehearsal:
     if isinstance(made, Rehearsable):
         return made.rehearse(items, captured, scratch)
-    # To whom files belong is for root to give back, and no fact.
+    # To whom files belong is for root to give back, where the same users are: it is not compared.
     missed = made.restore(items, items, scratch, Restoring(owners=False))
-    return Rehearsal((made.examine(scratch),), missed)
+    return Rehearsal(({name: fact for name, fact in made.examine(scratch).items() if name != OWNERS},), missed)
 
 
 def differences(captured: Facts, looks: Iterable[Facts]) -> list[str]:

@@ -10,6 +10,8 @@ from blake3 import blake3
 from tasks.content_digest import ContentDigest
 from tasks.item import FIFO, FILE, FOLDER, HARDLINK, SYMLINK, Entry, Facts, Stream
 
+OWNERS = "owners"
+
 _COUNTED = {FILE: "files", FOLDER: "folders", SYMLINK: "symbolic_links", HARDLINK: "hard_links", FIFO: "pipes"}
 _BUFFER = 1 << 20
 _TOGETHER = 256
@@ -55,7 +57,7 @@ class FileFacts:
         facts: Facts = {_COUNTED[kind]: count for kind, count in self._counts.items()}
         facts |= {"content_bytes": self._bytes, "digest": self._digest.hexdigest()}
         if self._owners:
-            facts["owners"] = self._owners.hexdigest()
+            facts[OWNERS] = self._owners.hexdigest()
         return facts
 
 

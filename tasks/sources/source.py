@@ -158,12 +158,13 @@ class Served(Protocol):
 
 @runtime_checkable
 class Rehearsable(Protocol):
-    """A source that a drill puts back into a real server. Of others it puts the files into a folder."""
+    """A source that a drill puts back into a real server, or otherwise than into a folder to `examine` it there, as it
+    does with all others."""
 
     def rehearse(self, items: StoredItems, captured: Facts, scratch: Path) -> Rehearsal:
-        """Put everything back into a server that is started for it on this host, with its files below `scratch`, look
-        at it there, and end it. `captured` are the snapshot's facts. Raises `SettingsError` where the program is not
-        here, `Refused` where the server does not take it, `Damaged`, `Unavailable`."""
+        """Put everything back below `scratch`, or into a server that is started for it on this host, with its files
+        there; look at it, and end the server. `captured` are the snapshot's facts. Raises `SettingsError` where the
+        program is not here, `Refused` where the server does not take it, `Damaged`, `Unavailable`."""
         ...
 
     def rehearsing(self) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 from collections.abc import Iterable, Iterator
 from itertools import groupby
 from pathlib import Path
@@ -10,10 +11,10 @@ from typing import ClassVar
 
 from pydantic import Field
 
-from tasks.errors import SourceError
+from tasks.errors import SettingsError, SourceError
 from tasks.item import Facts, Flaw, Item, Stored, StoredItems
 from tasks.settings import SourceSettings
-from tasks.sources.file_facts import with_digest
+from tasks.sources.file_facts import OWNERS, with_digest
 from tasks.sources.filetree import PatternLines
 from tasks.sources.git.capture import BUNDLE, DOCUMENT, RepositoryCapture
 from tasks.sources.git.check import repository_problems
@@ -23,7 +24,7 @@ from tasks.sources.git.view import Manner
 from tasks.sources.path_text import path_text
 from tasks.sources.patterns import Patterns
 from tasks.sources.roots import NamedPath, named_roots
-from tasks.sources.source import Problem, Restoring
+from tasks.sources.source import Problem, Rehearsal, Restoring
 
 
 class SourceCodeSettings(SourceSettings):
@@ -99,9 +100,40 @@ class SourceCode:
         capture.examine()
         return capture.facts()
 
+    def rehearse(self, items: StoredItems, captured: Facts, scratch: Path) -> Rehearsal:
+        """Into a folder. Which repositories there were, and what was kept of them, is as `captured` tells: settings may
+        have changed since. To whom files belong is not looked at."""
+        missed = self.restore(items, items, scratch, Restoring(owners=False))
+        labels = {path_text(label): label for label in os.listdir(os.fsencode(scratch))}
+        looks = dict[str, Facts]()
+        for name, told in captured.get("repositories", {}).items():
+            try:
+                looks[name] = _looked_at(labels.get(name, os.fsencode(name)), told, scratch)
+            except SourceError:
+                whole = bool(told.get("whole"))
+                looks[name] = {"whole": False} if whole else told
+                missed += [] if whole else [f"the repository `{name}`, which was not captured whole"]
+        return Rehearsal(({"repositories": looks},), missed)
+
+    def rehearsing(self) -> None:
+        if shutil.which("git") is None:
+            raise SettingsError("a drill of git repositories needs `git` on this host: install it")
+
     def _manner(self) -> Manner:
         settings = self.settings
         return Manner(settings.uncommitted, settings.lfs, Patterns(settings.exclude))
+
+
+def _looked_at(label: bytes, told: Facts, scratch: Path) -> Facts:
+    """The facts of one that was put back, in the manner that those which were captured tell of."""
+    manner = Manner("index_digest" in told, "missing" in told.get("lfs", {}), Patterns(()))
+    capture = SourceCodeCapture({label: find(scratch / os.fsdecode(label))}, manner)
+    capture.examine()
+    (found,) = capture.facts()["repositories"].values()
+    if "files" in found:
+        counted = {name: fact for name, fact in found["files"].items() if name != OWNERS}
+        found["files"] = told.get("files", {}) | counted
+    return dict(found)
 
 
 class SourceCodeCapture:

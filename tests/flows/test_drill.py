@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -9,15 +10,19 @@ from typing import Any
 
 import pytest
 
+from tasks.configuration import parse
 from tasks.drill import differences, drill, is_due
 from tasks.errors import Damaged, NoSpace, NotFound, Refused
 from tasks.installation import Installation
 from tasks.prune import plan_pruning
 from tasks.repository import is_proven, last_good
 from tasks.sources.docs import Docs
+from tasks.sources.source_code import SourceCode
 from tasks.verify import verify
 from tests.flows.kinds import Miscounting
 from tests.flows.test_verbs import NOW, install, installed, night  # noqa: F401 - a fixture
+from tests.git_sample import commit, init
+from tests.repositories import PASSPHRASE, keys
 
 KEEP = """
 [plans.nightly.keep]
@@ -172,3 +177,69 @@ def test_differences_name_facts_and_never_tell_them() -> None:
         *("`files`", "`unheard`"),
     ]
     assert differences(captured, [{}]) == []
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root gives files away")
+def test_to_whom_files_belong_is_not_compared(installed: Installation) -> None:  # noqa: F811
+    for place, path in enumerate((installed.settings.state.parent / "originals/docs").rglob("*")):
+        os.chown(path, 1000 + place, 1000, follow_symlinks=False)
+    assert night(installed, 0, "here").state == "done"
+    assert drill(installed, "docs", "here").state == "done"
+
+
+GIT = """
+[destinations.here]
+kind = "local"
+path = "here"
+[sources.docs]
+"""
+
+
+def test_repositories_are_compared_as_they_were_captured_whatever_settings_say_since(tmp_path: Path) -> None:
+    for name in ("keys", "here"):
+        (tmp_path / name).mkdir()
+    keys().put_into(tmp_path / "keys")
+    for name in ("one", "two"):
+        commit(init(tmp_path / name), {"a.txt": "a", "b.log": "b"})
+        (tmp_path / name / "a.txt").write_text("changed")
+        (tmp_path / name / "b.log").write_text("changed")
+        (tmp_path / name / "new.log").write_text("new")
+    both = 'kind = "source_code"\nrepositories = ["one", "two"]\n'
+    only = {
+        'kind = "source_code"\nrepositories = ["one"]\n',
+        'kind = "source_code"\nrepositories = [{ path = "one", name = "renamed" }]\n',
+        'kind = "docs"\npaths = ["one"]\n',
+    }
+    settings = [both + more for more in ("", "uncommitted = false\n", "lfs = false\n", 'exclude = ["*.log"]\n')]
+    made = [Installation(parse(GIT + text, tmp_path / "backup.toml"), passphrase=PASSPHRASE) for text in settings]
+    others = [Installation(parse(GIT + text, tmp_path / "backup.toml"), passphrase=PASSPHRASE) for text in sorted(only)]
+    for days, each in enumerate(made):
+        captured = night(each, days, "here").snapshot
+        for later in (*made, *others):
+            found = drill(later, "docs", "here", captured)
+            assert (found.state, found.flaws) == ("done", ())
+
+
+def test_a_repository_that_does_not_come_back_is_named(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    for name in ("keys", "here"):
+        (tmp_path / name).mkdir()
+    keys().put_into(tmp_path / "keys")
+    for name in ("one", "two"):
+        commit(init(tmp_path / name), {"a.txt": "a"})
+    text = GIT + 'kind = "source_code"\nrepositories = ["one", "two"]\n'
+    made = Installation(parse(text, tmp_path / "backup.toml"), passphrase=PASSPHRASE)
+    night(made, 0, "here")
+    restore = SourceCode.restore
+
+    def spoilt(source: SourceCode, items: Any, chosen: Any, into: Path, *how: Any) -> list[str]:
+        missed = restore(source, items, chosen, into, *how)
+        (into / "one/a.txt").write_text("something else")
+        shutil.rmtree(into / "two")
+        return missed
+
+    monkeypatch.setattr(SourceCode, "restore", spoilt)
+    with pytest.raises(Damaged, match="not what was captured: `repositories` of `one`; `repositories` of `two`;"):
+        drill(made, "docs", "here")
