@@ -3,7 +3,7 @@ counted when it was captured. The proof of that lies beside the snapshot."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -17,7 +17,7 @@ from tasks.installation import Installation
 from tasks.item import Facts, StoredItems
 from tasks.outcome import Outcome, State
 from tasks.progress import Progress, unheard
-from tasks.repository import Proof, last_good
+from tasks.repository import Proof, is_proven, last_good
 from tasks.scratch import scratch_folder, usual
 from tasks.sources.file_facts import OWNERS
 from tasks.sources.source import Rehearsable, Rehearsal, Restoring, Source
@@ -109,6 +109,13 @@ def is_due(last: datetime | None, every: timedelta | None, now: datetime) -> boo
     return last is None or not timedelta(0) <= now - last < every - min(every / _EARLIER, _EARLIEST)
 
 
+def last_counting(found: Mapping[str, Sequence[Proof]], now: datetime) -> datetime | None:
+    """When a drill was last good that a night goes by. Of a snapshot that is older than a bad one it tells nothing of
+    what is captured since. `found`: the proofs of drills."""
+    bad = max((name for name, of in found.items() if not is_proven(of)), default="")
+    return last_good({name: of for name, of in found.items() if name > bad}, VERB, now)
+
+
 @shared_task(name=VERB, bind=True, max_retries=None)
 def drill_task(
     self: Task[Any, Any], previous: dict[str, Any] | None = None, *, source: str, destination: str, run: str
@@ -120,8 +127,9 @@ def drill_task(
 
     def work(installation: Installation, progress: Progress) -> Outcome:
         every = installation.settings.sources[source].drill if source in installation.settings.sources else None
-        last = last_good(installation.repository(source, destination, reader=True).proofs(VERB), VERB)
-        if previous is not None and not is_due(last, every, datetime.now(UTC)):
+        now = datetime.now(UTC)
+        last = last_counting(installation.repository(source, destination, reader=True).proofs(VERB), now)
+        if previous is not None and not is_due(last, every, now):
             figures = {"last_drill_epoch_seconds": last.timestamp()} if last else {}
             return Outcome(VERB, source, destination, run, snapshot, figures=figures)
         return replace(drill(installation, source, destination, snapshot, progress=progress), run=run)

@@ -113,7 +113,7 @@ def _place(installation: Installation, pair: Labels, before: Place, now: datetim
         complete = [each for each in found if each.complete and not is_ahead(each.started, now)]
         found_by = repository.proofs()
         proofs = {name: proofs[-1] for name, proofs in found_by.items() if is_proven(proofs)}
-        drilled = last_good(found_by, "drill")
+        drilled = last_good(found_by, "drill", now)
     except NotARepository:
         return Place(readable=True, known=True)  # never backed up
     except BackupError as error:

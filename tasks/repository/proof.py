@@ -77,11 +77,11 @@ def is_proven(found: Sequence[Proof]) -> bool:
     return bool(last) and all(last.values())
 
 
-def last_good(found: Mapping[str, Sequence[Proof]], verb: str) -> datetime | None:
-    """When a proof by that verb, of any snapshot, was last good. `found`: as `proofs` gives it."""
-    return max(
-        (proof.when for each in found.values() for proof in each if proof.verb == verb and proof.good), default=None
-    )
+def last_good(found: Mapping[str, Sequence[Proof]], verb: str, now: datetime) -> datetime | None:
+    """When a proof by that verb, of any snapshot, was last good. What a clock that was wrong dated ahead of `now` does
+    not count. `found`: as `proofs` gives it."""
+    good = (proof for each in found.values() for proof in each if proof.verb == verb and proof.good)
+    return max((proof.when for proof in good if not is_ahead(proof.when, now)), default=None)
 
 
 def newest_looked_at(destination: Destination, keys: RepositoryKeys, snapshots: Sequence[str]) -> str | None:

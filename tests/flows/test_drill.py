@@ -11,11 +11,11 @@ from typing import Any
 import pytest
 
 from tasks.configuration import parse
-from tasks.drill import differences, drill, is_due
+from tasks.drill import differences, drill, is_due, last_counting
 from tasks.errors import Damaged, NoSpace, NotFound, Refused
 from tasks.installation import Installation
 from tasks.prune import plan_pruning
-from tasks.repository import is_proven, last_good
+from tasks.repository import Proof, is_proven, last_good
 from tasks.sources.docs import Docs
 from tasks.sources.source_code import SourceCode
 from tasks.verify import verify
@@ -140,14 +140,14 @@ def test_the_last_good_one_is_what_the_next_waits_for(
     night(installed, 1, "here")
     drill(installed, "docs", "here")
     repository = installed.repository("docs", "here", reader=True)
-    good = last_good(repository.proofs(), "drill")
+    good = last_good(repository.proofs(), "drill", datetime.now(UTC))
     assert good
     assert datetime.now(UTC) - good < timedelta(minutes=1)
     miscounted(monkeypatch)
     night(installed, 0, "here")
     with pytest.raises(Damaged):
         drill(installed, "docs", "here")
-    assert last_good(repository.proofs(), "drill") == good
+    assert last_good(repository.proofs(), "drill", datetime.now(UTC)) == good
 
 
 @pytest.mark.parametrize(
@@ -243,3 +243,31 @@ def test_a_repository_that_does_not_come_back_is_named(
     monkeypatch.setattr(SourceCode, "restore", spoilt)
     with pytest.raises(Damaged, match="not what was captured: `repositories` of `one`; `repositories` of `two`;"):
         drill(made, "docs", "here")
+
+
+def test_a_good_drill_of_an_older_snapshot_does_not_stand_for_a_newer_bad_one(
+    installed: Installation,  # noqa: F811
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    old = night(installed, 2, "here").snapshot
+    drill(installed, "docs", "here")
+    repository = installed.repository("docs", "here", reader=True)
+    assert last_counting(repository.proofs("drill"), datetime.now(UTC))
+    miscounted(monkeypatch)
+    night(installed, 1, "here")
+    with pytest.raises(Damaged):
+        drill(installed, "docs", "here")
+    drill(installed, "docs", "here", old)
+    assert last_counting(repository.proofs("drill"), datetime.now(UTC)) is None
+    monkeypatch.undo()
+    night(installed, 0, "here")
+    drill(installed, "docs", "here")
+    assert last_counting(repository.proofs("drill"), datetime.now(UTC))
+
+
+def test_one_that_a_wrong_clock_dated_ahead_hides_none_since(installed: Installation) -> None:  # noqa: F811
+    repository = installed.repository("docs", "here", reader=True, create=True)
+    repository.prove(Proof("20260101T000000Z-00000001", "drill", NOW + timedelta(days=3000), good=True))
+    assert last_counting(repository.proofs("drill"), NOW) is None
+    repository.prove(Proof("20260102T000000Z-00000002", "drill", NOW, good=True))
+    assert last_counting(repository.proofs("drill"), NOW + timedelta(days=1)) == NOW

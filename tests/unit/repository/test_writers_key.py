@@ -178,8 +178,8 @@ def test_proofs_come_back_oldest_first(repository: Repository) -> None:
         repository.prove(proof)
     assert repository.proofs() == {snapshot.id: proofs}
     assert repository.proofs("drill") == {snapshot.id: proofs[1:2]}
-    assert last_good(repository.proofs(), "drill") == START + timedelta(days=1)
-    assert last_good(repository.proofs(), "verify") is None
+    assert last_good(repository.proofs(), "drill", START + timedelta(days=9)) == START + timedelta(days=1)
+    assert last_good(repository.proofs(), "verify", START) is None
 
 
 @pytest.mark.parametrize(

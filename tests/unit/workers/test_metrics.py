@@ -123,15 +123,15 @@ def test_a_snapshot_that_is_not_proven_is_a_success_and_no_proof(house: Installa
 
 def test_a_drill_is_told_and_one_that_failed_is_no_proof(house: Installation) -> None:
     night(house, "first", NIGHT)
-    assert value(told(read(house, Reading(), NOON)), "last_drill_timestamp_seconds", **HERE) == 0
+    assert value(told(read(house, Reading(), datetime.now(UTC))), "last_drill_timestamp_seconds", **HERE) == 0
     reader = Installation(house.settings, RIGHT)
     snapshot = drill(reader, "docs", "here").snapshot
-    samples = told(read(house, Reading(), NOON))
+    samples = told(read(house, Reading(), datetime.now(UTC)))
     drilled = value(samples, "last_drill_timestamp_seconds", **HERE)
     assert drilled == pytest.approx(datetime.now(UTC).timestamp(), abs=60)
     later = datetime.now(UTC) + timedelta(seconds=1)
     reader.repository("docs", "here", reader=True).prove(Proof(snapshot, "drill", later, good=False))
-    samples = told(read(house, Reading(), NOON))
+    samples = told(read(house, Reading(), datetime.now(UTC)))
     assert value(samples, "last_drill_timestamp_seconds", **HERE) == drilled
     assert value(samples, "last_proven_timestamp_seconds", **HERE) == 0
 
@@ -140,7 +140,7 @@ def test_an_incomplete_snapshot_is_no_success(house: Installation) -> None:
     repository = house.repository("docs", "here", create=True)
     whole = save(repository, {b"read.me": b"text"}, 1)
     save(repository, {b"read.me": File(b"text" * 9, fails_at=5, failure=Unreadable("input/output error"))}, 2)
-    samples = told(read(house, Reading(), NOON))
+    samples = told(read(house, Reading(), datetime.now(UTC)))
     assert value(samples, "last_success_timestamp_seconds", **HERE) == whole.started.timestamp()
     assert value(samples, "snapshots", **HERE) == 2
 
