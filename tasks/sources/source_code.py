@@ -11,7 +11,7 @@ from typing import ClassVar
 
 from pydantic import Field
 
-from tasks.errors import SettingsError, SourceError
+from tasks.errors import SettingsError, SourceError, Unavailable
 from tasks.item import Facts, Flaw, Item, Stored, StoredItems
 from tasks.settings import SourceSettings
 from tasks.sources.file_facts import OWNERS, with_digest
@@ -159,10 +159,12 @@ class SourceCodeCapture:
         return {"repositories": {path_text(label): each.facts() for label, each in self._captures.items()}}
 
     def examine(self) -> None:
-        """Reads everything but the histories, which git itself checks."""
+        """Reads everything but the histories, which git itself checks. Raises `Unavailable` where that was killed."""
         for item in self:
             name = item.entry.path.split(b"/")[1:2]
             if name not in ([BUNDLE], [DOCUMENT]):
                 self.stored(Stored(with_digest(item.open()) if item.open else item.entry))
         for capture in self._captures.values():
             capture.whole = capture.is_connected()
+            if capture.killed:
+                raise Unavailable("a git that looked at what came back was ended: is the machine out of memory?")

@@ -12,7 +12,7 @@ import pytest
 
 from tasks.configuration import parse
 from tasks.drill import differences, drill, is_due, last_counting
-from tasks.errors import Damaged, NoSpace, NotFound, Refused
+from tasks.errors import Damaged, NoSpace, NotFound, Refused, Unavailable
 from tasks.installation import Installation
 from tasks.prune import plan_pruning
 from tasks.repository import Proof, is_proven, last_good
@@ -271,3 +271,27 @@ def test_one_that_a_wrong_clock_dated_ahead_hides_none_since(installed: Installa
     assert last_counting(repository.proofs("drill"), NOW) is None
     repository.prove(Proof("20260102T000000Z-00000002", "drill", NOW, good=True))
     assert last_counting(repository.proofs("drill"), NOW + timedelta(days=1)) == NOW
+
+
+@pytest.mark.parametrize("command", ["index-pack", "checkout-index", "rev-list", "fsck", "ls-files"])
+def test_a_git_that_is_killed_says_nothing_of_the_snapshot(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, command: str
+) -> None:
+    for name in ("keys", "here"):
+        (tmp_path / name).mkdir()
+    keys().put_into(tmp_path / "keys")
+    commit(init(tmp_path / "one"), {"a.txt": "a"})
+    text = GIT + 'kind = "source_code"\nrepositories = ["one"]\n'
+    made = Installation(parse(text, tmp_path / "backup.toml"), passphrase=PASSPHRASE)
+    captured = night(made, 0, "here").snapshot
+    program, seen = tmp_path / "bin/git", tmp_path / "seen"
+    program.parent.mkdir()
+    program.write_text(
+        f'#!/bin/sh\ncase " $* " in *" {command} "*) touch {seen}; kill -9 $$;; esac\nexec {shutil.which("git")} "$@"\n'
+    )
+    program.chmod(0o755)
+    monkeypatch.setenv("PATH", str(program.parent), prepend=":")
+    with pytest.raises(Unavailable, match="was ended"):
+        drill(made, "docs", "here")
+    assert seen.exists()
+    assert made.repository("docs", "here", reader=True).proofs().get(captured) is None

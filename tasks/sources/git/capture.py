@@ -14,7 +14,7 @@ from tasks.item import FILE, Entry, Facts, Flaw, Item, Stored
 from tasks.sources.file_entry import OwnerNames, file_entry, other_entry
 from tasks.sources.file_facts import FileFacts
 from tasks.sources.git.bundle import CUT, BundleHead, BundleStream
-from tasks.sources.git.command import GitFailed
+from tasks.sources.git.command import GitFailed, GitKilled
 from tasks.sources.git.document import Document
 from tasks.sources.git.facts import repository_facts
 from tasks.sources.git.picked import Picked
@@ -49,6 +49,8 @@ class RepositoryCapture:
         self.flaws: list[Flaw] = []
         self.whole = True
         """Whether everything that the repository names was stored."""
+        self.killed = False
+        """Whether a git was ended by somebody, so that what is not `whole` may be."""
         self._label = label
         self._repository = repository
         self._manner = manner
@@ -61,6 +63,7 @@ class RepositoryCapture:
             view = self._view = look(self._repository, self._manner)
             newest = _newest(view)
         except GitFailed as error:
+            self.killed = isinstance(error, GitKilled)
             self._flaw("unreadable", str(error))
             return
         for name in view.named.missing:
@@ -93,7 +96,8 @@ class RepositoryCapture:
         """Whether git finds all that is named, by its own means."""
         try:
             self._repository.git().run("fsck", "--connectivity-only", "--no-dangling", "--no-progress")
-        except GitFailed:
+        except GitFailed as error:
+            self.killed = self.killed or isinstance(error, GitKilled)
             return False
         return self._view is not None and not self._view.named.missing
 

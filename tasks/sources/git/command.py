@@ -56,8 +56,18 @@ PATIENCE = 3600.0
 """Seconds after which a git that says nothing is ended: a pipe in the place of a file would keep it for ever."""
 
 
+_FROM_OUTSIDE = tuple(
+    -number for number in (signal.SIGKILL, signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGQUIT)
+)
+"""With these a person, a service's end or a machine without memory ends a git, whatever the repository holds."""
+
+
 class GitFailed(Exception):
     """git ended with an error, or not at all; the text is one line."""
+
+
+class GitKilled(GitFailed):
+    """Somebody ended it, which says nothing of the repository."""
 
 
 def without_credentials(url: bytes) -> bytes:
@@ -168,6 +178,8 @@ class Running:
             code = self._process.wait(PATIENCE)
             self._errors.seek(0)
             self.warnings = [line for line in self._errors.read(_COMPLAINTS).splitlines() if line.strip()]
+            if code in _FROM_OUTSIDE:
+                raise GitKilled(f"git was ended by the signal {-code}: is the machine out of memory?")
             if code not in allowed:
                 raise GitFailed(self._complaint(code))
         except subprocess.TimeoutExpired as error:

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import os
 
+from tasks.errors import Unavailable
 from tasks.item import Facts
 from tasks.sources.git.changes import submodule_urls
-from tasks.sources.git.command import GitFailed
+from tasks.sources.git.command import GitFailed, GitKilled
 from tasks.sources.git.view import Manner, View
 from tasks.sources.path_text import path_text
 
@@ -15,10 +16,12 @@ _NAMED = 100
 
 def repository_facts(view: View, manner: Manner, *, whole: bool) -> Facts:
     """`whole` says that all that is named was stored, or in a copy, that all that is named is there. Of long lists, the
-    first hundred are named."""
+    first hundred are named. Raises `Unavailable` where its git was killed."""
     named, changes, index = view.named, view.changes, view.index
     try:
         objects = view.count_objects()
+    except GitKilled as error:
+        raise Unavailable(str(error)) from error
     except GitFailed:
         objects, whole = 0, False
     facts: Facts = {

@@ -16,12 +16,12 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
 from pathlib import Path
 
-from tasks.errors import BackupError, Damaged, NoSpace, Occupied, Refused, UnsafePath
+from tasks.errors import BackupError, Damaged, NoSpace, Occupied, Refused, Unavailable, UnsafePath
 from tasks.item import FILE, FOLDER, HARDLINK, Entry, Stored, StoredItems, Stream
 from tasks.sources.file_restore import restore_files
 from tasks.sources.git.bundle import WHOLE_LIMIT, BundleHead, unpack
 from tasks.sources.git.capture import BUNDLE, DOCUMENT, OWN, TREE
-from tasks.sources.git.command import Git, GitFailed
+from tasks.sources.git.command import Git, GitFailed, GitKilled
 from tasks.sources.git.document import Document, is_reference
 from tasks.sources.git.empty_folder import make_git_folder
 from tasks.sources.path_text import path_text
@@ -276,6 +276,8 @@ def _all(stream: Stream) -> bytes:
 
 def _translated(error: OSError | GitFailed, label: bytes) -> BackupError:
     text = f"the repository `{path_text(label)}` can't be put back: "
+    if isinstance(error, GitKilled):
+        return Unavailable(f"{text}{error}")
     if isinstance(error, GitFailed):
         full = "No space left" in str(error)
         return (NoSpace if full else Damaged)(f"{text}{error}; its files can be restored one by one")
