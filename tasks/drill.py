@@ -18,9 +18,9 @@ from tasks.item import Facts, StoredItems
 from tasks.outcome import Outcome, State
 from tasks.progress import Progress, unheard
 from tasks.repository import Proof, is_proven, last_good
-from tasks.scratch import scratch_folder, usual
+from tasks.scratch import check_holds_all, scratch_folder, usual
 from tasks.sources.file_facts import OWNERS
-from tasks.sources.source import Rehearsable, Rehearsal, Restoring, Source
+from tasks.sources.source import Rehearsable, Rehearsal, Restoring, Rooted, Source
 from tasks.step import run_step
 from tasks.watched import Watched
 
@@ -49,7 +49,9 @@ def drill(
     try:
         with scratch_folder(installation.settings.scratch or usual()) as scratch:
             rehearsal = _rehearsed(made, items, chosen.facts, scratch)
-        found = differences(chosen.facts, rehearsal.looks)
+            found = differences(chosen.facts, rehearsal.looks)
+            if found and isinstance(made, Rooted):
+                check_holds_all(scratch)
     except Damaged as error:
         found = [str(error)]
     compared = sum(map(len, rehearsal.looks))

@@ -6,6 +6,8 @@ import errno
 import fcntl
 import os
 import shutil
+import struct
+import sys
 import tempfile
 import time
 from collections.abc import Iterator
@@ -18,6 +20,8 @@ from tasks.file_lock import is_mine
 _PREFIX = "geometra-scratch-"
 _ALIVE, _UNLOCKED = ".alive", ".unlocked"
 _FORGOTTEN_SECONDS = 3600
+_ACL = struct.pack("<I" + 5 * "HHI", 2, *(1, 6, 0), *(2, 4, 1), *(4, 4, 0), *(16, 4, 0), *(32, 4, 0))
+"""As Linux stores it: one user of a number may read, beside the owner, the group and all others."""
 _FULL = (errno.ENOSPC, errno.EDQUOT)
 
 
@@ -53,6 +57,30 @@ def scratch_folder(below: Path) -> Iterator[Path]:
         raise Refused(
             f"the scratch folder `{below}` can't be used: {error.strerror}; point `scratch` elsewhere"
         ) from error
+
+
+def check_holds_all(folder: Path) -> None:
+    """Raises `Refused` where the file system of a scratch folder does not hold what a file may have beside its content:
+    what comes back there is never what was captured."""
+    probe, when = folder / ".geometra-probe", 1_234_567_891
+    try:
+        probe.touch()
+        os.utime(probe, ns=(when, when))
+        lacks = "" if probe.stat().st_mtime_ns == when else "times to the nanosecond"
+        if sys.platform == "linux":
+            os.setxattr(probe, "user.geometra", b"x")
+            os.setxattr(probe, "system.posix_acl_access", _ACL)
+    except OSError as error:
+        if error.errno in _FULL:
+            raise
+        lacks = "extended attributes or access control lists"
+    finally:
+        probe.unlink(missing_ok=True)
+    if lacks:
+        raise Refused(
+            f"the file system of the scratch folder `{folder.parent.parent}` does not hold {lacks}, so what was"
+            " captured can't be compared with what comes back there; point `scratch` elsewhere"
+        )
 
 
 def collect(below: Path) -> None:

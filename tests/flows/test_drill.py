@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import subprocess
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -295,3 +296,28 @@ def test_a_git_that_is_killed_says_nothing_of_the_snapshot(
         drill(made, "docs", "here")
     assert seen.exists()
     assert made.repository("docs", "here", reader=True).proofs().get(captured) is None
+
+
+def test_a_file_system_that_holds_less_than_files_have_is_not_taken_for_damage(
+    installed: Installation,  # noqa: F811
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    if subprocess.run(["mount", "-t", "ramfs", "ramfs", str(disk)], check=False, capture_output=True).returncode:
+        pytest.skip("needs the right to mount")
+    try:
+        monkeypatch.setenv("TMPDIR", str(disk))
+        night(installed, 1, "here")
+        assert drill(installed, "docs", "here").state == "done", "no file has more than it holds"
+        file = next(path for path in (tmp_path / "originals/docs").rglob("*") if path.is_file())
+        os.setxattr(file, "user.author", b"Ada")
+        captured = night(installed, 0, "here").snapshot
+        with pytest.raises(Refused, match=r"does not hold extended attributes .*; point `scratch` elsewhere"):
+            drill(installed, "docs", "here")
+        assert proofs(installed, captured) == []
+        monkeypatch.setenv("TMPDIR", str(tmp_path / "scratch"))
+        assert drill(installed, "docs", "here").state == "done"
+    finally:
+        subprocess.run(["umount", str(disk)], check=True)

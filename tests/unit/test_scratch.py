@@ -10,8 +10,12 @@ from typing import Any
 
 import pytest
 
-from tasks.scratch import collect, scratch_folder
+from tasks.errors import Refused
+from tasks.scratch import check_holds_all, collect, scratch_folder
 from tests.flows.terminal import short_folder
+from tests.unit.sources.conftest import old_disk
+
+__all__ = ["old_disk"]
 
 _NOBODY = 65534
 
@@ -54,3 +58,11 @@ def test_one_that_is_only_just_made_is_left_alone(tmp_path: Path, monkeypatch: p
     with scratch_folder(tmp_path) as folder:
         collect(tmp_path)
         assert folder.is_dir()
+
+
+def test_an_old_file_system_is_told(tmp_path: Path, old_disk: Path) -> None:
+    with scratch_folder(tmp_path) as folder:
+        check_holds_all(folder)
+        assert list(folder.iterdir()) == []
+    with scratch_folder(old_disk) as folder, pytest.raises(Refused, match="does not hold times to the nanosecond"):
+        check_holds_all(folder)
