@@ -12,7 +12,7 @@ from celery import Task, shared_task
 
 from tasks.broker import is_embedded
 from tasks.due import is_slot
-from tasks.errors import NotFound, Unavailable
+from tasks.errors import Damaged, NotFound, Unavailable
 from tasks.installation import Installation, current
 from tasks.outcome import Outcome
 from tasks.record import Run
@@ -85,7 +85,8 @@ def _where(captured: Outcome, steps: Mapping[str, Outcome]) -> dict[str, Any]:
 
 def _is_undone(verified: Outcome, of: Iterable[Outcome]) -> bool:
     """Whether a drill of the same snapshot found that something else comes back."""
-    return any(each.verb == "drill" and each.destination == verified.destination and not each.usable for each in of)
+    at = [each for each in of if each.verb == "drill" and each.destination == verified.destination]
+    return any(each.failure is not None and each.failure.kind == Damaged.__name__ for each in at)
 
 
 def _sums(steps: Mapping[str, Outcome]) -> dict[str, float]:

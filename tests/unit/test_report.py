@@ -77,3 +77,14 @@ def test_the_skew_goes_from_the_first_capture_to_the_end_of_the_last() -> None:
         "backup/b": Outcome("backup", "b", figures={"began_epoch_seconds": 12.0, "ended_epoch_seconds": 40.0}),
     }
     assert report(outcomes, run)["recovery_point"]["skew_seconds"] == 30
+
+
+def test_a_drill_that_could_not_be_made_undoes_no_proof_and_a_bad_one_does() -> None:
+    run = Run("run-1", "nightly", "slot", START, (*STEPS[:-1], "drill/docs/here", STEPS[-1]))
+    for kind, proven in (("NoSpace", ["here"]), ("Damaged", [])):
+        failed = Outcome(
+            "drill", "docs", "here", "run-1", "snap-1", "failed", failure=Failure(kind, "the scratch folder is full")
+        )
+        composed = report({**good(prune="skipped"), "drill/docs/here": failed}, run)
+        assert composed["state"] == "failed"
+        assert composed["recovery_point"]["sources"]["docs"]["proven"] == proven
