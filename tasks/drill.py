@@ -60,7 +60,8 @@ def drill(
         "restored_bytes": float(size),
         "compared_facts": float(compared),
     }
-    findings = (*found, *rehearsal.missed)
+    bad = [line if rehearsal.looks == () else f"{line} is not what was captured" for line in found]
+    findings = (*bad, *rehearsal.missed)
     if not chosen.complete:
         findings += ("the snapshot is incomplete: its flaws are listed in it",)
     good, depth = not found and chosen.complete, "compared" if compared else "restored"
@@ -70,7 +71,7 @@ def drill(
         raise Damaged(
             f"what came back of `{source}` at `{destination}`, {chosen.id}, is not what was captured:"
             f" {'; '.join(found[:_TOLD])}{more}; `drill {source} --snapshot ID` tells of an older one, and nothing"
-            " proven is let go meanwhile"
+            " proven is let go meanwhile; this one counts as damaged until a drill of it is good"
         )
     state: State = "done" if chosen.complete and compared else "incomplete"
     return Outcome(

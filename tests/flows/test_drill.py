@@ -84,6 +84,7 @@ def test_what_comes_back_otherwise_is_named_and_makes_room_for_nothing(
     for name in wrong:
         with pytest.raises(Damaged, match=r"what came back of `docs` at `here`, .* is not what was captured: `files`;"):
             drill(installed, "docs", "here", name)
+        assert proofs(installed, name)[-1].findings == ("`files` is not what was captured",)
     assert old in kept(installed)
     verify(installed, "docs", "here", wrong[-1])
     last = proofs(installed, wrong[-1])
