@@ -17,7 +17,7 @@ from tasks.installation import Installation
 from tasks.item import Facts, StoredItems
 from tasks.outcome import Outcome, State
 from tasks.progress import Progress, unheard
-from tasks.repository import Proof, is_proven, last_good
+from tasks.repository import Proof, is_ahead
 from tasks.scratch import check_holds_all, scratch_folder, usual
 from tasks.sources.file_facts import OWNERS
 from tasks.sources.source import Rehearsable, Rehearsal, Restoring, Rooted, Source
@@ -29,6 +29,7 @@ VERB = "drill"
 _EARLIER, _EARLIEST = 10, timedelta(hours=6)
 """A drill is due that part of its interval early, and at most so much: a night never begins to the second."""
 _TOLD = 5
+_DIFFERING = "differing_facts"
 
 
 def drill(
@@ -54,11 +55,12 @@ def drill(
                 check_holds_all(scratch)
     except Damaged as error:
         found = [str(error)]
-    compared = sum(map(len, rehearsal.looks))
+    compared = sum(len(look.keys() & chosen.facts.keys()) for look in rehearsal.looks)
     figures = {
         "items": chosen.figures.get("items", 0),
         "restored_bytes": float(size),
         "compared_facts": float(compared),
+        _DIFFERING: float(len(found)),
     }
     bad = [line if rehearsal.looks == () else f"{line} is not what was captured" for line in found]
     findings = (*bad, *rehearsal.missed)
@@ -89,11 +91,12 @@ def _rehearsed(made: Source, items: StoredItems, captured: Facts, scratch: Path)
 
 def differences(captured: Facts, looks: Iterable[Facts]) -> list[str]:
     """What was seen and is not as it was captured: the facts' names, and those within a table of them. Never what they
-    are: that is for who may read the snapshot."""
+    are: that is for who may read the snapshot. What an older build did not count is passed over: something that came
+    back and was not there changes a digest or a list too."""
     found = dict[str, None]()
     for look in looks:
         for name, fact in look.items():
-            before = captured.get(name)
+            before = captured.get(name, fact)
             if before == fact:
                 continue
             if isinstance(before, dict) and isinstance(fact, dict):
@@ -113,10 +116,15 @@ def is_due(last: datetime | None, every: timedelta | None, now: datetime) -> boo
 
 
 def last_counting(found: Mapping[str, Sequence[Proof]], now: datetime) -> datetime | None:
-    """When a drill was last good that a night goes by. Of a snapshot that is older than a bad one it tells nothing of
-    what is captured since. `found`: the proofs of drills."""
-    bad = max((name for name, of in found.items() if not is_proven(of)), default="")
-    return last_good({name: of for name, of in found.items() if name > bad}, VERB, now)
+    """When a drill that a night goes by last saw what was captured, incomplete as that may be. Of a snapshot that is
+    older than one which came back otherwise it tells nothing of what is captured since. `found`: the proofs of
+    drills."""
+    same = {
+        name: [proof for proof in of if proof.good or proof.figures.get(_DIFFERING) == 0] for name, of in found.items()
+    }
+    bad = max((name for name, of in found.items() if of[-1] not in same[name]), default="")
+    known = (proof.when for name, of in same.items() if name > bad for proof in of)
+    return max((when for when in known if not is_ahead(when, now)), default=None)
 
 
 @shared_task(name=VERB, bind=True, max_retries=None)
