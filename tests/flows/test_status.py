@@ -96,6 +96,18 @@ def test_a_verify_by_hand_makes_up_for_one_that_failed(copied: Terminal) -> None
     assert problem_of(copied.json("status"), "docs") == ""
 
 
+def test_a_drill_by_hand_makes_up_for_one_that_failed_and_a_verify_does_not(copied: Terminal) -> None:
+    copied.edit("[sources.docs]", '[sources.docs]\ndrill = "7d"')
+    (copied.folder / "full").write_text("no folder")
+    copied.run("run", "--source", "docs", code=1, TMPDIR=str(copied.folder / "full"))
+    assert "the last run failed: the scratch folder" in problem_of(copied.json("status", code=1), "docs")
+    copied.run("verify", "docs")
+    assert "the last run failed: the scratch folder" in problem_of(copied.json("status", code=1), "docs")
+    copied.run("drill", "docs")
+    assert copied.json("list", "docs")[-1]["drilled"]
+    assert problem_of(copied.json("status"), "docs") == ""
+
+
 def test_a_verify_by_hand_does_not_hide_what_was_found_damaged(copied: Terminal) -> None:
     report = copied.json("run", "--source", "docs")
     run = run_of(report["run"], "docs")

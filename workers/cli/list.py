@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Any
 
@@ -9,7 +10,7 @@ import click
 from rich.text import Text
 
 from tasks import moments
-from tasks.repository import Repository, Snapshot, is_proven
+from tasks.repository import Proof, Repository, Snapshot, is_proven
 from workers.cli import screen
 from workers.cli.main import subcommand
 from workers.cli.place import from_place
@@ -57,11 +58,13 @@ def command(session: Session, source: str | None, destination: str | None, since
 
 def rows(source: str, destination: str, repository: Repository) -> list[dict[str, Any]]:
     """What `list` shows, oldest first; `proven` is None before the first proof."""
-    proofs = {name: is_proven(all_of) for name, all_of in repository.proofs().items()}
-    return [row(source, destination, snapshot, proofs.get(snapshot.id)) for snapshot in repository.readable_snapshots()]
+    proofs = repository.proofs()
+    return [
+        row(source, destination, snapshot, proofs.get(snapshot.id, ())) for snapshot in repository.readable_snapshots()
+    ]
 
 
-def row(source: str, destination: str, snapshot: Snapshot, proven: bool | None) -> dict[str, Any]:
+def row(source: str, destination: str, snapshot: Snapshot, proofs: Sequence[Proof]) -> dict[str, Any]:
     return {
         "snapshot": snapshot.id,
         "source": source,
@@ -71,7 +74,8 @@ def row(source: str, destination: str, snapshot: Snapshot, proven: bool | None) 
         "started": snapshot.started,
         "finished": snapshot.finished,
         "complete": snapshot.complete,
-        "proven": proven,
+        "proven": is_proven(proofs) if proofs else None,
+        "drilled": max((proof.when for proof in proofs if proof.verb == "drill" and proof.good), default=None),
         "content_bytes": snapshot.figures.get("content_bytes", 0),
         "stored_bytes": snapshot.figures.get("stored_bytes", 0),
         "items": snapshot.figures.get("items", 0),

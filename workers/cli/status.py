@@ -35,12 +35,13 @@ class _Failed:
 
     problem: str = ""
     run: str = ""
-    unproven: bool = False
-    """It stored everything, and could not verify it; nothing was found damaged."""
+    unproven: frozenset[str] = frozenset()
+    """It stored everything, and could not prove it by these verbs; no verify found anything damaged."""
 
     def is_made_up_for(self, newest: Mapping[str, Any]) -> bool:
-        """By a verify since then: the snapshot of that run is proven."""
-        return bool(self.unproven and newest["run"] == self.run and newest["complete"] and newest["proven"])
+        """By a verify or a drill since then: the snapshot of that run is proven."""
+        proven = newest["run"] == self.run and newest["complete"] and newest["proven"]
+        return bool(self.unproven and proven and ("drill" not in self.unproven or newest["drilled"]))
 
 
 @subcommand("status")
@@ -138,7 +139,11 @@ def _last_runs(session: Session, pairs: Sequence[Pair]) -> tuple[list[dict[str, 
 def _failed(run: str, bad: Sequence[dict[str, Any]]) -> _Failed:
     if not bad:
         return _Failed()
-    unproven = all(step["verb"] == "verify" and step["failure"]["kind"] != Damaged.__name__ for step in bad)
+    proving = all(
+        step["verb"] == "drill" or (step["verb"] == "verify" and step["failure"]["kind"] != Damaged.__name__)
+        for step in bad
+    )
+    unproven = frozenset(step["verb"] for step in bad) if proving else frozenset[str]()
     return _Failed(f"the last run failed: {bad[0]['failure']['message']}", run, unproven)
 
 
