@@ -5,14 +5,15 @@ from __future__ import annotations
 import errno
 import fcntl
 import os
-import shutil
 import struct
 import sys
 import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from itertools import count
 from pathlib import Path
+from secrets import token_hex
 
 from tasks.errors import NoSpace, Refused
 from tasks.file_lock import is_mine
@@ -99,12 +100,34 @@ def collect(below: Path) -> None:
 
 
 def _remove(folder: Path) -> None:
-    shutil.rmtree(folder, ignore_errors=True)
-    if folder.exists():  # who is not root may not remove what lies in a folder that came back as one to be read only
-        for top, names, _ in os.walk(folder):
-            for name in names:
-                path = os.path.join(top, name)
+    """What can be removed. Each folder is emptied right below this one, so that none is too deep; and a server that
+    wrote in it can put no link in its place."""
+    here, unlike = os.fspath(folder), token_hex(8)
+    waiting, numbers = [here], count()
+    while waiting:
+        top = waiting.pop()
+        with suppress(OSError):
+            for entry in list(os.scandir(top)):
                 with suppress(OSError):
-                    if not os.path.islink(path):
-                        os.chmod(path, 0o700)
-        shutil.rmtree(folder, ignore_errors=True)
+                    if entry.is_dir(follow_symlinks=False):
+                        moved = os.path.join(here, f"{unlike}-{next(numbers)}")
+                        _move(entry.path, moved)
+                        if os.path.islink(moved):  # which took its place
+                            os.unlink(moved)
+                        else:
+                            os.chmod(moved, 0o700)
+                            waiting.append(moved)
+                    else:
+                        os.unlink(entry.path)
+            if top != here:
+                os.rmdir(top)
+    with suppress(OSError):
+        folder.rmdir()
+
+
+def _move(path: str, to: str) -> None:
+    try:
+        os.rename(path, to)
+    except PermissionError:  # of who is not root, one that came back as a folder to be read only
+        os.chmod(path, 0o700)
+        os.rename(path, to)

@@ -46,6 +46,23 @@ def test_folders_that_came_back_to_be_read_only_go_too(anybodys: Path) -> None:
     assert outside.stat().st_mode & 0o777 == 0o555
 
 
+def test_folders_too_deep_for_a_path_go_too(tmp_path: Path) -> None:
+    outside = tmp_path / "outside"
+    outside.mkdir()
+    (outside / "file").touch()
+    with scratch_folder(tmp_path / "scratch") as folder:
+        number = os.open(folder, os.O_RDONLY)
+        for _ in range(2500):
+            os.symlink(outside, "link", dir_fd=number)
+            os.mkdir("deeper", dir_fd=number)
+            below = os.open("deeper", os.O_RDONLY, dir_fd=number)
+            os.close(number)
+            number = below
+        os.close(number)
+    assert list((tmp_path / "scratch").iterdir()) == []
+    assert (outside / "file").exists()
+
+
 def test_one_that_is_only_just_made_is_left_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     lock = fcntl.flock
 
