@@ -173,8 +173,6 @@ class FolderWriter:
             if found is None:
                 return
             target, descriptor = found
-            if entry.extents is not None:
-                os.ftruncate(descriptor.number, entry.size)
             self._metadata.give(descriptor.number, entry)
             with self._lock:
                 self._open.pop(entry.path, None)
@@ -283,6 +281,8 @@ class FolderWriter:
                 made = os.fstat(descriptor.number)
                 target.made = identity(made)
                 self._began = self._began or made.st_ctime_ns
+                if target.extents is not None:  # first: where a file grows, XFS makes data of the hole behind its end
+                    os.ftruncate(descriptor.number, item.entry.size)
             elif descriptor is None:
                 parent, _ = self._place(path)
                 descriptor = Descriptor(os.open(target.name, _REOPEN, dir_fd=parent.number))

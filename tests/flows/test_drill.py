@@ -24,6 +24,9 @@ from tests.flows.kinds import Miscounting
 from tests.flows.test_verbs import NOW, install, installed, night  # noqa: F401 - a fixture
 from tests.git_sample import commit, init
 from tests.repositories import PASSPHRASE, keys
+from tests.unit.sources.conftest import huge_pages, xfs_disk
+
+__all__ = ["huge_pages", "xfs_disk"]
 
 KEEP = """
 [plans.nightly.keep]
@@ -97,6 +100,36 @@ def test_what_comes_back_otherwise_is_named_and_makes_room_for_nothing(
 
 def kept(installed: Installation) -> set[str]:  # noqa: F811
     return {each.snapshot.id for each in plan_pruning(installed, "docs", "here", NOW).judgements if each.keep}
+
+
+def test_holes_come_back_on_another_file_system(
+    installed: Installation,  # noqa: F811
+    xfs_disk: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    with (installed.settings.state.parent / "originals/docs/sparse").open("wb") as file:
+        file.write(os.urandom(40 << 20))
+        file.seek(4096, os.SEEK_CUR)
+        file.write(os.urandom(5000))
+    monkeypatch.setenv("TMPDIR", str(xfs_disk / "scratch"))
+    night(installed, 0, "here")
+    assert drill(installed, "docs", "here").state == "done"
+
+
+def test_a_file_system_without_such_holes_is_told_and_nothing_is_damaged(
+    installed: Installation,  # noqa: F811
+    huge_pages: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    with (installed.settings.state.parent / "originals/docs/sparse").open("wb") as file:
+        file.seek(5_000_000)
+        file.write(b"x")
+        file.truncate(20_000_000)
+    monkeypatch.setenv("TMPDIR", str(huge_pages / "scratch"))
+    captured = night(installed, 0, "here")
+    with pytest.raises(Refused, match="does not hold holes as they were written"):
+        drill(installed, "docs", "here")
+    assert proofs(installed, captured.snapshot) == []
 
 
 def test_a_lost_pack_is_found_too(installed: Installation) -> None:  # noqa: F811

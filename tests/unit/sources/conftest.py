@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -31,12 +32,37 @@ def disk_of(tmp_path: Path) -> Iterator[Callable[[int], Path]]:
 def old_disk(tmp_path: Path) -> Iterator[Path]:
     """An ext4 whose inodes are so small that times are whole seconds from 1901 to 2038, and whose blocks are of 1 KiB.
     Skips, in CI too, where even root may not mount one."""
-    disk, image = tmp_path / "old", tmp_path / "image"
+    with _mounted(tmp_path / "old", 32 << 20, "mkfs.ext4", "-q", "-I", "128", "-b", "1024") as disk:
+        yield disk
+
+
+@pytest.fixture
+def xfs_disk(tmp_path: Path) -> Iterator[Path]:
+    """Skips, in CI too, where even root may not mount one."""
+    with _mounted(tmp_path / "xfs", 400 << 20, "mkfs.xfs", "-q") as disk:
+        yield disk
+
+
+@pytest.fixture
+def huge_pages(tmp_path: Path) -> Iterator[Path]:
+    """A tmpfs that notes data in units of 2 MiB. Skips, in CI too, where even root may not mount one."""
+    disk = tmp_path / "huge"
+    disk.mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o", "huge=always,size=500m", "tmpfs", str(disk)]
+    tried = subprocess.run(mount, capture_output=True, text=True, check=False)
+    if tried.returncode:
+        pytest.skip(f"no file system can be mounted here: {tried.stderr.strip()}")
+    yield disk
+    subprocess.run(["umount", str(disk)], check=True)
+
+
+@contextmanager
+def _mounted(disk: Path, size: int, *making: str) -> Iterator[Path]:
+    image = disk.with_suffix(".image")
     disk.mkdir()
     with image.open("wb") as file:
-        file.truncate(32 << 20)
-    made = ["mkfs.ext4", "-q", "-I", "128", "-b", "1024", str(image)]
-    for command in (made, ["mount", "-o", "loop", str(image), str(disk)]):
+        file.truncate(size)
+    for command in ([*making, str(image)], ["mount", "-o", "loop", str(image), str(disk)]):
         try:
             tried = subprocess.run(command, capture_output=True, text=True, check=False)
         except FileNotFoundError as error:
