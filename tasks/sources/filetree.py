@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import stat
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Annotated, ClassVar
@@ -25,6 +26,8 @@ from tasks.sources.source import Limits, Problem, Restoring
 from tasks.sources.stretch import Stretch
 from tasks.sources.walk import Walk
 from tasks.values import ByteCount, Size, at_least
+
+_ACL = b"system.posix_acl_access"
 
 
 def _patterns(lines: tuple[str, ...]) -> tuple[str, ...]:
@@ -194,8 +197,23 @@ def examined(folder: Path) -> Iterator[Entry]:
         roots = {name: os.path.join(base, name) for name in os.listdir(base)}
         walk = Walk(roots, Selection(), Manner())
         for item in walk:
-            yield with_digest(item.open()) if item.open else item.entry
+            yield _looked_at(item, base)
     except (OSError, Unreadable, Vanished) as error:
         raise SourceError(f"the restored copy in `{folder}` can't be read: {error}") from error
     for flaw in walk.flaws:
         raise SourceError(f"the restored copy in `{folder}` can't be read: `{path_text(flaw.path)}`: {flaw.why}")
+
+
+def _looked_at(item: Item, base: bytes) -> Entry:
+    if not item.open:
+        return item.entry
+    mode = item.entry.mode
+    if mode & stat.S_IRUSR or os.geteuid() == 0:
+        return with_digest(item.open())
+    path = os.path.join(base, item.entry.path)
+    # Its owner may not read it, as whoever looks at what root captured: for a moment it may, which its ACL tells too.
+    os.chmod(path, mode | stat.S_IRUSR)
+    found = with_digest(item.open())
+    os.chmod(path, mode)
+    attributes = tuple((name, os.getxattr(path, name) if name == _ACL else value) for name, value in found.xattrs)
+    return found._replace(mode=mode, xattrs=attributes)

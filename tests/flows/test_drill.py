@@ -25,8 +25,9 @@ from tests.flows.test_verbs import NOW, install, installed, night  # noqa: F401 
 from tests.git_sample import commit, init
 from tests.repositories import PASSPHRASE, keys
 from tests.unit.sources.conftest import huge_pages, xfs_disk
+from tests.unit.test_scratch import anybodys
 
-__all__ = ["huge_pages", "xfs_disk"]
+__all__ = ["anybodys", "huge_pages", "xfs_disk"]
 
 KEEP = """
 [plans.nightly.keep]
@@ -100,6 +101,31 @@ def test_what_comes_back_otherwise_is_named_and_makes_room_for_nothing(
 
 def kept(installed: Installation) -> set[str]:  # noqa: F811
     return {each.snapshot.id for each in plan_pruning(installed, "docs", "here", NOW).judgements if each.keep}
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root captures what nobody may read")
+def test_what_only_root_may_read_is_looked_at_by_another_user(
+    anybodys: Path,
+) -> None:
+    for name in ("keys", "here", "originals/docs"):
+        (anybodys / name).mkdir(parents=True)
+    keys().put_into(anybodys / "keys")
+    for name, mode, content in (("shadow", 0, b"x"), ("large", 0o040, bytes(200_000))):
+        path = anybodys / "originals/docs" / name
+        path.write_bytes(content)
+        subprocess.run(["setfacl", "-m", "u:33:r", path], check=True)
+        path.chmod(mode)
+    night(install(anybodys), 0, "here")
+    subprocess.run(["chmod", "-R", "a+rwX", anybodys / "here", anybodys / "keys"], check=True)
+    subprocess.run(["chmod", "-R", "a+rwX", anybodys / ".geometra-backup"], check=True)
+    child = os.fork()
+    if not child:
+        os.setgroups([])
+        os.setgid(65534)
+        os.setuid(65534)
+        os.environ["TMPDIR"] = str(anybodys / "scratch")
+        os._exit(drill(install(anybodys), "docs", "here").state != "done")
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
 
 
 def test_holes_come_back_on_another_file_system(
