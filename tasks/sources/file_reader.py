@@ -26,17 +26,25 @@ night."""
 
 class FileReader:
     """Opens by entry. `label` is the root's name in item paths; `alone` is the name of a root that is itself a file,
-    in the folder that `folders` begin at. `may_grow`: see `FileStream`. `small` counts how often it was asked to read
-    at once; `ahead` is what was read already, by path."""
+    in the folder that `folders` begin at. `may_grow` and `all_holes`: see `FileStream`. `small` counts how often it was
+    asked to read at once; `ahead` is what was read already, by path."""
 
     def __init__(
-        self, folders: OpenFolders, owners: OwnerNames, *, label: bytes, alone: bytes = b"", may_grow: bool = False
+        self,
+        folders: OpenFolders,
+        owners: OwnerNames,
+        *,
+        label: bytes,
+        alone: bytes = b"",
+        may_grow: bool = False,
+        all_holes: bool = False,
     ) -> None:
         self._folders = folders
         self._owners = owners
         self.label, self._skip = label, len(label) + 1
         self._alone = alone
         self._may_grow = may_grow
+        self._all_holes = all_holes
         self._held: dict[bytes, Descriptor] = {}
         self._last: tuple[bytes, Descriptor] | None = None
         self._patience = _LEASED_SECONDS
@@ -56,7 +64,7 @@ class FileReader:
                 number = self._opened(self._at(folder), name or self._alone, own=own)
         except OSError as error:
             raise translated(error) from error
-        stream = FileStream(number, entry, self._owners, self._may_grow)
+        stream = FileStream(number, entry, self._owners, self._may_grow, all_holes=self._all_holes)
         self._later.show(number, stream.entry.version[0], stream.entry.size, time.time_ns())
         return stream
 

@@ -25,12 +25,16 @@ class FileStream:
 
     A file that changed since then is taken as it is now. One that changes *while it is read* is flawed, unless
     `may_grow` is set and it only grew: then exactly what it held at opening is taken. Either way it is marked to be
-    read again. Raises `Vanished` for what is no file any more, and `Unreadable`.
+    read again. Holes are looked for where it has fewer blocks than its size takes, or with `all_holes` in any case: the
+    blocks that list the others count too, and a copy may have more of those. Raises `Vanished` for what is no file any
+    more, and `Unreadable`.
     """
 
     __slots__ = ("_again", "_entry", "_lacks", "_may_grow", "_number", "_offset", "_owners", "_runs", "_short")
 
-    def __init__(self, number: int, entry: Entry, owners: OwnerNames, may_grow: bool = False) -> None:
+    def __init__(
+        self, number: int, entry: Entry, owners: OwnerNames, may_grow: bool = False, *, all_holes: bool = False
+    ) -> None:
         self._number = number
         try:
             status = os.fstat(number)
@@ -51,7 +55,7 @@ class FileStream:
         size = entry.size
         self._runs = [(0, size)] if size else []
         self._offset = 0
-        if size >= SMALLEST and status.st_blocks * 512 < size:
+        if size >= SMALLEST and (all_holes or status.st_blocks * 512 < size):
             extents = data_extents(number, size)
             if extents is not None:
                 entry = entry._replace(extents=extents)

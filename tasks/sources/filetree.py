@@ -195,7 +195,7 @@ def examined(folder: Path) -> Iterator[Entry]:
     base = os.fsencode(folder)
     try:
         roots = {name: os.path.join(base, name) for name in os.listdir(base)}
-        walk = Walk(roots, Selection(), Manner())
+        walk = Walk(roots, Selection(), Manner(all_holes=True))
         for item in walk:
             yield _looked_at(item, base)
     except (OSError, Unreadable, Vanished) as error:

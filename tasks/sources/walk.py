@@ -79,7 +79,14 @@ class Walk:
                     f"`{os.fsdecode(named)}` can't be read: {error.strerror}; mend that, or take it out of `paths`"
                 ) from error
             folders = OpenFolders(top)
-            reader = FileReader(folders, self.owners, label=label, alone=alone, may_grow=self.manner.rotating)
+            reader = FileReader(
+                folders,
+                self.owners,
+                label=label,
+                alone=alone,
+                may_grow=self.manner.rotating,
+                all_holes=self.manner.all_holes,
+            )
             if not alone:
                 listed = _Tree(self, folders, reader).listed(label, status)
                 # What is counted must be counted when it is its turn.

@@ -24,10 +24,10 @@ from tests.flows.kinds import Miscounting
 from tests.flows.test_verbs import NOW, install, installed, night  # noqa: F401 - a fixture
 from tests.git_sample import commit, init
 from tests.repositories import PASSPHRASE, keys
-from tests.unit.sources.conftest import huge_pages, xfs_disk
+from tests.unit.sources.conftest import ext3_disk, huge_pages, xfs_disk
 from tests.unit.test_scratch import anybodys
 
-__all__ = ["anybodys", "huge_pages", "xfs_disk"]
+__all__ = ["anybodys", "ext3_disk", "huge_pages", "xfs_disk"]
 
 KEEP = """
 [plans.nightly.keep]
@@ -138,6 +138,20 @@ def test_holes_come_back_on_another_file_system(
         file.seek(4096, os.SEEK_CUR)
         file.write(os.urandom(5000))
     monkeypatch.setenv("TMPDIR", str(xfs_disk / "scratch"))
+    night(installed, 0, "here")
+    assert drill(installed, "docs", "here").state == "done"
+
+
+def test_a_hole_is_seen_where_blocks_are_counted_that_list_others(
+    installed: Installation,  # noqa: F811
+    ext3_disk: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    with (installed.settings.state.parent / "originals/docs/sparse").open("wb") as file:
+        file.write(os.urandom(40 << 12))
+        file.seek(4096, os.SEEK_CUR)
+        file.write(os.urandom(40 << 12))
+    monkeypatch.setenv("TMPDIR", str(ext3_disk / "scratch"))
     night(installed, 0, "here")
     assert drill(installed, "docs", "here").state == "done"
 

@@ -37,6 +37,13 @@ def old_disk(tmp_path: Path) -> Iterator[Path]:
 
 
 @pytest.fixture
+def ext3_disk(tmp_path: Path) -> Iterator[Path]:
+    """Each block of a file is noted there by itself, in further blocks. Skips as the others do."""
+    with _mounted(tmp_path / "ext3", 64 << 20, "mkfs.ext3", "-q", "-I", "256", "-b", "4096") as disk:
+        yield disk
+
+
+@pytest.fixture
 def xfs_disk(tmp_path: Path) -> Iterator[Path]:
     """Skips, in CI too, where even root may not mount one."""
     with _mounted(tmp_path / "xfs", 400 << 20, "mkfs.xfs", "-q") as disk:
