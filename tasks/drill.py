@@ -14,13 +14,14 @@ from celery import Task, shared_task
 from tasks.chosen import chosen_snapshot
 from tasks.errors import Damaged
 from tasks.installation import Installation
-from tasks.item import Facts, StoredItems
+from tasks.item import FILE, FOLDER, Facts, StoredItems
 from tasks.outcome import Outcome, State
 from tasks.progress import Progress, unheard
 from tasks.repository import Proof, is_ahead
 from tasks.scratch import check_holds_all, scratch_folder, usual
 from tasks.sources.file_facts import OWNERS
-from tasks.sources.source import Rehearsable, Rehearsal, Restoring, Rooted, Source
+from tasks.sources.path_text import path_text
+from tasks.sources.source import Rehearsable, Rehearsal, Restoring, Rooted, Served, Source
 from tasks.step import run_step
 from tasks.watched import Watched
 
@@ -82,6 +83,10 @@ def drill(
 
 
 def _rehearsed(made: Source, items: StoredItems, captured: Facts, scratch: Path) -> Rehearsal:
+    if isinstance(made, Served) and (odd := [item for item in items if item.entry.type not in (FILE, FOLDER)]):
+        # A server would follow a link, and whoever writes beside it too.
+        path = path_text(odd[0].entry.path)
+        raise Damaged(f"`{path}` is neither a file nor a folder: no capture of `{made.kind}` puts that there")
     if isinstance(made, Rehearsable):
         return made.rehearse(items, captured, scratch)
     # To whom files belong is for root to give back, where the same users are: it is not compared.

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import fcntl
 import os
+import stat
 import struct
 import sys
 import tempfile
@@ -105,13 +106,17 @@ def _holds_holes(probe: Path) -> bool:
 
 
 def collect(below: Path) -> None:
-    """Remove the folders of processes that were killed: a kill releases their lock."""
+    """Remove the folders of processes that were killed: a kill releases their lock. Only this user's own: in a place
+    like /var/tmp anybody may put a link, or a folder, of such a name."""
     for folder in below.glob(f"{_PREFIX}*"):
         with suppress(OSError):
+            status = folder.lstat()
+            if not stat.S_ISDIR(status.st_mode) or status.st_uid != os.geteuid():
+                continue
             alive = folder / _ALIVE
             if not alive.exists():
                 # Perhaps it is only just being made.
-                if time.time() - folder.stat().st_mtime > _FORGOTTEN_SECONDS:
+                if time.time() - status.st_mtime > _FORGOTTEN_SECONDS:
                     _remove(folder)
                 continue
             with alive.open("r+") as lock:

@@ -63,6 +63,32 @@ def test_folders_too_deep_for_a_path_go_too(tmp_path: Path) -> None:
     assert (outside / "file").exists()
 
 
+def test_a_link_that_somebody_put_there_leads_nowhere(tmp_path: Path) -> None:
+    """However old: what it leads to is not the scratch of a process that was killed, nor is what lies in it."""
+    outside, below = tmp_path / "outside", tmp_path / "scratch"
+    below.mkdir()
+    (outside / "folder").mkdir(parents=True)
+    (outside / "folder/file").touch()
+    (below / "geometra-scratch-link").symlink_to(outside)
+    os.utime(outside, (0, 0))
+    collect(below)
+    (outside / ".alive").touch()
+    collect(below)
+    assert (outside / "folder/file").exists()
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root gives folders away")
+def test_a_folder_of_another_user_is_left_alone(tmp_path: Path) -> None:
+    others, own = tmp_path / "geometra-scratch-others", tmp_path / "geometra-scratch-own"
+    for folder in (others, own):
+        folder.mkdir()
+        os.utime(folder, (0, 0))
+    os.chown(others, _NOBODY, _NOBODY)
+    collect(tmp_path)
+    assert others.exists()
+    assert not own.exists()
+
+
 def test_one_that_is_only_just_made_is_left_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     lock = fcntl.flock
 
