@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from tasks.errors import Damaged, Occupied, Refused, SourceError
-from tasks.item import Facts, Stored, StoredItems
+from tasks.item import FILE, FOLDER, Facts, Stored, StoredItems
 from tasks.scratch import usual
 from tasks.settings import SourceSettings, TargetSettings
 from tasks.sources.chroma import left_beside
@@ -31,6 +31,7 @@ from tasks.sources.chroma.server_facts import server_facts
 from tasks.sources.chroma.settings import ChromaSettings, ChromaTarget
 from tasks.sources.chroma.stored_folder import DATABASE, StoredFolder
 from tasks.sources.file_restore import restore_files
+from tasks.sources.not_restored import NotRestored
 from tasks.sources.source import Capture, Problem, Rehearsal, Restoring
 
 _TRIES = 5
@@ -81,13 +82,22 @@ class Chroma:
             )
 
     def restore(self, items: StoredItems, chosen: Iterable[Stored], into: Path, how: Restoring) -> list[str]:
-        """A folder as it was, for a Chroma of the same or a newer version to open; an export as its files."""
-        chosen = list(chosen)
+        """A folder as it was, for a Chroma of the same or a newer version to open; an export as its files. What is
+        neither file nor folder stays away: no capture puts it there, and a Chroma would write through a link."""
+        missed, kept = NotRestored(), list[Stored]()
+        for item in chosen:
+            if item.entry.type in (FILE, FOLDER):
+                kept.append(item)
+            else:
+                missed.add("neither a file nor a folder: a Chroma has no other", item.entry.path)
+        chosen = kept
         paths = [item.entry.path for item in chosen]
         databases = [into / os.fsdecode(path) for path in paths if path.rpartition(b"/")[2] == os.fsencode(DATABASE)]
         left_beside.look(databases, overwrite=how.overwrite)
         replaced = partial(left_beside.remove, databases)
-        return restore_files(CompletedItems(items, self._scratch), chosen, into, how, replaced=replaced)
+        return missed.lines() + restore_files(
+            CompletedItems(items, self._scratch), chosen, into, how, replaced=replaced
+        )
 
     def examine(self, scratch: Path) -> Facts:
         if self.settings.path is None:

@@ -33,7 +33,7 @@ def command(session: Session, source: str | None, snapshot: str, destination: st
     code = show(session, results, _said)
     for result in results:
         for line in () if session.as_json else result.get("flaws", ()):
-            text = f"Not given back of {result['source']}: {line}"
+            text = f"Not given back of {result['source']} at {result['destination']}: {line}"
             screen.errors.print(text, style="yellow", markup=False, soft_wrap=True)
     partly = any(result["state"] == "incomplete" or result.get("flaws") for result in results)
     return code or exit_code("incomplete" if partly else "done")
