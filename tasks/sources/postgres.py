@@ -22,11 +22,12 @@ from tasks.sources.postgresql.capture import Manner, ServerCapture
 from tasks.sources.postgresql.check import database_problems, problem_of, server_problems
 from tasks.sources.postgresql.databases import names_of
 from tasks.sources.postgresql.examining import examine_databases, examine_folder
+from tasks.sources.postgresql.filling import absent_role
 from tasks.sources.postgresql.moment import Patience
 from tasks.sources.postgresql.programs import Programs, programs_for
 from tasks.sources.postgresql.rehearsed import rehearsed_facts
 from tasks.sources.postgresql.restoring import Way, restore_into_server
-from tasks.sources.postgresql.scratch_server import program_folder, scratch_server
+from tasks.sources.postgresql.scratch_server import make_roles, program_folder, scratch_server
 from tasks.sources.postgresql.server import OLDEST, Server
 from tasks.sources.source import Problem, Rehearsal, Restoring
 from tasks.values import Duration
@@ -189,8 +190,13 @@ class Postgres:
         paths = [item.entry.path for item in items]
         tables = sum(path.endswith(names.COPY) for path in paths)
         roles = names.ROLES in paths
-        with scratch_server(scratch, self.settings.programs, tables=tables) as url:
-            missed = self.restore_into(items, items, PostgresTarget(url=url), Restoring(owners=roles))
+        databases = captured.get("tables", {})
+        with scratch_server(scratch, self.settings.programs, tables=tables, without=databases) as url:
+            target = PostgresTarget(url=url)
+            missed = self.restore_into(items, items, target, Restoring(owners=roles))
+            if absent := sorted({role for line in missed if (role := absent_role(line))}):
+                make_roles(url, absent)
+                missed = self.restore_into(items, items, target, Restoring(owners=roles, overwrite=True))
             if not roles:
                 missed.append("owners and privileges: the snapshot holds no roles")
             found, otherwise = rehearsed_facts(Server.at(url), items, captured, self._manner())

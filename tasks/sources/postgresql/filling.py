@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import tempfile
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
+from itertools import takewhile
 from pathlib import Path
 from typing import IO
 
@@ -22,6 +24,9 @@ from tasks.sources.postgresql.snapshot_items import DatabaseItems
 _PIECE = 1 << 20
 _ERROR = "pg_restore: error:"
 _FAILED = f"{_ERROR} could not execute query"
+_COMMAND = "Command was: "
+_TOLD = 100
+_NO_ROLE = re.compile(r'role "(.+)" does not exist')
 _ENDED = "pg_restore: warning: errors ignored on restore"
 _UNKNOWN = 'unrecognized configuration parameter "transaction_timeout"'
 _SET, _SINCE = b"\nSET transaction_timeout = 0;\n", 17
@@ -79,8 +84,12 @@ class Filling:
                 except Damaged as error:
                     lose("large objects", error)
                 self._sequences(into)
-            told = self.broken if whole else self.missed
-            told += self.restore(into, schema, "--section=post-data", f"--jobs={self.jobs}", strict=whole and strict)
+            for line in self.restore(
+                into, schema, "--section=post-data", f"--jobs={self.jobs}", strict=whole and strict
+            ):
+                # Such as a policy: who wants no owners brings no roles.
+                unowned = not self.owners and absent_role(line)
+                (self.broken if whole and not unowned else self.missed).append(line)
         with closing(self.server.connect(into)) as connection, self.server.explained(f"can't analyze `{into}`"):
             connection.execute("ANALYZE")
 
@@ -175,13 +184,37 @@ class Filling:
             ended = any(line.startswith(_ENDED) for line in lines)
             if self._unheeded and ended and not any(line.startswith(_ERROR) for line in lines):
                 return []
-            errors = [line for line in lines if line.startswith(_FAILED)]
-            if strict or not errors:
+            failed = _failed(lines)
+            if strict or not failed:
                 raise
-            return [self.server.without_secrets(line.removeprefix(_FAILED).lstrip(": ")) for line in errors]
+            return [self.server.without_secrets(line) for line in failed]
         finally:
             child.stop()
         return []
+
+
+def absent_role(line: str) -> str:
+    """Of a line that says what could not be put back: the role that it lacks, if that is why."""
+    found = _NO_ROLE.search(line)
+    return found[1] if found else ""
+
+
+def _failed(lines: list[str]) -> list[str]:
+    """Of what pg_restore prints: the beginning of each statement that failed, and why. Not what is quoted in it,
+    such as the password of a subscription."""
+    found = list[str]()
+    for at, line in enumerate(lines):
+        if not line.startswith(_FAILED):
+            continue
+        said, told = line.removeprefix(_FAILED).lstrip(": "), list(takewhile(_goes_on, lines[at + 1 :]))
+        command = next((n for n, each in enumerate(told) if each.startswith(_COMMAND)), len(told))
+        what = " ".join(told[command:]).removeprefix(_COMMAND).partition("'")[0].rstrip("; ")
+        found.append(f"{what[:_TOLD]}{'…' if len(what) > _TOLD else ''}: {said}" if what else said)
+    return found
+
+
+def _goes_on(line: str) -> bool:
+    return not line.startswith("pg_restore: ")
 
 
 def _copy(items: StoredItems, item: Stored, into: IO[bytes]) -> None:

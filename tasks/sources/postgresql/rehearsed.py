@@ -11,6 +11,7 @@ from tasks.sources.postgresql.capture import Manner
 from tasks.sources.postgresql.databases import names_of
 from tasks.sources.postgresql.examining import examine_databases
 from tasks.sources.postgresql.programs import programs_for
+from tasks.sources.postgresql.scratch_server import SPARE
 from tasks.sources.postgresql.server import Server
 
 
@@ -18,9 +19,10 @@ def rehearsed_facts(server: Server, items: StoredItems, captured: Facts, manner:
     """And what is otherwise there through nobody's fault, a line each."""
     with closing(server.connect()) as connection, server.explained("can't look at the server"):
         programs = programs_for(connection.info.server_version // 10000)
-        there = {name for name, _ in names_of(connection)}
+        databases = captured.get("tables", {})
+        there = {name for name, _ in names_of(connection) if name != SPARE or name in databases}
         # One that is a template here need not have been one there.
-        there |= {name for name in captured.get("tables", {}) if creating.exists(connection, name)}
+        there |= {name for name in databases if creating.exists(connection, name)}
     paths = {item.entry.path for item in items}
     manner = replace(manner, large_objects=True)
     # Where there is none, that is one look too.

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import pwd
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Container, Iterable, Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
@@ -13,8 +13,12 @@ from urllib.parse import quote, urlencode
 
 from tasks.errors import BackupError, Refused, SettingsError
 from tasks.sources.kept_server import bare, check_socket, kept, wait_until
+from tasks.sources.postgresql.catalogue import quoted
 from tasks.sources.postgresql.programs import installed
 from tasks.sources.postgresql.server import Server
+
+SPARE = "postgres"
+"""What programs connect to, where what they are to change is another."""
 
 _OWNER, _PORT = "postgres", "5432"
 _START_SECONDS = 120.0
@@ -60,9 +64,12 @@ def program_folder(chosen: Path | None = None) -> Path:
 
 
 @contextmanager
-def scratch_server(folder: Path, programs: Path | None = None, *, tables: int = 0) -> Iterator[str]:
+def scratch_server(
+    folder: Path, programs: Path | None = None, *, tables: int = 0, without: Container[str] = ()
+) -> Iterator[str]:
     """Its URL, for a superuser: by a socket in `folder`, where its files lie too, which nobody else may enter. So many
-    `tables` can be looked at in one moment. Raises `SettingsError`, `Refused`, `Unavailable`."""
+    `tables` can be looked at in one moment. The database `SPARE` is there unless it is to be `without` one of that
+    name. Raises `SettingsError`, `Refused`, `Unavailable`."""
     bin_folder, user = program_folder(programs), _user()
     data, log = folder / "data", folder / "server.log"
     check_socket(data / f".s.PGSQL.{_PORT}")
@@ -86,9 +93,18 @@ def scratch_server(folder: Path, programs: Path | None = None, *, tables: int = 
     started = [str(bin_folder / "postgres"), "-D", str(data), *options]
     with kept(started, ends_with="SIGINT", user=user, log=log) as child:
         wait_until(lambda: _answers(server), child, "a scratch server", seconds=_START_SECONDS, log=log)
-        with closing(server.connect()) as connection, server.explained("can't make room"):
-            connection.execute("DROP DATABASE postgres")  # it would sort as this server does
+        if SPARE in without:
+            with closing(server.connect()) as connection, server.explained("can't make room"):
+                connection.execute(f"DROP DATABASE {SPARE}".encode())  # it would sort as this server does
         yield url
+
+
+def make_roles(url: str, names: Iterable[str]) -> None:
+    """In a scratch server: such as policies need, where the snapshot holds no roles."""
+    server = Server.at(url, None)
+    with closing(server.connect()) as connection, server.explained("can't make a role"):
+        for name in names:
+            connection.execute(f"CREATE ROLE {quoted(name)}".encode())
 
 
 def _url(data: Path) -> str:

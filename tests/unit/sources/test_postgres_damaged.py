@@ -6,6 +6,7 @@ import pytest
 
 from tasks.errors import Damaged
 from tasks.sources.postgresql import names
+from tasks.sources.postgresql.filling import _failed
 from tests.contracts.memory_items import Rotten, Saved
 from tests.postgres_content import large_objects_of, rows_of
 from tests.postgres_fixtures import (  # noqa: F401 - fixtures
@@ -64,3 +65,13 @@ def test_large_objects_that_are_damaged_cost_nothing_else(
         restore(postgres, Rotten(items, path), into="the copy")
     assert rows_of(postgres, "the copy") == rows_of(postgres, everything)
     assert large_objects_of(postgres, "the copy") != large_objects_of(postgres, everything)
+
+
+def test_what_a_failed_statement_quotes_is_not_told() -> None:
+    lines = [
+        "pg_restore: error: could not execute query: ERROR:  permission denied",
+        "Command was: CREATE SUBSCRIPTION news CONNECTION 'host=there password=hush' PUBLICATION all_of_it;",
+        "pg_restore: error: could not execute query: ERROR:  no room",
+        "pg_restore: warning: errors ignored on restore: 2",
+    ]
+    assert _failed(lines) == ["CREATE SUBSCRIPTION news CONNECTION: ERROR:  permission denied", "ERROR:  no room"]

@@ -106,6 +106,33 @@ def test_a_template_that_was_none(second_postgres: PostgresProcess) -> None:
     assert line.startswith("the database `template1` was there, and sorts as")
 
 
+def test_template1_alone(second_postgres: PostgresProcess) -> None:
+    second_postgres.run("UPDATE pg_database SET datistemplate = false WHERE datname = 'template1'")
+    second_postgres.run("CREATE TABLE held (x int)", "INSERT INTO held VALUES (1)", database="template1")
+    source = source_of(second_postgres, "template1")
+    (line,) = missed(source, Saved(source.capture()))
+    assert line.startswith("the database `template1` was there, and sorts as")
+
+
+def test_a_policy_for_a_role_that_the_snapshot_does_not_hold(postgres: PostgresProcess) -> None:
+    """As that of a hosted server, whose roles are left out."""
+    postgres.create("one")
+    postgres.run("CREATE ROLE reader")
+    try:
+        statements = (
+            "CREATE TABLE rows (x int)",
+            "INSERT INTO rows VALUES (1)",
+            "CREATE POLICY readers ON rows TO reader",
+        )
+        postgres.run(*statements, database="one")
+        source = source_of(postgres, "one", roles=False)
+        found = missed(source, Saved(source.capture()))
+    finally:
+        postgres.drop("one")
+        postgres.run("DROP ROLE reader")
+    assert found == ["owners and privileges: the snapshot holds no roles"]
+
+
 def test_a_database_that_does_not_come_back_is_missed(postgres: PostgresProcess) -> None:
     postgres.create("one")
     source = source_of(postgres, "one")
