@@ -26,6 +26,7 @@ _LISTS = frozenset(
 )
 """Variables whose stored value is a list of quoted names."""
 _IN_USE = "55006"
+_DISCONNECT = "SELECT pg_catalog.pg_terminate_backend(pid) FROM pg_catalog.pg_stat_activity WHERE datname = %s"
 _KIND = """
 SELECT pg_catalog.pg_encoding_to_char(encoding), coalesce(datcollate, ''), coalesce(datctype, ''), to_jsonb(d)
 FROM pg_catalog.pg_database d WHERE datname = %s
@@ -105,25 +106,12 @@ def drop(connection: Connection, name: str) -> None:
 
 
 def put_in_place(connection: Connection, made: str, name: str, *, replace: bool) -> str:
-    """Give the database `made` its name. What had it before is dropped once the new one is in its place; why it can't
-    be, where it can't, such as for a subscription in it."""
+    """Give the database `made` its name, at once: whoever is killed, there is one of that name. What had it before is
+    dropped then; why it can't be, where it can't, such as for a subscription in it."""
     import psycopg
 
     old = f"{temporary_name(name)} old"
-    if replace:
-        connection.execute(f"ALTER DATABASE {quoted(name)} WITH ALLOW_CONNECTIONS false".encode())
-        try:
-            _rename(connection, name, old)
-        except BaseException:
-            connection.execute(f"ALTER DATABASE {quoted(name)} WITH ALLOW_CONNECTIONS true".encode())
-            raise
-    try:
-        _rename(connection, made, name)
-    except BaseException:
-        if replace:
-            _rename(connection, old, name)
-            connection.execute(f"ALTER DATABASE {quoted(name)} WITH ALLOW_CONNECTIONS true".encode())
-        raise
+    _rename(connection, [*([(name, old)] if replace else []), (made, name)])
     if replace:
         try:
             connection.execute(f"ALTER DATABASE {quoted(old)} WITH IS_TEMPLATE false".encode())
@@ -135,23 +123,24 @@ def put_in_place(connection: Connection, made: str, name: str, *, replace: bool)
     return ""
 
 
-def _rename(connection: Connection, name: str, new: str) -> None:
-    """Those who are connected are disconnected."""
+def _rename(connection: Connection, names: list[tuple[str, str]]) -> None:
+    """All or none. Those who are connected are disconnected; who comes meanwhile waits for the end."""
     import psycopg
 
     deadline = time.monotonic() + _SECONDS
     while True:
-        connection.execute(
-            "SELECT pg_catalog.pg_terminate_backend(pid) FROM pg_catalog.pg_stat_activity WHERE datname = %s", (name,)
-        )
         try:
-            connection.execute(f"ALTER DATABASE {quoted(name)} RENAME TO {quoted(new)}".encode())
+            with connection.transaction():
+                for name, new in names:
+                    connection.execute(_DISCONNECT, (name,))
+                    connection.execute(f"ALTER DATABASE {quoted(name)} RENAME TO {quoted(new)}".encode())
             return
         except psycopg.Error as error:
             if error.sqlstate != _IN_USE:
                 raise
             if time.monotonic() > deadline:
-                raise Unavailable(f"the database `{name}` is in use and can't be renamed; stop what uses it") from error
+                used = names[0][0]
+                raise Unavailable(f"the database `{used}` is in use and can't be renamed; stop what uses it") from error
         time.sleep(0.05)
 
 

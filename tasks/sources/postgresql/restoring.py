@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from tasks.errors import BackupError, Damaged, Occupied, Refused, SettingsError
 from tasks.item import Stored, StoredItems
-from tasks.sources.postgresql import creating
+from tasks.sources.postgresql import catalogue, creating
 from tasks.sources.postgresql.filling import Filling
 from tasks.sources.postgresql.programs import Programs, programs_for
 from tasks.sources.postgresql.roles import apply_roles
@@ -148,6 +148,7 @@ def _restore_database(filling: Filling, way: Way) -> None:
             if sorts:
                 filling.missed.append(f"the database `{name}` was there, and sorts as `{sorts}` says: not as it did")
             filling.fill(name, whole=whole, strict=bool(way.table))
+            _give_properties(filling, connection, name, name)
         else:
             with _beside(filling, connection, name) as made:
                 try:
@@ -158,12 +159,21 @@ def _restore_database(filling: Filling, way: Way) -> None:
                             f"{error}; `{name}` is what it was: all else comes back beside it (`as`)"
                         ) from error
                     raise
+                _give_properties(filling, connection, made, name)
                 with server.explained(f"can't give the restored database its name `{name}`"):
                     left = creating.put_in_place(connection, made, name, replace=there)
                 filling.missed += [left] if left else []
-        with server.explained(f"can't give `{name}` its properties"):
-            statements = creating.properties(name, database.document.database, owners=filling.owners)
-            creating.each(connection, statements, filling.missed.append)
+
+
+def _give_properties(filling: Filling, connection: Connection, made: str, name: str) -> None:
+    """To what will be called `name`: no database has that name without its owner and privileges."""
+    statements = creating.properties(made, filling.database.document.database, owners=filling.owners)
+    with filling.server.explained(f"can't give `{name}` its properties"):
+        creating.each(
+            connection,
+            statements,
+            lambda line: filling.missed.append(line.replace(catalogue.quoted(made), catalogue.quoted(name))),
+        )
 
 
 def _check_free(server: Server, connection: Connection, name: str, database: DatabaseItems) -> None:

@@ -85,27 +85,29 @@ def role_of(statement: str) -> str | None:
 
 def apply_roles(server: Server, connection: psycopg.Connection[Any], script: str) -> list[str]:
     """Make the roles that are not there; those that are stay as they are, and are told. Raises only where nothing can
-    be done at all."""
+    be done at all. They come all at once, whoever is killed: half of one would be there next time, and stay so."""
     import psycopg
 
     there = {name for (name,) in connection.execute("SELECT rolname FROM pg_catalog.pg_roles")}
     kept: dict[str, None] = {}
     missed: list[str] = []
-    for statement in statements(script):
-        role = role_of(statement)
-        if role is not None and role in there:
-            kept[role] = None
-            continue
-        if role is None and not statement.startswith(("GRANT ", "ALTER ", "COMMENT ", "SECURITY ")):
-            continue  # the script's own settings
-        try:
-            connection.execute(statement.encode())
-        except psycopg.Error as error:
-            doing = f"can't make the role `{role}`" if role else "can't grant a membership or a privilege"
-            fault = server.translated(error, doing)
-            if connection.broken:
-                raise fault from error
-            missed.append(_line(fault, statement, role))
+    with server.explained("can't make the roles"), connection.transaction():
+        for statement in statements(script):
+            role = role_of(statement)
+            if role is not None and role in there:
+                kept[role] = None
+                continue
+            if role is None and not statement.startswith(("GRANT ", "ALTER ", "COMMENT ", "SECURITY ")):
+                continue  # the script's own settings
+            try:
+                with connection.transaction():
+                    connection.execute(statement.encode())
+            except psycopg.Error as error:
+                doing = f"can't make the role `{role}`" if role else "can't grant a membership or a privilege"
+                fault = server.translated(error, doing)
+                if connection.broken:
+                    raise fault from error
+                missed.append(_line(fault, statement, role))
     mine = connection.info.user
     if others := sorted(name for name in kept if name != mine):
         shown = ", ".join(f"`{name}`" for name in others[:10]) + (" and others" if len(others) > 10 else "")
