@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 from contextlib import closing
 from typing import TYPE_CHECKING, Any
 
-from tasks.errors import Unavailable
+from tasks.errors import Occupied, Unavailable
 from tasks.sources.postgresql import catalogue
 from tasks.sources.postgresql.catalogue import literal, quoted
 from tasks.sources.postgresql.databases import Database, sorting, sorting_rules
@@ -32,7 +32,7 @@ SELECT pg_catalog.pg_encoding_to_char(encoding), coalesce(datcollate, ''), coale
 FROM pg_catalog.pg_database d WHERE datname = %s
 """
 _PROVIDERS = {"i": "ICU", "b": "PostgreSQL"}
-_PASSING = " being restored "
+_PASSING, _OLD = " being restored ", " old"
 _SECONDS = 30.0
 
 
@@ -73,8 +73,12 @@ def is_superuser(connection: Connection) -> bool:
 
 
 def temporary_name(database: str) -> str:
-    shortened = database.encode()[:30].decode(errors="ignore")
-    return f"{shortened}{_PASSING}{secrets.token_hex(4)}"
+    return f"{passing_beginning(database)}{secrets.token_hex(4)}"
+
+
+def passing_beginning(database: str) -> str:
+    """How all that `temporary_name` makes of this begin."""
+    return f"{database.encode()[:30].decode(errors='ignore')}{_PASSING}"
 
 
 def left_over(connection: Connection) -> list[str]:
@@ -105,12 +109,28 @@ def drop(connection: Connection, name: str) -> None:
     connection.execute(f"DROP DATABASE IF EXISTS {quoted(name)}{force}".encode())
 
 
+def drop_left(connection: Connection, name: str) -> bool:
+    """What a restore has left that was cut off, with the programs of it that go on; not what it was to replace. False
+    where it can't be."""
+    import psycopg
+
+    if name.endswith(_OLD):
+        return False
+    try:
+        drop(connection, name)
+    except psycopg.Error:
+        if connection.broken:
+            raise
+        return False
+    return True
+
+
 def put_in_place(connection: Connection, made: str, name: str, *, replace: bool) -> str:
     """Give the database `made` its name, at once: whoever is killed, there is one of that name. What had it before is
     dropped then; why it can't be, where it can't, such as for a subscription in it."""
     import psycopg
 
-    old = f"{temporary_name(name)} old"
+    old = f"{temporary_name(name)}{_OLD}"
     _rename(connection, [*([(name, old)] if replace else []), (made, name)])
     if replace:
         try:
@@ -135,6 +155,11 @@ def _rename(connection: Connection, names: list[tuple[str, str]]) -> None:
                     connection.execute(_DISCONNECT, (name,))
                     connection.execute(f"ALTER DATABASE {quoted(name)} RENAME TO {quoted(new)}".encode())
             return
+        except psycopg.errors.DuplicateDatabase as error:
+            raise Occupied(
+                f"the database `{names[-1][1]}` was made by someone else meanwhile, and is left as it is: restore under"
+                " another name (`as`), or allow to overwrite it"
+            ) from error
         except psycopg.Error as error:
             if error.sqlstate != _IN_USE:
                 raise

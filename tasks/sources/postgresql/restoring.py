@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from tasks.errors import BackupError, Damaged, Occupied, Refused, SettingsError
+from tasks.errors import BackupError, Damaged, NoSpace, Occupied, Refused, SettingsError, Unavailable
 from tasks.item import Stored, StoredItems
-from tasks.sources.postgresql import catalogue, creating
+from tasks.sources.postgresql import catalogue, creating, in_work
 from tasks.sources.postgresql.filling import Filling
 from tasks.sources.postgresql.programs import Programs, programs_for
 from tasks.sources.postgresql.roles import apply_roles
@@ -56,10 +56,11 @@ def restore_into_server(items: StoredItems, chosen: Iterable[Stored], server: Se
         for each in databases:
             if not each.rows_only and not way.overwrite:
                 _check_free(server, connection, way.name or each.name, each)
-        missed += [
-            f"the database `{name}` is left from a restore that was cut off, unless one is running: drop it"
-            for name in creating.left_over(connection)
-        ]
+        left = [name for name in creating.left_over(connection) if not in_work.is_held(connection, name)]
+        if way.overwrite:
+            ours = tuple(creating.passing_beginning(way.name or each.name) for each in databases)
+            left = [name for name in left if not (name.startswith(ours) and creating.drop_left(connection, name))]
+        missed += [f"the database `{name}` is left from a restore that was cut off: drop it" for name in left]
         if roles is not None and way.roles and way.owners and not way.table:
             missed += apply_roles(server, connection, read_whole(items, roles).decode("utf-8", "surrogateescape"))
         there = {name for (name,) in connection.execute("SELECT spcname FROM pg_catalog.pg_tablespace")}
@@ -83,7 +84,13 @@ def restore_into_server(items: StoredItems, chosen: Iterable[Stored], server: Se
         if not filling.tablespaces:
             absent = ", ".join(f"`{name}`" for name in database.document.database.tablespaces if name not in there)
             missed.append(f"tablespaces: the server has no {absent}; what was there is in the default one")
-        _restore_database(filling, way)
+        try:
+            _restore_database(filling, way)
+        except (NoSpace, Unavailable) as error:
+            if not left:
+                raise
+            takes = f"left from a restore that was cut off, and to be dropped: `{'`, `'.join(left)}`"
+            raise type(error)(f"{error}; {takes}") from error
     if lost:
         also = f"; nor what relies on that: {_some(broken)}" if broken else ""
         raise Damaged(
@@ -132,10 +139,13 @@ def _restore_database(filling: Filling, way: Way) -> None:
     with closing(creating.maintenance(server, name)) as connection:
         with server.explained(f"can't make the database `{name}`"):
             there = creating.exists(connection, name)
+            unfinished = there and _is_unfinished(connection, name)
             occupied = there and creating.holds_anything(server, name)
             encoding, sorts = creating.otherwise(connection, name, database.document.database) if there else ("", "")
             unlike = bool(encoding) and bool(database.document.tables)
-        if occupied and database.rows_only:
+        if occupied and unfinished and not way.overwrite:
+            raise _cut_off(name)
+        if occupied and database.rows_only and not unfinished:
             _restore_tables(filling, connection, name, overwrite=way.overwrite)
             return
         if occupied and not way.overwrite:
@@ -147,8 +157,7 @@ def _restore_database(filling: Filling, way: Way) -> None:
             # It may have been made by someone who may make databases, for one who may not.
             if sorts:
                 filling.missed.append(f"the database `{name}` was there, and sorts as `{sorts}` says: not as it did")
-            filling.fill(name, whole=whole, strict=bool(way.table))
-            _give_properties(filling, connection, name, name)
+            _fill_what_is_there(filling, connection, name, whole=whole, strict=bool(way.table))
         else:
             with _beside(filling, connection, name) as made:
                 try:
@@ -165,6 +174,29 @@ def _restore_database(filling: Filling, way: Way) -> None:
                 filling.missed += [left] if left else []
 
 
+def _fill_what_is_there(filling: Filling, connection: Connection, name: str, *, whole: bool, strict: bool) -> None:
+    """With a comment until it is complete, whoever is killed: half of it must not pass for the database."""
+    with filling.server.explained(f"can't prepare `{name}`"):
+        in_work.hold(connection, name)
+        before = in_work.comment_of(connection, name)
+        marked = in_work.comment(connection, name, in_work.UNFINISHED)
+    filling.fill(name, whole=whole, strict=strict)
+    _give_properties(filling, connection, name, name)
+    with filling.server.explained(f"can't give `{name}` its properties"):
+        if marked and in_work.comment_of(connection, name) == in_work.UNFINISHED:
+            in_work.comment(connection, name, None if before == in_work.UNFINISHED else before)
+
+
+def _is_unfinished(connection: Connection, name: str) -> bool:
+    """Whether a restore that was cut off has left a part of the database under its own name. Raises `Occupied` where
+    one is running."""
+    if in_work.comment_of(connection, name) != in_work.UNFINISHED:
+        return False
+    if in_work.is_held(connection, name):
+        raise Occupied(f"another restore is filling the database `{name}`: let it end, or end it")
+    return True
+
+
 def _give_properties(filling: Filling, connection: Connection, made: str, name: str) -> None:
     """To what will be called `name`: no database has that name without its owner and privileges."""
     statements = creating.properties(made, filling.database.document.database, owners=filling.owners)
@@ -179,8 +211,9 @@ def _give_properties(filling: Filling, connection: Connection, made: str, name: 
 def _check_free(server: Server, connection: Connection, name: str, database: DatabaseItems) -> None:
     if not creating.exists(connection, name):
         return
+    unfinished = _is_unfinished(connection, name)
     if creating.holds_anything(server, name):
-        raise _occupied(name)
+        raise _cut_off(name) if unfinished else _occupied(name)
     encoding, _ = creating.otherwise(connection, name, database.document.database)
     if encoding and database.document.tables:
         raise _unlike(name, encoding, database)
@@ -199,11 +232,19 @@ def _occupied(name: str) -> Occupied:
     )
 
 
+def _cut_off(name: str) -> Occupied:
+    return Occupied(
+        f"the database `{name}` holds a part of itself, from a restore that was cut off: allow to overwrite it, or"
+        " drop it"
+    )
+
+
 @contextmanager
 def _beside(filling: Filling, connection: Connection, name: str) -> Iterator[str]:
     """A database of its own under a passing name; gone afterwards, unless it has got another name meanwhile."""
     made, like = creating.temporary_name(name), filling.database.document.database
     with filling.server.explained(f"can't make the database `{name}` with the locale `{like.locale or like.collate}`"):
+        in_work.hold(connection, made)
         creating.create(connection, made, like, tablespaces=filling.tablespaces)
     try:
         yield made

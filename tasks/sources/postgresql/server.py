@@ -3,6 +3,7 @@ raises is translated here."""
 
 from __future__ import annotations
 
+import logging
 import os
 import re
 import select
@@ -96,6 +97,8 @@ class Server:
         name = database or self.database
         reach = {"connect_timeout": "10", **_ALIVE}
         fixed = {"dbname": name, "client_encoding": "UTF8"}
+        # What it says of a connection that is lost is said again, as an error, and in words that mean something.
+        logging.getLogger("psycopg").setLevel(logging.CRITICAL)
         with self.explained(f"can't connect to the database `{name}`"):
             merged: dict[str, Any] = {**reach, "application_name": "geometra-backup", **self.parameters, **fixed}
             connection = psycopg.connect(autocommit=True, **merged)
@@ -197,11 +200,12 @@ _MEANINGS: tuple[tuple[str, str, type[BackupError], str], ...] = (
         Unavailable,
         "raise `max_connections`",
     ),
+    ("", "server closed the connection", Unavailable, "the server's log says why: a full disk ends it too"),
     (
         "",
         (
             "connection refused|no such file or directory|timeout expired|could not translate host name"
-            "|failed to resolve host|server closed the connection"
+            "|failed to resolve host"
             "|could not receive data|could not send data|ssl connection has been closed|connection to server was lost"
             "|no connection to the server|starting up|shutting down|in recovery mode|terminating connection"
             "|connection timed out|no route to host|network is unreachable|connection reset|eof detected|is the server"

@@ -10,12 +10,17 @@ from unittest import mock
 import psycopg
 import pytest
 
+from tasks.errors import Occupied
+from tasks.sources.postgresql import in_work
 from tests.contracts.child import FORK
 from tests.contracts.memory_items import Saved
 from tests.postgres_content import rows_of
-from tests.postgres_fixtures import postgres, postgres_programs, shared_postgres, source_of  # noqa: F401
+from tests.postgres_fixtures import FILLED, postgres, postgres_programs, shared_postgres, source_of  # noqa: F401
 from tests.postgres_process import PostgresProcess
-from tests.unit.sources.test_postgres_restoring import restore
+from tests.unit.sources.test_postgres_restoring import databases, restore, saved  # noqa: F401 - a fixture
+
+BEFORE = {"postgres", "template0", "template1", FILLED}
+COMMENT = "SELECT shobj_description(oid, 'pg_database') FROM pg_database WHERE datname = 'made'"
 
 
 def killed_after(words: str, server: PostgresProcess, items: Saved, **how: Any) -> None:
@@ -24,7 +29,7 @@ def killed_after(words: str, server: PostgresProcess, items: Saved, **how: Any) 
 
     def execute_and_die(self: psycopg.Connection[Any], query: Any, *given: Any, **more: Any) -> Any:
         done = execute(self, query, *given, **more)
-        if isinstance(query, bytes) and query.startswith(words.encode()):
+        if (query.decode() if isinstance(query, bytes) else query).startswith(words):
             os.kill(os.getpid(), signal.SIGKILL)
         return done
 
@@ -69,3 +74,45 @@ def test_a_role_is_whole_or_not_there(postgres: PostgresProcess) -> None:  # noq
         assert postgres.rows(role) == [(True, 3)]
     finally:
         postgres.run("DROP ROLE IF EXISTS caller")
+
+
+def test_what_a_killed_restore_has_left_goes_with_the_next_one_that_may_overwrite(
+    saved: Saved,  # noqa: F811
+    postgres: PostgresProcess,  # noqa: F811
+) -> None:
+    killed_after("ANALYZE", postgres, saved, into="back")
+    (left,) = databases(postgres) - {"small"} - BEFORE
+    (told,) = restore(postgres, saved, into="back")
+    assert told == f"the database `{left}` is left from a restore that was cut off: drop it"
+    assert restore(postgres, saved, into="other", overwrite=True) == [told], "it is another database's"
+    with postgres.connect() as running:
+        in_work.hold(running, left)
+        assert restore(postgres, saved, into="back", overwrite=True) == [], "it is being made"
+        assert left in databases(postgres)
+    with postgres.connect(left):  # a pg_restore that goes on
+        assert restore(postgres, saved, into="back", overwrite=True) == []
+    assert databases(postgres) - BEFORE == {"small", "back", "other"}
+
+
+def test_half_of_an_empty_database_that_was_there_does_not_pass_for_it(
+    saved: Saved,  # noqa: F811
+    postgres: PostgresProcess,  # noqa: F811
+) -> None:
+    postgres.create("made")
+    postgres.run("COMMENT ON DATABASE made IS 'for the shop'")
+    killed_after("ANALYZE", postgres, saved, into="made")
+    assert postgres.rows(COMMENT) == [("geometra-backup is restoring this database",)]
+    with pytest.raises(Occupied, match=r"`made` holds a part of itself, from a restore that was cut off: allow to"):
+        restore(postgres, saved, into="made")
+    with postgres.connect() as running:
+        in_work.hold(running, "made")
+        with pytest.raises(Occupied, match="another restore is filling the database `made`"):
+            restore(postgres, saved, into="made", overwrite=True)
+    restore(postgres, saved, into="made", overwrite=True)
+    assert rows_of(postgres, "made") == rows_of(postgres, "small")
+    assert postgres.rows(COMMENT) == [(None,)]
+    postgres.drop("made")
+    postgres.create("made")
+    postgres.run("COMMENT ON DATABASE made IS 'for the shop'")
+    restore(postgres, saved, into="made")
+    assert postgres.rows(COMMENT) == [("for the shop",)]
