@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import time
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from hashlib import blake2b
@@ -132,6 +134,9 @@ def restore_task(
             done = restore_shared(installation, blank, wanted, progress=progress, sharing=share_parts)
             if done is not None:
                 return done
+        token = f"{os.getpid()}-{time.time_ns()}"
+        begun = installation.record.first_said(run, f"{step_name(blank.verb, source, destination)} begun", token)
+        wanted = replace(wanted, how=wanted.how._replace(again=begun != token))
         return replace(
             restore(installation, source, destination, wanted, snapshot=snapshot, progress=progress), run=run
         )

@@ -9,7 +9,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any, ClassVar
 
-from tasks.errors import Damaged, Occupied, Refused, SourceError
+from tasks.errors import Damaged, Occupied, Refused, SourceError, Unavailable
 from tasks.item import FILE, FOLDER, Facts, Stored, StoredItems
 from tasks.scratch import usual
 from tasks.settings import SourceSettings, TargetSettings
@@ -129,6 +129,9 @@ class Chroma:
                     damaged.append(f"`{about.label}`: {error}")
                 except NotTaken as error:
                     refused.append(f"`{about.label}`: {error}")
+                except Unavailable as error:
+                    said = str(error) if str(error).endswith("?") else f"{error}."
+                    raise type(error)(f"{said} Restore again: it goes on where it ended") from error
         others = f"not {'; '.join(refused)}: `as` and `database` give a collection another name" if refused else ""
         if damaged:
             lost = f"the snapshot does not hold all of {'; '.join(damaged)}"

@@ -170,6 +170,7 @@ class Postgres:
             programs=target.programs,
             overwrite=how.overwrite,
             owners=how.owners,
+            again=how.again,
         )
         return restore_into_server(items, chosen, Server.at(target.url, target.password), way)
 

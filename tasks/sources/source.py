@@ -103,6 +103,8 @@ class Restoring(NamedTuple):
     overwrite: bool = False
     owners: bool = True
     """Give files their owners again; needs root, silently kept as the restoring user otherwise."""
+    again: bool = False
+    """The same restore has begun before: what it has left, and what is known to be only that, may be replaced too."""
 
 
 class Source(Protocol):

@@ -242,6 +242,28 @@ def test_a_restore_goes_on_where_it_ended_and_never_mixes_unasked(
         assert agree(source.examine_at(target), snapshot.facts)
 
 
+def test_a_restore_whose_server_is_killed_says_that_it_goes_on_and_does(
+    original: Path, truth: Any, repository: Any, tmp_path: Path
+) -> None:
+    source = source_of(tmp_path / "scratch", path=original)
+    snapshot = saved(source, repository)
+    with chroma_server(tmp_path / "fresh") as server:
+        target, add = target_of(server.url, scratch=tmp_path / "scratch"), ServerCollection.add
+
+        def add_and_kill(self: ServerCollection, *given: Any, **how: Any) -> None:
+            add(self, *given, **how)
+            server.kill()
+
+        with (
+            mock.patch.object(ServerCollection, "add", add_and_kill),
+            pytest.raises(Unavailable, match=r"is it running\? Restore again: it goes on where it ended"),
+        ):
+            put(source, repository, snapshot, target)
+        server.start()
+        assert put(source, repository, snapshot, target) == []
+        alike(seen(server.url)["dump"], truth["dump"])
+
+
 @contextmanager
 def meddled(meddle: Callable[[int, ServerCollection], None]) -> Iterator[None]:
     """Calls `meddle` with a number and the collection after each request for records."""

@@ -100,7 +100,7 @@ class CollectionRestore:
         if held != expected:
             raise Unavailable(
                 f"the collection `{about.label}` holds {held} records instead of {expected}: does something else write"
-                " to it? Restore again: it goes on where it ended"
+                " to it?"
             )
         missed = self._missed(records, about, was_there=was_there)
         if changed:

@@ -96,7 +96,7 @@ class Server:
         except httpx.TimeoutException as error:
             raise Unavailable(f"{self.shown} does not answer in time") from error
         except httpx.TransportError as error:
-            raise Unavailable(f"{self.shown} can't be reached: {error}; is it running?") from error
+            raise Unavailable(f"{self.shown} can't be reached: {str(error).rstrip('.')}; is it running?") from error
         if answer.is_success:
             try:
                 return answer.json() if answer.content else None

@@ -40,6 +40,7 @@ class Way:
     programs: Path | None = None
     overwrite: bool = False
     owners: bool = True
+    again: bool = False
 
 
 def restore_into_server(items: StoredItems, chosen: Iterable[Stored], server: Server, way: Way) -> list[str]:
@@ -55,9 +56,9 @@ def restore_into_server(items: StoredItems, chosen: Iterable[Stored], server: Se
         suitable = [_programs(each, major, way.programs) for each in databases]
         for each in databases:
             if not each.rows_only and not way.overwrite:
-                _check_free(server, connection, way.name or each.name, each)
+                _check_free(server, connection, way, each)
         left = [name for name in creating.left_over(connection) if not in_work.is_held(connection, name)]
-        if way.overwrite:
+        if way.overwrite or way.again:
             ours = tuple(creating.passing_beginning(way.name or each.name) for each in databases)
             left = [name for name in left if not (name.startswith(ours) and creating.drop_left(connection, name))]
         missed += [f"the database `{name}` is left from a restore that was cut off: drop it" for name in left]
@@ -143,12 +144,12 @@ def _restore_database(filling: Filling, way: Way) -> None:
             occupied = there and creating.holds_anything(server, name)
             encoding, sorts = creating.otherwise(connection, name, database.document.database) if there else ("", "")
             unlike = bool(encoding) and bool(database.document.tables)
-        if occupied and unfinished and not way.overwrite:
+        if occupied and unfinished and not (way.overwrite or way.again):
             raise _cut_off(name)
         if occupied and database.rows_only and not unfinished:
-            _restore_tables(filling, connection, name, overwrite=way.overwrite)
+            _restore_tables(filling, connection, name, way)
             return
-        if occupied and not way.overwrite:
+        if occupied and not unfinished and not way.overwrite:
             raise _occupied(name)
         whole = not database.rows_only
         if unlike and not occupied and not way.overwrite:
@@ -208,11 +209,14 @@ def _give_properties(filling: Filling, connection: Connection, made: str, name: 
         )
 
 
-def _check_free(server: Server, connection: Connection, name: str, database: DatabaseItems) -> None:
+def _check_free(server: Server, connection: Connection, way: Way, database: DatabaseItems) -> None:
+    name = way.name or database.name
     if not creating.exists(connection, name):
         return
     unfinished = _is_unfinished(connection, name)
     if creating.holds_anything(server, name):
+        if unfinished and way.again:
+            return
         raise _cut_off(name) if unfinished else _occupied(name)
     encoding, _ = creating.otherwise(connection, name, database.document.database)
     if encoding and database.document.tables:
@@ -254,17 +258,17 @@ def _beside(filling: Filling, connection: Connection, name: str) -> Iterator[str
             creating.drop(connection, made)
 
 
-def _restore_tables(filling: Filling, connection: Connection, name: str, *, overwrite: bool) -> None:
+def _restore_tables(filling: Filling, connection: Connection, name: str, way: Way) -> None:
     server = filling.server
     with closing(server.connect(name)) as inside:
-        drop_unfinished(inside, filling, name, overwrite=overwrite)
+        drop_unfinished(inside, filling, name, overwrite=way.overwrite or way.again)
         with server.explained(f"can't look into `{name}`"):
             missing = missing_tables(inside, filling)
         if not missing:
-            load_existing(inside, filling, name, overwrite=overwrite)
+            load_existing(inside, filling, name, overwrite=way.overwrite)
             return
     with _beside(filling, connection, name) as scratch:
         with filling.schema_file() as schema:
             filling.restore(scratch, schema, "--section=pre-data", "--schema-only")
             filling.restore(scratch, schema, "--section=post-data", "--schema-only")
-        make_tables(filling, scratch, name, missing, overwrite=overwrite)
+        make_tables(filling, scratch, name, missing, overwrite=way.overwrite)

@@ -12,10 +12,11 @@ import pytest
 
 from tasks.errors import Occupied
 from tasks.sources.postgresql import in_work
+from tasks.sources.source import Restoring
 from tests.contracts.child import FORK
 from tests.contracts.memory_items import Saved
 from tests.postgres_content import rows_of
-from tests.postgres_fixtures import FILLED, postgres, postgres_programs, shared_postgres, source_of  # noqa: F401
+from tests.postgres_fixtures import FILLED, postgres, postgres_programs, shared_postgres, source_of, target_of  # noqa: F401
 from tests.postgres_process import PostgresProcess
 from tests.unit.sources.test_postgres_restoring import databases, restore, saved  # noqa: F401 - a fixture
 
@@ -91,6 +92,10 @@ def test_what_a_killed_restore_has_left_goes_with_the_next_one_that_may_overwrit
         assert left in databases(postgres)
     with postgres.connect(left):  # a pg_restore that goes on
         assert restore(postgres, saved, into="back", overwrite=True) == []
+    killed_after("ANALYZE", postgres, saved, into="twice")
+    target = target_of(postgres, **{"as": "twice"})
+    assert source_of(postgres).restore_into(saved, saved, target, Restoring(again=True)) == []
+    postgres.drop("twice")
     assert databases(postgres) - BEFORE == {"small", "back", "other"}
 
 
@@ -108,9 +113,11 @@ def test_half_of_an_empty_database_that_was_there_does_not_pass_for_it(
         in_work.hold(running, "made")
         with pytest.raises(Occupied, match="another restore is filling the database `made`"):
             restore(postgres, saved, into="made", overwrite=True)
-    restore(postgres, saved, into="made", overwrite=True)
+    source_of(postgres).restore_into(saved, saved, target_of(postgres, **{"as": "made"}), Restoring(again=True))
     assert rows_of(postgres, "made") == rows_of(postgres, "small")
     assert postgres.rows(COMMENT) == [(None,)]
+    with pytest.raises(Occupied, match="has data already"):
+        source_of(postgres).restore_into(saved, saved, target_of(postgres, **{"as": "made"}), Restoring(again=True))
     postgres.drop("made")
     postgres.create("made")
     postgres.run("COMMENT ON DATABASE made IS 'for the shop'")
