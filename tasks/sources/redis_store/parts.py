@@ -53,10 +53,7 @@ class Parts:
                 with suppress(_OtherType):
                     return self._read()
         except OSError as error:
-            raise SourceError(
-                f"no room in `{tempfile.gettempdir()}` for a large key of {self._size / 1e6:.0f} MB: {error.strerror};"
-                " free some, or set TMPDIR"
-            ) from error
+            raise self._no_room(error) from error
         self.kind = rdb.MODULE
         return False
 
@@ -89,6 +86,36 @@ class Parts:
         yield rdb.length(self._count)
         self._file.seek(0)
         while piece := self._file.read(_PIECE):
+            yield piece
+
+    def dump(self) -> bool:
+        """Take what one DUMP gives, which may be as large as memory is; False if the key is gone."""
+        self._connection.send([("DUMP", self._name)])
+        line = self._connection.line()
+        if line[:1] == b"-":
+            raise self._connection.translated(ErrorReply(line[1:].decode(errors="replace")), "DUMP")
+        self._count = int(line[1:]) - rdb.FOOTER
+        buffer, left = memoryview(bytearray(_PIECE)), self._count + rdb.FOOTER + 2
+        if self._count < 1:
+            return False
+        self._file.seek(0)
+        try:
+            while left > 0:
+                count = self._connection.readinto(buffer[:left])
+                self._file.write(buffer[:count])
+                left -= count
+        except OSError as error:
+            raise self._no_room(error) from error
+        self._file.seek(0)
+        self.kind = self._file.read(1)[0]
+        return True
+
+    def dumped(self) -> Iterator[bytes]:
+        """The encoded value that `dump` took."""
+        self._file.seek(1)
+        left = self._count - 1
+        while piece := self._file.read(min(left, _PIECE)):
+            left -= len(piece)
             yield piece
 
     def _read_still(self, read: Callable[[int], None], step: int) -> bool:
@@ -165,6 +192,12 @@ class Parts:
             if error.code == "WRONGTYPE":
                 raise _OtherType from error
             raise self._connection.translated(error, command) from error
+
+    def _no_room(self, error: OSError) -> SourceError:
+        return SourceError(
+            f"no room in `{tempfile.gettempdir()}` for a large key of {self._size / 1e6:.0f} MB: {error.strerror};"
+            " free some, or set TMPDIR"
+        )
 
     def _begin(self) -> None:
         self._file.seek(0)

@@ -213,6 +213,12 @@ class Scan:
             for (name, size, (_, most)), count in zip(counted, counts, strict=True)
             if isinstance(count, int) and (count > most or size > _HEAVY)
         ]
+        # What only a DUMP gives, such as a stream, goes through a file, and not several at once.
+        large += [
+            each
+            for each, kind in zip(sized, kinds, strict=True)
+            if kind not in (b"none", *_COUNTING) and each[1] > _HEAVY
+        ]
         parted = {name for name, _ in large}
         return [name for name, _ in sized if name not in parted], large
 
@@ -260,11 +266,9 @@ class Scan:
                     self.flaws.append(f"the key `{shown(name)}`: {parts.flaw}")
                 yield head + bytes([parts.kind]) + rdb.string(name)
                 yield from parts.pieces()
-            elif parts.kind == rdb.MODULE:
-                dumped: bytes | None = connection.ask("DUMP", name)
-                if dumped is not None:
-                    yield head + dumped[:1] + rdb.string(name)
-                    yield dumped[1 : -rdb.FOOTER]
+            elif parts.kind == rdb.MODULE and parts.dump():
+                yield head + bytes([parts.kind]) + rdb.string(name)
+                yield from parts.dumped()
 
 
 def _version(server: dict[str, str]) -> int:

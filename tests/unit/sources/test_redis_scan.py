@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import re
 import time
+import tracemalloc
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -143,6 +145,32 @@ def large_first(server: RedisProcess, monkeypatch: pytest.MonkeyPatch) -> Callab
         monkeypatch.setattr(parts.Parts, "pieces", given)
 
     return meanwhile
+
+
+def test_streams_however_large_take_no_memory(server: RedisProcess) -> None:
+    with server.client(text=False) as client:
+        for number in range(4):
+            for at in range(6):
+                client.xadd(f"stream:{number}", {"text": os.urandom(1 << 20)}, id=f"{at + 1}-0")
+        client.pexpire("stream:2", 3_600_000)
+    capture = of(server, method="scan").capture()
+    buffer, size = memoryview(bytearray(1 << 20)), 0
+    tracemalloc.start()
+    try:
+        for item in capture:
+            if item.open is not None:
+                stream = item.open()
+                while count := stream.readinto(buffer):
+                    size += count
+                stream.close()
+        _, most = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert most < 16 << 20
+    saved = Saved(of(server, method="scan").capture())
+    assert saved.facts["lasting"] == {"0": {"stream": 3}}
+    assert saved.facts["lasting_digest"] == Saved(of(server).capture()).facts["lasting_digest"]
+    assert restored(saved) == held(server)
 
 
 def test_a_scan_outlasts_what_a_server_allows_a_silent_connection(server: RedisProcess, large_first: Any) -> None:
