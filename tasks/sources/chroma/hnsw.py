@@ -8,7 +8,9 @@ vector's length in length.bin, and for cosine the vector itself is normalized.
 
 from __future__ import annotations
 
+import mmap
 import struct
+from collections.abc import Iterator
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -24,6 +26,7 @@ PICKLE = "index_metadata.pickle"
 FILES = ("data_level0.bin", "header.bin", "length.bin", "link_lists.bin", PICKLE)
 _HEADERS = (struct.Struct("<4x6Q"), struct.Struct("<6Q"))
 _DELETED = 1  # in the flags
+_PART = 8 << 20
 
 
 class Hnsw:
@@ -31,6 +34,7 @@ class Hnsw:
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
+        self._mapped: mmap.mmap | None = None
         missing = [name for name in FILES if not (folder / name).is_file()]
         if missing:
             raise NotWhole(f"`{missing[0]}` of the vector segment `{folder.name}` is not there")
@@ -60,24 +64,51 @@ class Hnsw:
         )
         if not self._count:
             return np.zeros(0, kind)
-        return np.memmap(self._folder / "data_level0.bin", kind, "r", shape=(self._count,))
+        with open(self._folder / "data_level0.bin", "rb") as file:
+            self._mapped = mmap.mmap(file.fileno(), self._count * self._size, access=mmap.ACCESS_READ)
+        return np.frombuffer(self._mapped, kind)
+
+    def _give_back(self) -> None:
+        """What was read of the vectors counts no more as memory of this process; the system's cache still has it."""
+        if self._mapped is not None:
+            self._mapped.madvise(mmap.MADV_DONTNEED)
+
+    def _parts(self) -> Iterator[Any]:
+        """All elements, some at a time."""
+        step = max(1, _PART // self._size)
+        for start in range(0, self._count, step):
+            yield self._elements[start : start + step]
+            self._give_back()
 
     @cached_property
     def places(self) -> dict[str, int]:
         """The row of each id. Raises `NotWhole` where an id has none, or more rows are in use than there are ids."""
         from tasks.numbers import numpy as np
 
-        elements = self._elements
-        alive = np.flatnonzero((elements["flags"] & _DELETED) == 0)
-        rows = dict(zip(elements["label"][alive].tolist(), alive.tolist(), strict=True))
-        if len(rows) != len(self._labels) or len(alive) != len(rows):
-            raise NotWhole(
-                f"the vector segment `{self._folder.name}` holds {len(alive)} vectors for {len(self._labels)} ids"
-            )
+        labels, deleted = np.zeros(self._count, "<u8"), np.zeros(self._count, bool)
+        at = 0
+        for part in self._parts():
+            labels[at : at + len(part)] = part["label"]
+            deleted[at : at + len(part)] = part["flags"] & _DELETED
+            at += len(part)
+        alive = np.flatnonzero(~deleted)
+        labels = labels[alive]
+        order = np.argsort(labels, kind="stable")
+        labels, alive = labels[order], alive[order]
+        places = self._labels
+        if len(alive) != len(places) or (labels[1:] == labels[:-1]).any():
+            raise NotWhole(f"the vector segment `{self._folder.name}` holds {len(alive)} vectors for {len(places)} ids")
         try:
-            return {name: rows[label] for name, label in self._labels.items()}
-        except KeyError as error:
-            raise NotWhole(f"an id of the vector segment `{self._folder.name}` has no vector") from error
+            wanted = np.fromiter(places.values(), "<u8", len(places))
+        except OverflowError as error:
+            raise NotWhole(f"a label of the vector segment `{self._folder.name}` is no number of a vector") from error
+        rows = np.minimum(np.searchsorted(labels, wanted), max(len(labels) - 1, 0))
+        if (labels[rows] != wanted).any():
+            raise NotWhole(f"an id of the vector segment `{self._folder.name}` has no vector")
+        # In the same table: another of some millions of ids would take as much again.
+        for name, row in zip(places, alive[rows].tolist(), strict=True):
+            places[name] = row
+        return places
 
     @cached_property
     def _lengths(self) -> NDArray[np.float32]:
@@ -93,6 +124,7 @@ class Hnsw:
         from tasks.numbers import numpy as np
 
         vectors = np.asarray(self._elements["vector"][rows], np.float32)
+        self._give_back()
         return vectors * self._lengths[rows][:, None] if normalized else vectors
 
     def check(self) -> None:
@@ -100,9 +132,8 @@ class Hnsw:
         from tasks.numbers import numpy as np
 
         _ = self.places, self._lengths
-        links, most = self._elements["links"], self._elements["neighbours"].shape[1:]
-        for start in range(0, self._count, 1 << 14):
-            part = self._elements[start : start + (1 << 14)]
-            used = np.arange(most[0]) < links[start : start + (1 << 14), None]
-            if (links[start : start + (1 << 14)] > most[0]).any() or (part["neighbours"][used] >= self._count).any():
+        most = self._elements["neighbours"].shape[1]
+        for part in self._parts():
+            used = np.arange(most) < part["links"][:, None]
+            if (part["links"] > most).any() or (part["neighbours"][used] >= self._count).any():
                 raise NotWhole(f"a link of the vector segment `{self._folder.name}` leads nowhere")

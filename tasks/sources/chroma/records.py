@@ -13,11 +13,18 @@ if TYPE_CHECKING:
 BATCH = 1000
 """Records read, compared and sent together."""
 
+_NUMBERS = 1 << 18
+
 JsonObject = dict[str, Any]
 
 
 class NotWhole(Exception):
     """What is read is not as Chroma leaves it; the text says what and where."""
+
+
+def at_once(dimension: int | None) -> int:
+    """How many records to ask for at once: a number of a vector takes some 150 bytes while JSON is read."""
+    return max(1, min(BATCH, _NUMBERS // (dimension or 1)))
 
 
 @dataclass(frozen=True, slots=True)

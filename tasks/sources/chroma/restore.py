@@ -9,7 +9,7 @@ from typing import Any
 
 from tasks.errors import NotFound, Occupied, SettingsError, Unavailable
 from tasks.sources.chroma.facts import line
-from tasks.sources.chroma.records import BATCH, Batch, Collection, Record, Records
+from tasks.sources.chroma.records import BATCH, Batch, Collection, Record, Records, at_once
 from tasks.sources.chroma.server import NotTaken, Server, ServerCollection, configuration_of
 from tasks.sources.chroma.settings import ChromaTarget
 from tasks.sources.chroma.stored_folder import StoredCollection
@@ -155,10 +155,11 @@ class CollectionRestore:
         """Parts that a server takes in one request."""
         some: list[int] = []
         size = 0
+        most = self._most if self._in_base64 else min(self._most, at_once(batch.vectors.shape[1]))
         for at in rows:
             record = batch.records[at]
             length = 6 * batch.vectors.shape[1] + 4 * len(record.document or "") + 2 * len(str(record.metadata)) + 200
-            if some and (len(some) >= self._most or size + length > _MOST_BYTES):
+            if some and (len(some) >= most or size + length > _MOST_BYTES):
                 yield Batch([batch.records[each] for each in some], batch.vectors[some])
                 some, size = [], 0
             some.append(at)

@@ -12,7 +12,7 @@ from urllib.parse import quote, unquote, urlsplit, urlunsplit
 
 from tasks.errors import BackupError, Exists, Missing, Refused, SettingsError, SourceError, Unavailable
 from tasks.secret import Secret, url_of
-from tasks.sources.chroma.records import Batch, Collection, JsonObject, Record
+from tasks.sources.chroma.records import Batch, Collection, JsonObject, Record, at_once
 
 if TYPE_CHECKING:
     import httpx
@@ -224,6 +224,10 @@ class ServerCollection:
 
     def fetch(self, ids: Sequence[str]) -> list[tuple[Record, bytes]]:
         """Those of these records that are there: each, and the bytes of its vector, empty if it has none."""
+        most = at_once(self.about.dimension)
+        return [row for start in range(0, len(ids), most) for row in self._fetched(ids[start : start + most])]
+
+    def _fetched(self, ids: Sequence[str]) -> list[tuple[Record, bytes]]:
         from tasks.numbers import numpy as np
 
         got = self._ask("get", body={"ids": list(ids), "include": _ALL})
@@ -231,8 +235,7 @@ class ServerCollection:
         found = []
         for at, name in enumerate(got["ids"]):
             vector = b"" if vectors[at] is None else np.asarray(vectors[at], "<f4").tobytes()
-            metadata = got["metadatas"][at] or None
-            found.append((Record(name, got["documents"][at], got["uris"][at], metadata), vector))
+            found.append((Record(name, got["documents"][at], got["uris"][at], got["metadatas"][at] or None), vector))
         return found
 
     def query(
