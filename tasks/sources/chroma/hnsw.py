@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import mmap
 import struct
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -27,6 +27,7 @@ FILES = ("data_level0.bin", "header.bin", "length.bin", "link_lists.bin", PICKLE
 _HEADERS = (struct.Struct("<4x6Q"), struct.Struct("<6Q"))
 _DELETED = 1  # in the flags
 _PART = 8 << 20
+_IDS = 10_000
 
 
 class Hnsw:
@@ -38,7 +39,7 @@ class Hnsw:
         missing = [name for name in FILES if not (folder / name).is_file()]
         if missing:
             raise NotWhole(f"`{missing[0]}` of the vector segment `{folder.name}` is not there")
-        self._labels, self.taken = persisted(folder / PICKLE)
+        self.labels, self.taken = persisted(folder / PICKLE)
         header, size = (folder / "header.bin").read_bytes(), (folder / "data_level0.bin").stat().st_size
         for layout in _HEADERS:
             if len(header) >= layout.size:
@@ -81,34 +82,40 @@ class Hnsw:
             self._give_back()
 
     @cached_property
-    def places(self) -> dict[str, int]:
-        """The row of each id. Raises `NotWhole` where an id has none, or more rows are in use than there are ids."""
+    def _rows(self) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """The labels in use, sorted, and the row of each. Raises `NotWhole` where an id has none, or more rows are in
+        use than there are ids."""
         from tasks.numbers import numpy as np
 
-        labels, deleted = np.zeros(self._count, "<u8"), np.zeros(self._count, bool)
+        labels, deleted = np.zeros(self._count, np.int64), np.zeros(self._count, bool)
         at = 0
         for part in self._parts():
-            labels[at : at + len(part)] = part["label"]
+            labels[at : at + len(part)] = part["label"].view(np.int64)
             deleted[at : at + len(part)] = part["flags"] & _DELETED
             at += len(part)
         alive = np.flatnonzero(~deleted)
         labels = labels[alive]
         order = np.argsort(labels, kind="stable")
         labels, alive = labels[order], alive[order]
-        places = self._labels
-        if len(alive) != len(places) or (labels[1:] == labels[:-1]).any():
-            raise NotWhole(f"the vector segment `{self._folder.name}` holds {len(alive)} vectors for {len(places)} ids")
-        try:
-            wanted = np.fromiter(places.values(), "<u8", len(places))
-        except OverflowError as error:
-            raise NotWhole(f"a label of the vector segment `{self._folder.name}` is no number of a vector") from error
-        rows = np.minimum(np.searchsorted(labels, wanted), max(len(labels) - 1, 0))
-        if (labels[rows] != wanted).any():
-            raise NotWhole(f"an id of the vector segment `{self._folder.name}` has no vector")
-        # In the same table: another of some millions of ids would take as much again.
-        for name, row in zip(places, alive[rows].tolist(), strict=True):
-            places[name] = row
-        return places
+        if len(alive) != len(self.labels) or (labels[1:] == labels[:-1]).any():
+            raise NotWhole(
+                f"the vector segment `{self._folder.name}` holds {len(alive)} vectors for {len(self.labels)} ids"
+            )
+        for batch in self.labels.batches(_IDS):
+            wanted = np.array(batch, np.int64)
+            if (wanted < 0).any() or (labels[_places(labels, wanted)] != wanted).any():
+                raise NotWhole(f"an id of the vector segment `{self._folder.name}` has no vector")
+        return labels, alive
+
+    def rows(self, names: Sequence[str]) -> NDArray[np.int64]:
+        """The row of each id; -1 where it has none. Raises `NotWhole`."""
+        from tasks.numbers import numpy as np
+
+        labels, alive = self._rows
+        wanted = np.array(self.labels.find(names), np.int64)
+        if not len(labels):
+            return wanted
+        return np.where(wanted < 0, -1, alive[_places(labels, wanted)])
 
     @cached_property
     def _lengths(self) -> NDArray[np.float32]:
@@ -119,7 +126,7 @@ class Hnsw:
             raise NotWhole(f"`length.bin` of the vector segment `{self._folder.name}` is cut short")
         return lengths
 
-    def vectors(self, rows: list[int], *, normalized: bool) -> NDArray[np.float32]:
+    def vectors(self, rows: NDArray[np.int64], *, normalized: bool) -> NDArray[np.float32]:
         """The vectors of some rows, as Chroma itself gives them. `normalized`: of a cosine collection."""
         from tasks.numbers import numpy as np
 
@@ -131,9 +138,16 @@ class Hnsw:
         """Raises `NotWhole` where ids and vectors don't belong together or a link leads nowhere."""
         from tasks.numbers import numpy as np
 
-        _ = self.places, self._lengths
+        _ = self._rows, self._lengths
         most = self._elements["neighbours"].shape[1]
         for part in self._parts():
             used = np.arange(most) < part["links"][:, None]
             if (part["links"] > most).any() or (part["neighbours"][used] >= self._count).any():
                 raise NotWhole(f"a link of the vector segment `{self._folder.name}` leads nowhere")
+
+
+def _places(labels: NDArray[np.int64], wanted: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Where each is in `labels`, if it is there at all; within it in any case."""
+    from tasks.numbers import numpy as np
+
+    return np.minimum(np.searchsorted(labels, wanted), max(len(labels) - 1, 0))

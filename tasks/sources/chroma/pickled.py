@@ -4,11 +4,16 @@ than it has bytes for."""
 from __future__ import annotations
 
 import io
+import mmap
 import pickle
 import pickletools
+from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from tasks.sources.chroma.labels import Labels
+from tasks.sources.chroma.plain_pickle import Otherwise, pairs
 from tasks.sources.chroma.records import NotWhole
 
 _CLASS = ("chromadb.segment.impl.vector.local_persistent_hnsw", "PersistentData")
@@ -30,11 +35,14 @@ _ARGUMENTS = {
 _TWO_LINES = frozenset(map(ord, "ci"))
 
 
+_TABLE, _TAKEN = "id_to_label", "max_seq_id"
+
+
 class Persisted(NamedTuple):
     """The label of each id in an index, and the last number of the queue that is in it, as far as this version says it
     here: 0.4 and the first of 0.5 say it nowhere else."""
 
-    labels: dict[str, int]
+    labels: Labels
     taken: int
 
 
@@ -50,7 +58,43 @@ class _Unpickler(pickle.Unpickler):
 
 
 def persisted(path: Path) -> Persisted:
-    """Raises `NotWhole`, `OSError`."""
+    """Raises `NotWhole`, `NoSpace`, `OSError`."""
+    with suppress(Otherwise):
+        values: dict[str, Any] = {}
+        labels = Labels(_plain(path, values))
+        return Persisted(labels, _number(values))
+    attributes = _unpickled(path)
+    return Persisted(Labels(attributes[_TABLE].items()), _number(attributes))
+
+
+def check_persisted(path: Path) -> None:
+    """Raises `NotWhole` where `persisted` would."""
+    try:
+        for _ in _plain(path, {}):
+            pass
+    except Otherwise:
+        _unpickled(path)
+
+
+def _plain(path: Path, values: dict[str, Any]) -> Iterator[tuple[str, int]]:
+    """Raises `Otherwise` for what is to be unpickled, as it was not written by Chroma 1.0 or later, or is damaged."""
+    with path.open("rb") as file:
+        try:
+            with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
+                yield from pairs(data, _TABLE, values)
+        except (IndexError, ValueError) as error:
+            raise Otherwise from error
+    if _TABLE not in values:
+        raise Otherwise
+
+
+def _number(values: Mapping[str, Any]) -> int:
+    taken = values.get(_TAKEN)
+    return taken if isinstance(taken, int) else 0
+
+
+def _unpickled(path: Path) -> dict[str, Any]:
+    """What it holds by name, the table of ids among it."""
     try:
         data = path.read_bytes()
         _check(data)
@@ -60,13 +104,12 @@ def persisted(path: Path) -> Persisted:
     except (UnicodeDecodeError, MemoryError, OverflowError, ImportError) as error:
         raise NotWhole(f"`{path.name}` can't be read: {type(error).__name__}") from error
     attributes = held if isinstance(held, dict) else vars(held) if isinstance(held, _PersistentData) else {}
-    labels = attributes.get("id_to_label")
+    labels = attributes.get(_TABLE)
     if not isinstance(labels, dict) or not all(
         isinstance(name, str) and isinstance(label, int) for name, label in labels.items()
     ):
         raise NotWhole(f"`{path.name}` holds no table of ids")
-    taken = attributes.get("max_seq_id")
-    return Persisted(labels, taken if isinstance(taken, int) else 0)
+    return attributes
 
 
 def _check(data: bytes) -> None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import heapq
 import json
 import sqlite3
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import closing
 from functools import cached_property
 from itertools import groupby, islice
@@ -134,24 +134,30 @@ class StoredCollection:
         from tasks.numbers import numpy as np
 
         self.without_vector, seen = [], 0
-        places = self.index.places if self.index else {}
-        queued = self._queued_vectors(places)
+        queued = self._queued_vectors()
         records = self._records()
         while batch := list(islice(records, BATCH)):
-            whole = [each for each in batch if queued.get(each.id, each.id in places)]
-            if len(whole) < len(batch):
-                kept = {each.id for each in whole}
-                self.without_vector += [each.id for each in batch if each.id not in kept]
+            rows = self._rows([each.id for each in batch])
+            has = [bool(queued.get(each.id, row >= 0)) for each, row in zip(batch, rows.tolist(), strict=True)]
+            self.without_vector += [each.id for each, there in zip(batch, has, strict=True) if not there]
+            whole = [each for each, there in zip(batch, has, strict=True) if there]
             seen += len(whole)
             if whole:
-                yield Batch(whole, self._vectors(whole, places, queued))
-        gone = sum(name in places for name, at in queued.items() if not at)
-        new = sum(name not in places for name, at in queued.items() if at)
-        self.without_record = len(places) - gone + new - seen
+                yield Batch(whole, self._vectors(whole, rows[has], queued))
+        indexed = self.index.labels if self.index else ()
+        gone = sum(name in indexed for name, at in queued.items() if not at)
+        new = sum(name not in indexed for name, at in queued.items() if at)
+        self.without_record = len(indexed) - gone + new - seen
         if not seen:
             yield Batch([], np.zeros((0, self.about.dimension or 0), np.float32))
 
-    def _vectors(self, records: list[Record], places: dict[str, int], queued: dict[str, int]) -> NDArray[np.float32]:
+    def _rows(self, names: Sequence[str]) -> NDArray[np.int64]:
+        """In the index; -1 where it has none."""
+        from tasks.numbers import numpy as np
+
+        return self.index.rows(names) if self.index else np.full(len(names), -1)
+
+    def _vectors(self, records: list[Record], rows: NDArray[np.int64], queued: dict[str, int]) -> NDArray[np.float32]:
         from tasks.numbers import numpy as np
 
         dimension = self.about.dimension or (self.index.dimension if self.index else 0)
@@ -162,8 +168,7 @@ class StoredCollection:
                 raise NotWhole(
                     f"`{self.about.label}` has {dimension} dimensions and its vectors {self.index.dimension}"
                 )
-            rows = [places[records[at].id] for at in indexed]
-            vectors[indexed] = self.index.vectors(rows, normalized=self.about.distance == "cosine")
+            vectors[indexed] = self.index.vectors(rows[indexed], normalized=self.about.distance == "cosine")
         for at, record in enumerate(records):
             if number := queued.get(record.id):
                 row = next(self._folder.rows("SELECT vector FROM embeddings_queue WHERE seq_id = ?", number))
@@ -172,11 +177,12 @@ class StoredCollection:
                 vectors[at] = np.frombuffer(row[0], "<f4")
         return vectors
 
-    def _queued_vectors(self, places: dict[str, int]) -> dict[str, int]:
+    def _queued_vectors(self) -> dict[str, int]:
         """Where in the queue the vector is of each id that the index does not have as it must be; 0: deleted."""
         queued: dict[str, int] = {}
+        indexed = self.index.labels if self.index else ()
         for number, operation, name, has_vector, _ in self._queue("VECTOR"):
-            there = queued.get(name, name in places)
+            there = queued.get(name, name in indexed)
             if operation == _DELETE:
                 if there:
                     queued[name] = 0

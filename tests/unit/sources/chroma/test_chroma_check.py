@@ -217,7 +217,7 @@ def test_the_pickle_of_an_older_chroma_is_read_without_its_class(tmp_path: Path)
         b"\x80\x03cchromadb.segment.impl.vector.local_persistent_hnsw\nPersistentData\n)\x81"
         b"}X\x0b\x00\x00\x00id_to_label}X\x02\x00\x00\x00idK\x07ssb."
     )
-    assert persisted(path).labels == {"id": 7}
+    assert dict(persisted(path).labels) == {"id": 7}
 
 
 @pytest.mark.parametrize("protocol", range(1, pickle.HIGHEST_PROTOCOL + 1))
@@ -226,7 +226,7 @@ def test_every_table_of_ids_is_read_and_so_is_what_lies_behind_its_end(protocol:
     held = {"max_seq_id": 1 << 70, "id_to_label": labels, "label_to_id": {value: key for key, value in labels.items()}}
     path = tmp_path / "index_metadata.pickle"
     path.write_bytes(pickle.dumps(held, protocol) + b"p of an older one")
-    assert persisted(path).labels == labels
+    assert dict(persisted(path).labels) == labels
 
 
 def test_scratch_of_a_capture_that_was_killed_is_removed_by_the_next(filled_chroma: Path, tmp_path: Path) -> None:

@@ -49,8 +49,8 @@ def test_an_index_that_was_read_is_no_memory_of_the_process(tmp_path: Path) -> N
     (tmp_path / "index_metadata.pickle").write_bytes(pickle.dumps({"id_to_label": labels}, protocol=2))
     index = Hnsw(tmp_path)
     index.check()
-    assert [index.places[f"{at}"] for at in (0, 7, count - 1)] == [count - 1, count - 8, 0]
-    assert index.vectors([3, count - 1, 0], normalized=False)[:, 0].tolist() == [3, count - 1, 0]
+    assert index.rows([f"{at}" for at in (0, 7, count - 1)]).tolist() == [count - 1, count - 8, 0]
+    assert index.vectors(np.array([3, count - 1, 0]), normalized=False)[:, 0].tolist() == [3, count - 1, 0]
     assert _mapped_memory(tmp_path / "data_level0.bin") < elements.nbytes // 4
 
 

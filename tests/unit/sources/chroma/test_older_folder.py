@@ -37,7 +37,7 @@ def test_a_folder_of_before_0_5_is_read_which_says_in_its_indexes_what_they_have
         segments = database.execute("SELECT id, collection FROM segments WHERE type = ?", (PERSISTED,)).fetchall()
         for segment, collection in segments:
             if (path := store / segment / PICKLE).exists():
-                labels = persisted(path).labels
+                labels = dict(persisted(path).labels)
                 query = "SELECT seq_id FROM max_seq_id WHERE segment_id = ?"
                 [taken] = database.execute(query, (segment,)).fetchone()
                 path.write_bytes(pickle.dumps({"max_seq_id": taken, "id_to_label": labels}))
