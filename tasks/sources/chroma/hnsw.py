@@ -8,8 +8,9 @@ vector's length in length.bin, and for cosine the vector itself is normalized.
 
 from __future__ import annotations
 
-import mmap
+import os
 import struct
+import weakref
 from collections.abc import Iterator, Sequence
 from functools import cached_property
 from pathlib import Path
@@ -26,7 +27,7 @@ PICKLE = "index_metadata.pickle"
 FILES = ("data_level0.bin", "header.bin", "length.bin", "link_lists.bin", PICKLE)
 _HEADERS = (struct.Struct("<4x6Q"), struct.Struct("<6Q"))
 _DELETED = 1  # in the flags
-_PART = 8 << 20
+_PART = 4 << 20
 _IDS = 10_000
 
 
@@ -35,7 +36,6 @@ class Hnsw:
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
-        self._mapped: mmap.mmap | None = None
         missing = [name for name in FILES if not (folder / name).is_file()]
         if missing:
             raise NotWhole(f"`{missing[0]}` of the vector segment `{folder.name}` is not there")
@@ -50,36 +50,28 @@ class Hnsw:
         else:
             raise NotWhole(f"the files of the vector segment `{folder.name}` don't fit together")
         self.dimension = (self._label - self._vector) // 4
+        self._file = open(folder / "data_level0.bin", "rb", buffering=0)  # noqa: SIM115
+        weakref.finalize(self, self._file.close)
 
-    @cached_property
-    def _elements(self) -> Any:
+    def _parts(self) -> Iterator[Any]:
+        """All elements, some at a time. Not by a map of the file: what was read of one counts as memory."""
         from tasks.numbers import numpy as np
 
         kind = np.dtype(
             {
-                "names": ["links", "flags", "neighbours", "vector", "label"],
-                "formats": ["<u2", "u1", ("<u4", (self._vector - 4) // 4), ("<f4", self.dimension), "<u8"],
-                "offsets": [0, 2, 4, self._vector, self._label],
+                "names": ["links", "flags", "neighbours", "label"],
+                "formats": ["<u2", "u1", ("<u4", (self._vector - 4) // 4), "<u8"],
+                "offsets": [0, 2, 4, self._label],
                 "itemsize": self._size,
             }
         )
-        if not self._count:
-            return np.zeros(0, kind)
-        with open(self._folder / "data_level0.bin", "rb") as file:
-            self._mapped = mmap.mmap(file.fileno(), self._count * self._size, access=mmap.ACCESS_READ)
-        return np.frombuffer(self._mapped, kind)
-
-    def _give_back(self) -> None:
-        """What was read of the vectors counts no more as memory of this process; the system's cache still has it."""
-        if self._mapped is not None:
-            self._mapped.madvise(mmap.MADV_DONTNEED)
-
-    def _parts(self) -> Iterator[Any]:
-        """All elements, some at a time."""
         step = max(1, _PART // self._size)
-        for start in range(0, self._count, step):
-            yield self._elements[start : start + step]
-            self._give_back()
+        with open(self._folder / "data_level0.bin", "rb") as file:
+            for start in range(0, self._count, step):
+                read = file.read(min(step, self._count - start) * self._size)
+                if len(read) % self._size or not read:
+                    raise NotWhole(f"`data_level0.bin` of the vector segment `{self._folder.name}` ends early")
+                yield np.frombuffer(read, kind)
 
     @cached_property
     def _rows(self) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
@@ -130,8 +122,11 @@ class Hnsw:
         """The vectors of some rows, as Chroma itself gives them. `normalized`: of a cosine collection."""
         from tasks.numbers import numpy as np
 
-        vectors = np.asarray(self._elements["vector"][rows], np.float32)
-        self._give_back()
+        number, size, places = self._file.fileno(), 4 * self.dimension, (rows * self._size + self._vector).tolist()
+        read = b"".join([os.pread(number, size, place) for place in places])
+        if len(read) < size * len(rows):
+            raise NotWhole(f"`data_level0.bin` of the vector segment `{self._folder.name}` ends early")
+        vectors = np.frombuffer(read, "<f4").reshape(len(rows), self.dimension)
         return vectors * self._lengths[rows][:, None] if normalized else vectors
 
     def check(self) -> None:
@@ -139,7 +134,7 @@ class Hnsw:
         from tasks.numbers import numpy as np
 
         _ = self._rows, self._lengths
-        most = self._elements["neighbours"].shape[1]
+        most = (self._vector - 4) // 4
         for part in self._parts():
             used = np.arange(most) < part["links"][:, None]
             if (part["links"] > most).any() or (part["neighbours"][used] >= self._count).any():

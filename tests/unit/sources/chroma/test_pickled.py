@@ -27,7 +27,7 @@ def _dict(held: Mapping[Any, Any]) -> bytes:
     return b"}" + b"".join(b"(" + batch + b"u" for batch in batches)
 
 
-def _value(value: Any) -> bytes:
+def _value(value: Mapping[Any, Any] | str | int | None) -> bytes:
     if isinstance(value, Mapping):
         return _dict(value)
     if value is None:
@@ -57,6 +57,8 @@ def test_it_is_read_as_pickle_reads_it(labels: dict[str, int], tmp_path: Path) -
     assert dict(found.labels) == labels == _unpickled(path)["id_to_label"]
     assert (len(found.labels), found.taken) == (len(labels), 2**40 + 7)
     assert found.labels.find([*labels, "none of them"]) == [*labels.values(), -1]
+    few = list(labels)[::100]
+    assert found.labels.find([*few, "none of them"]) == [*(labels[name] for name in few), -1]
 
 
 def test_whatever_is_damaged_is_read_as_pickle_reads_it_or_not_at_all(tmp_path: Path) -> None:
