@@ -27,7 +27,7 @@ from tasks.sources.postgresql.moment import Patience
 from tasks.sources.postgresql.programs import Programs, programs_for
 from tasks.sources.postgresql.rehearsed import rehearsed_facts
 from tasks.sources.postgresql.restoring import Way, restore_into_server
-from tasks.sources.postgresql.scratch_server import make_roles, program_folder, scratch_server
+from tasks.sources.postgresql.scratch_server import program_folder, scratch_server, start_again
 from tasks.sources.postgresql.server import OLDEST, Server
 from tasks.sources.source import Problem, Rehearsal, Restoring
 from tasks.values import Duration
@@ -193,15 +193,31 @@ class Postgres:
         roles = names.ROLES in paths
         databases = captured.get("tables", {})
         with scratch_server(scratch, self.settings.programs, tables=tables, without=databases) as url:
-            target = PostgresTarget(url=url)
-            missed = self.restore_into(items, items, target, Restoring(owners=roles))
-            if absent := sorted({role for line in missed if (role := absent_role(line))}):
-                make_roles(url, absent)
-                missed = self.restore_into(items, items, target, Restoring(owners=roles, overwrite=True))
+            missed = self._put_back(items, url, databases, owners=roles)
             if not roles:
                 missed.append("owners and privileges: the snapshot holds no roles")
             found, otherwise = rehearsed_facts(Server.at(url), items, captured, self._manner())
             return Rehearsal((found,), [*missed, *otherwise])
+
+    def _put_back(self, items: StoredItems, url: str, databases: Iterable[str], *, owners: bool) -> list[str]:
+        """Into a scratch server; without roles from the start again with those that something lacks, such as a policy,
+        of which the server names one at a time."""
+        target, made = PostgresTarget(url=url), set[str]()
+        while True:
+            failure, missed = None, list[str]()
+            try:
+                missed = self.restore_into(items, items, target, Restoring(owners=owners, overwrite=bool(made)))
+            except BackupError as error:
+                failure = error
+            told = [str(failure)] if failure else missed
+            absent = {role for line in told if not owners and (role := absent_role(line))} - made
+            if absent:
+                made |= absent
+                start_again(url, databases, sorted(absent))
+            elif failure:
+                raise failure
+            else:
+                return missed
 
     def rehearsing(self) -> None:
         program_folder(self.settings.programs)

@@ -13,6 +13,7 @@ from urllib.parse import quote, urlencode
 
 from tasks.errors import BackupError, Refused, SettingsError
 from tasks.sources.kept_server import bare, check_socket, kept, wait_until
+from tasks.sources.postgresql import creating
 from tasks.sources.postgresql.catalogue import quoted
 from tasks.sources.postgresql.programs import installed
 from tasks.sources.postgresql.server import Server
@@ -99,12 +100,15 @@ def scratch_server(
         yield url
 
 
-def make_roles(url: str, names: Iterable[str]) -> None:
-    """In a scratch server: such as policies need, where the snapshot holds no roles."""
+def start_again(url: str, databases: Iterable[str], roles: Iterable[str]) -> None:
+    """In a scratch server: without the `databases` that were restored, and with such `roles`."""
     server = Server.at(url, None)
-    with closing(server.connect()) as connection, server.explained("can't make a role"):
-        for name in names:
+    with closing(server.connect()) as connection, server.explained("can't start again"):
+        for name in roles:
             connection.execute(f"CREATE ROLE {quoted(name)}".encode())
+        for name in databases:
+            if name != server.database:
+                creating.drop(connection, name)
 
 
 def _url(data: Path) -> str:

@@ -114,22 +114,25 @@ def test_template1_alone(second_postgres: PostgresProcess) -> None:
     assert line.startswith("the database `template1` was there, and sorts as")
 
 
-def test_a_policy_for_a_role_that_the_snapshot_does_not_hold(postgres: PostgresProcess) -> None:
+def test_what_needs_roles_that_the_snapshot_does_not_hold(postgres: PostgresProcess) -> None:
     """As that of a hosted server, whose roles are left out."""
     postgres.create("one")
-    postgres.run("CREATE ROLE reader")
+    postgres.run("CREATE ROLE reader", 'CREATE ROLE "an ""other"', "CREATE ROLE caller")
     try:
         statements = (
             "CREATE TABLE rows (x int)",
             "INSERT INTO rows VALUES (1)",
-            "CREATE POLICY readers ON rows TO reader",
+            'CREATE POLICY readers ON rows TO reader, pg_monitor, "an ""other"',
+            "CREATE FOREIGN DATA WRAPPER far",
+            "CREATE SERVER away FOREIGN DATA WRAPPER far",
+            "CREATE USER MAPPING FOR caller SERVER away",
         )
         postgres.run(*statements, database="one")
         source = source_of(postgres, "one", roles=False)
         found = missed(source, Saved(source.capture()))
     finally:
         postgres.drop("one")
-        postgres.run("DROP ROLE reader")
+        postgres.run('DROP ROLE reader, "an ""other", caller')
     assert found == ["owners and privileges: the snapshot holds no roles"]
 
 
