@@ -155,7 +155,7 @@ def _rename(connection: Connection, names: list[tuple[str, str]]) -> None:
                     connection.execute(_DISCONNECT, (name,))
                     connection.execute(f"ALTER DATABASE {quoted(name)} RENAME TO {quoted(new)}".encode())
             return
-        except psycopg.errors.DuplicateDatabase as error:
+        except (psycopg.errors.DuplicateDatabase, psycopg.errors.UniqueViolation) as error:
             raise Occupied(
                 f"the database `{names[-1][1]}` was made by someone else meanwhile, and is left as it is: restore under"
                 " another name (`as`), or allow to overwrite it"

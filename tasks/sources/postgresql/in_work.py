@@ -19,14 +19,21 @@ _HELD = """
 SELECT FROM pg_catalog.pg_locks WHERE locktype = 'advisory' AND objsubid = 2 AND classid::bigint = %s
   AND objid::bigint = %s AND granted
 """
+_HOLD = f"""
+SELECT CASE WHEN pg_catalog.pg_try_advisory_lock(%s::int4, %s::int4)
+  THEN NOT EXISTS ({_HELD} AND pid <> pg_catalog.pg_backend_pid()) ELSE false END
+"""
 _COMMENT = """
 SELECT pg_catalog.shobj_description(oid, 'pg_database') FROM pg_catalog.pg_database WHERE datname = %s
 """
 
 
-def hold(connection: Connection, name: str) -> None:
-    """Until the connection ends."""
-    connection.execute("SELECT pg_catalog.pg_try_advisory_lock(%s::int4, %s::int4)", (_OURS, _number(name) - 2**31))
+def hold(connection: Connection, name: str) -> bool:
+    """Until the connection ends. False where another session does: also in another database, where it is another lock
+    to the server."""
+    number = _number(name) - 2**31
+    row = connection.execute(_HOLD.encode(), (_OURS, number, _OURS, number % 2**32)).fetchone()
+    return bool(row and row[0])
 
 
 def is_held(connection: Connection, name: str) -> bool:

@@ -178,8 +178,11 @@ def _restore_database(filling: Filling, way: Way) -> None:
 def _fill_what_is_there(filling: Filling, connection: Connection, name: str, *, whole: bool, strict: bool) -> None:
     """With a comment until it is complete, whoever is killed: half of it must not pass for the database."""
     with filling.server.explained(f"can't prepare `{name}`"):
-        in_work.hold(connection, name)
-        before = in_work.comment_of(connection, name)
+        held, before = in_work.hold(connection, name), in_work.comment_of(connection, name)
+        if not held:
+            raise _running(name)
+        if creating.holds_anything(filling.server, name):  # by now
+            raise _cut_off(name) if before == in_work.UNFINISHED else _occupied(name)
         marked = in_work.comment(connection, name, in_work.UNFINISHED)
     filling.fill(name, whole=whole, strict=strict)
     _give_properties(filling, connection, name, name)
@@ -194,7 +197,7 @@ def _is_unfinished(connection: Connection, name: str) -> bool:
     if in_work.comment_of(connection, name) != in_work.UNFINISHED:
         return False
     if in_work.is_held(connection, name):
-        raise Occupied(f"another restore is filling the database `{name}`: let it end, or end it")
+        raise _running(name)
     return True
 
 
@@ -234,6 +237,10 @@ def _occupied(name: str) -> Occupied:
     return Occupied(
         f"the database `{name}` has data already: restore under another name (`as`), or allow to overwrite it"
     )
+
+
+def _running(name: str) -> Occupied:
+    return Occupied(f"another restore is filling the database `{name}`: let it end, or end it")
 
 
 def _cut_off(name: str) -> Occupied:

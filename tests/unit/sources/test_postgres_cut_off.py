@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 from unittest import mock
 
@@ -11,7 +12,7 @@ import psycopg
 import pytest
 
 from tasks.errors import Occupied
-from tasks.sources.postgresql import in_work
+from tasks.sources.postgresql import creating, in_work
 from tasks.sources.source import Restoring
 from tests.contracts.child import FORK
 from tests.contracts.memory_items import Saved
@@ -22,6 +23,7 @@ from tests.unit.sources.test_postgres_restoring import databases, restore, saved
 
 BEFORE = {"postgres", "template0", "template1", FILLED}
 COMMENT = "SELECT shobj_description(oid, 'pg_database') FROM pg_database WHERE datname = 'made'"
+WAITING = "SELECT FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND query LIKE 'ALTER DATABASE %'"
 
 
 def killed_after(words: str, server: PostgresProcess, items: Saved, **how: Any) -> None:
@@ -123,3 +125,52 @@ def test_half_of_an_empty_database_that_was_there_does_not_pass_for_it(
     postgres.run("COMMENT ON DATABASE made IS 'for the shop'")
     restore(postgres, saved, into="made")
     assert postgres.rows(COMMENT) == [("for the shop",)]
+
+
+@pytest.mark.parametrize("there", [False, True])
+def test_of_two_at_once_one_is_whole_and_the_other_is_told(
+    there: bool,
+    saved: Saved,  # noqa: F811
+    postgres: PostgresProcess,  # noqa: F811
+) -> None:
+    def outcome(_: int) -> str:
+        try:
+            return f"{restore(postgres, saved, into='made')}"
+        except Occupied:
+            return "occupied"
+
+    for _ in range(3):
+        if there:
+            postgres.create("made")
+        with ThreadPoolExecutor(2) as pool:
+            assert sorted(pool.map(outcome, range(2))) == ["[]", "occupied"]
+        assert rows_of(postgres, "made") == rows_of(postgres, "small")
+        assert postgres.rows(COMMENT) == [(None,)]
+        postgres.drop("made")
+    assert databases(postgres) - BEFORE == {"small"}
+
+
+def test_an_empty_database_that_another_restore_is_about_to_fill_is_left_to_it(
+    saved: Saved,  # noqa: F811
+    postgres: PostgresProcess,  # noqa: F811
+) -> None:
+    postgres.create("made")
+    with postgres.connect("template1") as running:
+        in_work.hold(running, "made")
+        for overwrite in (False, True):
+            with pytest.raises(Occupied, match="another restore is filling the database `made`"):
+                restore(postgres, saved, into="made", overwrite=overwrite)
+    assert postgres.rows(COMMENT) == [(None,)]
+
+
+def test_a_name_that_two_give_in_one_moment_is_the_first_ones(postgres: PostgresProcess) -> None:  # noqa: F811
+    for name in ("first", "second"):
+        postgres.create(name)
+    with ThreadPoolExecutor(1) as pool, postgres.connect() as other, postgres.connect() as ours:
+        with other.transaction():
+            other.execute("ALTER DATABASE first RENAME TO made")
+            late = pool.submit(creating.put_in_place, ours, "second", "made", replace=False)
+            while not postgres.rows(WAITING):
+                pass
+        with pytest.raises(Occupied, match="was made by someone else meanwhile"):
+            late.result()
