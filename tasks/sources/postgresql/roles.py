@@ -85,34 +85,57 @@ def role_of(statement: str) -> str | None:
 
 def apply_roles(server: Server, connection: psycopg.Connection[Any], script: str) -> list[str]:
     """Make the roles that are not there; those that are stay as they are, and are told. Raises only where nothing can
-    be done at all. They come all at once, whoever is killed: half of one would be there next time, and stay so."""
+    be done at all. Each comes at once, whoever is killed: half of one would be there next time, and stay so. Not all at
+    once: the server has not as many locks."""
     import psycopg
 
     there = {name for (name,) in connection.execute("SELECT rolname FROM pg_catalog.pg_roles")}
     kept: dict[str, None] = {}
     missed: list[str] = []
-    with server.explained("can't make the roles"), connection.transaction():
-        for statement in statements(script):
-            role = role_of(statement)
-            if role is not None and role in there:
-                kept[role] = None
-                continue
-            if role is None and not statement.startswith(("GRANT ", "ALTER ", "COMMENT ", "SECURITY ")):
-                continue  # the script's own settings
-            try:
-                with connection.transaction():
-                    connection.execute(statement.encode())
-            except psycopg.Error as error:
-                doing = f"can't make the role `{role}`" if role else "can't grant a membership or a privilege"
-                fault = server.translated(error, doing)
-                if connection.broken:
-                    raise fault from error
-                missed.append(_line(fault, statement, role))
+    of_roles: dict[str, list[str]] = {}
+    others: list[str] = []
+    for statement in statements(script):
+        role = role_of(statement)
+        if role is not None and role in there:
+            kept[role] = None
+        elif role is not None:
+            of_roles.setdefault(role, []).append(statement)
+        elif statement.startswith(("GRANT ", "ALTER ", "COMMENT ", "SECURITY ")):  # and not the script's own settings
+            others.append(statement)
+    for role, its in of_roles.items():
+        with server.explained(f"can't make the role `{role}`"), connection.transaction():
+            for statement in its:
+                try:
+                    _execute(server, connection, statement, role=role, missed=missed)
+                except (psycopg.errors.DuplicateObject, psycopg.errors.UniqueViolation):
+                    kept[role] = None  # by someone else, meanwhile
+                    break
+    for statement in others:
+        _execute(server, connection, statement, role=None, missed=missed)
     mine = connection.info.user
-    if others := sorted(name for name in kept if name != mine):
-        shown = ", ".join(f"`{name}`" for name in others[:10]) + (" and others" if len(others) > 10 else "")
+    if known := sorted(name for name in kept if name != mine):
+        shown = ", ".join(f"`{name}`" for name in known[:10]) + (" and others" if len(known) > 10 else "")
         missed.append(f"roles that were there already are left as they are: {shown}")
     return missed
+
+
+def _execute(
+    server: Server, connection: psycopg.Connection[Any], statement: str, *, role: str | None, missed: list[str]
+) -> None:
+    """`missed` takes a line where it fails, but where it makes a role that is there."""
+    import psycopg
+
+    try:
+        with connection.transaction():
+            connection.execute(statement.encode())
+    except psycopg.Error as error:
+        if role and isinstance(error, psycopg.errors.DuplicateObject | psycopg.errors.UniqueViolation):
+            raise
+        doing = f"can't make the role `{role}`" if role else "can't grant a membership or a privilege"
+        fault = server.translated(error, doing)
+        if connection.broken:
+            raise fault from error
+        missed.append(_line(fault, statement, role))
 
 
 def _line(fault: BackupError, statement: str, role: str | None) -> str:

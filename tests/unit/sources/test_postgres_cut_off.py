@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import Any
 from unittest import mock
 
@@ -13,17 +14,19 @@ import pytest
 
 from tasks.errors import Occupied
 from tasks.sources.postgresql import creating, in_work
+from tasks.sources.postgresql.roles import apply_roles
+from tasks.sources.postgresql.server import Server
 from tasks.sources.source import Restoring
 from tests.contracts.child import FORK
 from tests.contracts.memory_items import Saved
 from tests.postgres_content import rows_of
 from tests.postgres_fixtures import FILLED, postgres, postgres_programs, shared_postgres, source_of, target_of  # noqa: F401
-from tests.postgres_process import PostgresProcess
+from tests.postgres_process import PostgresProcess, postgres_process
 from tests.unit.sources.test_postgres_restoring import databases, restore, saved  # noqa: F401 - a fixture
 
 BEFORE = {"postgres", "template0", "template1", FILLED}
 COMMENT = "SELECT shobj_description(oid, 'pg_database') FROM pg_database WHERE datname = 'made'"
-WAITING = "SELECT FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND query LIKE 'ALTER DATABASE %'"
+WAITING = "SELECT FROM pg_stat_activity WHERE wait_event_type = 'Lock'"
 
 
 def killed_after(words: str, server: PostgresProcess, items: Saved, **how: Any) -> None:
@@ -77,6 +80,29 @@ def test_a_role_is_whole_or_not_there(postgres: PostgresProcess) -> None:  # noq
         assert postgres.rows(role) == [(True, 3)]
     finally:
         postgres.run("DROP ROLE IF EXISTS caller")
+
+
+def test_roles_that_two_make_at_once_are_told_as_there(postgres: PostgresProcess) -> None:  # noqa: F811
+    script = "CREATE ROLE caller; ALTER ROLE caller LOGIN; COMMENT ON ROLE caller IS 'ours'; CREATE ROLE other;"
+    server = Server.at(postgres.url())
+    try:
+        with ThreadPoolExecutor(1) as pool, postgres.connect() as first, postgres.connect() as ours:
+            with first.transaction():
+                first.execute("CREATE ROLE caller")
+                late = pool.submit(apply_roles, server, ours, script)
+                while not postgres.rows(WAITING):
+                    pass
+            assert late.result() == ["roles that were there already are left as they are: `caller`"]
+        assert postgres.rows("SELECT rolcanlogin FROM pg_roles WHERE rolname = 'caller'") == [(False,)]
+    finally:
+        postgres.run("DROP ROLE IF EXISTS caller, other")
+
+
+def test_more_roles_than_the_server_can_lock_at_once(postgres_programs: Path) -> None:  # noqa: F811
+    script = "".join(f"CREATE ROLE r{n}; ALTER ROLE r{n} SET work_mem = '4MB';" for n in range(400))
+    few = {"max_locks_per_transaction": "10", "max_connections": "5", "max_wal_senders": "0"}
+    with postgres_process(postgres_programs, **few) as server, server.connect() as connection:
+        assert apply_roles(Server.at(server.url()), connection, script) == []
 
 
 def test_what_a_killed_restore_has_left_goes_with_the_next_one_that_may_overwrite(
