@@ -136,7 +136,7 @@ def restore_task(
                 return done
         token = f"{os.getpid()}-{time.time_ns()}"
         begun = installation.record.first_said(run, f"{step_name(blank.verb, source, destination)} begun", token)
-        wanted = replace(wanted, how=wanted.how._replace(again=begun != token))
+        wanted = replace(wanted, how=wanted.how._replace(again=begun != token, run=run))
         return replace(
             restore(installation, source, destination, wanted, snapshot=snapshot, progress=progress), run=run
         )

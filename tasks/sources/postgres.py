@@ -171,6 +171,7 @@ class Postgres:
             overwrite=how.overwrite,
             owners=how.owners,
             again=how.again,
+            run=how.run,
         )
         return restore_into_server(items, chosen, Server.at(target.url, target.password), way)
 

@@ -105,6 +105,8 @@ class Restoring(NamedTuple):
     """Give files their owners again; needs root, silently kept as the restoring user otherwise."""
     again: bool = False
     """The same restore has begun before: what it has left, and what is known to be only that, may be replaced too."""
+    run: str = ""
+    """The id of this restore, for it to know later what it has left."""
 
 
 class Source(Protocol):

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     Connection = psycopg.Connection[Any]
 
 UNFINISHED = "geometra-backup is restoring this database"
-"""The comment of one that was there, empty, until all is in it."""
+"""How the comment of one begins that was there, empty, until all is in it."""
 _OURS = 0x67656F6D
 _HELD = """
 SELECT FROM pg_catalog.pg_locks WHERE locktype = 'advisory' AND objsubid = 2 AND classid::bigint = %s
@@ -26,6 +26,15 @@ SELECT CASE WHEN pg_catalog.pg_try_advisory_lock(%s::int4, %s::int4)
 _COMMENT = """
 SELECT pg_catalog.shobj_description(oid, 'pg_database') FROM pg_catalog.pg_database WHERE datname = %s
 """
+
+
+def mark(run: str) -> str:
+    """The comment that a restore of that id gives: another must not take for its own what this one leaves."""
+    return f"{UNFINISHED} (run {run})" if run else UNFINISHED
+
+
+def is_mark(comment: str | None) -> bool:
+    return comment is not None and comment.startswith(UNFINISHED)
 
 
 def hold(connection: Connection, name: str) -> bool:

@@ -16,7 +16,14 @@ from tasks.sources.postgresql.programs import Programs, programs_for
 from tasks.sources.postgresql.roles import apply_roles
 from tasks.sources.postgresql.server import Server
 from tasks.sources.postgresql.snapshot_items import DatabaseItems, databases_in, read_whole
-from tasks.sources.postgresql.tables_restore import drop_unfinished, load_existing, make_tables, missing_tables
+from tasks.sources.postgresql.tables_restore import (
+    drop_unfinished,
+    hold_tables,
+    load_existing,
+    make_tables,
+    mark,
+    missing_tables,
+)
 
 if TYPE_CHECKING:
     import psycopg
@@ -41,6 +48,11 @@ class Way:
     overwrite: bool = False
     owners: bool = True
     again: bool = False
+    run: str = ""
+
+    def may_replace(self, comment: str | None) -> bool:
+        """What is left under its own name, with that comment, of a restore that was cut off."""
+        return self.overwrite or (self.again and comment == in_work.mark(self.run))
 
 
 def restore_into_server(items: StoredItems, chosen: Iterable[Stored], server: Server, way: Way) -> list[str]:
@@ -140,11 +152,11 @@ def _restore_database(filling: Filling, way: Way) -> None:
     with closing(creating.maintenance(server, name)) as connection:
         with server.explained(f"can't make the database `{name}`"):
             there = creating.exists(connection, name)
-            unfinished = there and _is_unfinished(connection, name)
+            unfinished = _unfinished(connection, name) if there else None
             occupied = there and creating.holds_anything(server, name)
             encoding, sorts = creating.otherwise(connection, name, database.document.database) if there else ("", "")
             unlike = bool(encoding) and bool(database.document.tables)
-        if occupied and unfinished and not (way.overwrite or way.again):
+        if occupied and unfinished and not way.may_replace(unfinished):
             raise _cut_off(name)
         if occupied and database.rows_only and not unfinished:
             _restore_tables(filling, connection, name, way)
@@ -158,7 +170,7 @@ def _restore_database(filling: Filling, way: Way) -> None:
             # It may have been made by someone who may make databases, for one who may not.
             if sorts:
                 filling.missed.append(f"the database `{name}` was there, and sorts as `{sorts}` says: not as it did")
-            _fill_what_is_there(filling, connection, name, whole=whole, strict=bool(way.table))
+            _fill_what_is_there(filling, connection, name, way, whole=whole)
         else:
             with _beside(filling, connection, name) as made:
                 try:
@@ -175,30 +187,32 @@ def _restore_database(filling: Filling, way: Way) -> None:
                 filling.missed += [left] if left else []
 
 
-def _fill_what_is_there(filling: Filling, connection: Connection, name: str, *, whole: bool, strict: bool) -> None:
+def _fill_what_is_there(filling: Filling, connection: Connection, name: str, way: Way, *, whole: bool) -> None:
     """With a comment until it is complete, whoever is killed: half of it must not pass for the database."""
     with filling.server.explained(f"can't prepare `{name}`"):
         held, before = in_work.hold(connection, name), in_work.comment_of(connection, name)
         if not held:
             raise _running(name)
         if creating.holds_anything(filling.server, name):  # by now
-            raise _cut_off(name) if before == in_work.UNFINISHED else _occupied(name)
-        marked = in_work.comment(connection, name, in_work.UNFINISHED)
-    filling.fill(name, whole=whole, strict=strict)
+            raise _cut_off(name) if in_work.is_mark(before) else _occupied(name)
+        mark = in_work.mark(way.run)
+        marked = in_work.comment(connection, name, mark)
+    filling.fill(name, whole=whole, strict=bool(way.table))
     _give_properties(filling, connection, name, name)
     with filling.server.explained(f"can't give `{name}` its properties"):
-        if marked and in_work.comment_of(connection, name) == in_work.UNFINISHED:
-            in_work.comment(connection, name, None if before == in_work.UNFINISHED else before)
+        if marked and in_work.comment_of(connection, name) == mark:
+            in_work.comment(connection, name, None if in_work.is_mark(before) else before)
 
 
-def _is_unfinished(connection: Connection, name: str) -> bool:
-    """Whether a restore that was cut off has left a part of the database under its own name. Raises `Occupied` where
-    one is running."""
-    if in_work.comment_of(connection, name) != in_work.UNFINISHED:
-        return False
+def _unfinished(connection: Connection, name: str) -> str | None:
+    """The mark of a restore that was cut off and has left a part of the database under its own name, if one has. Raises
+    `Occupied` where one is running."""
+    comment = in_work.comment_of(connection, name)
+    if not in_work.is_mark(comment):
+        return None
     if in_work.is_held(connection, name):
         raise _running(name)
-    return True
+    return comment
 
 
 def _give_properties(filling: Filling, connection: Connection, made: str, name: str) -> None:
@@ -216,9 +230,9 @@ def _check_free(server: Server, connection: Connection, way: Way, database: Data
     name = way.name or database.name
     if not creating.exists(connection, name):
         return
-    unfinished = _is_unfinished(connection, name)
+    unfinished = _unfinished(connection, name)
     if creating.holds_anything(server, name):
-        if unfinished and way.again:
+        if unfinished and way.may_replace(unfinished):
             return
         raise _cut_off(name) if unfinished else _occupied(name)
     encoding, _ = creating.otherwise(connection, name, database.document.database)
@@ -268,14 +282,15 @@ def _beside(filling: Filling, connection: Connection, name: str) -> Iterator[str
 def _restore_tables(filling: Filling, connection: Connection, name: str, way: Way) -> None:
     server = filling.server
     with closing(server.connect(name)) as inside:
-        drop_unfinished(inside, filling, name, overwrite=way.overwrite or way.again)
+        drop_unfinished(inside, filling, name, mark(way.run) if way.again else "", overwrite=way.overwrite)
         with server.explained(f"can't look into `{name}`"):
             missing = missing_tables(inside, filling)
         if not missing:
             load_existing(inside, filling, name, overwrite=way.overwrite)
             return
+    hold_tables(connection, filling, name, missing)
     with _beside(filling, connection, name) as scratch:
         with filling.schema_file() as schema:
             filling.restore(scratch, schema, "--section=pre-data", "--schema-only")
             filling.restore(scratch, schema, "--section=post-data", "--schema-only")
-        make_tables(filling, scratch, name, missing, overwrite=way.overwrite)
+        make_tables(filling, scratch, name, missing, marked=mark(way.run), overwrite=way.overwrite)

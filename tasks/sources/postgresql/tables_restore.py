@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from tasks.errors import BackupError, Occupied
 from tasks.item import Stored
+from tasks.sources.postgresql import in_work
 from tasks.sources.postgresql.catalogue import Table, full_name, literal, quoted
 from tasks.sources.postgresql.child import Child
 from tasks.sources.postgresql.filling import Filling
@@ -32,25 +33,50 @@ WHERE d.refobjid = %s::regclass AND d.classid = 'pg_catalog.pg_class'::regclass 
   AND c.relkind = 'S'
 """
 _UNFINISHED = "geometra-backup is restoring this table"
-"""The comment of one until its rows, indexes and rules are there, whoever is killed."""
+"""How the comment of one begins until its rows, indexes and rules are there, whoever is killed."""
 _COMMENT = "SELECT pg_catalog.obj_description(pg_catalog.to_regclass(%s), 'pg_class')"
 _ENABLE = {"O": "ENABLE", "R": "ENABLE REPLICA", "A": "ENABLE ALWAYS"}
 
 
-def drop_unfinished(connection: Connection, filling: Filling, into: str, *, overwrite: bool) -> None:
+def mark(run: str) -> str:
+    """The comment that a restore of that id gives."""
+    return f"{_UNFINISHED} (run {run})" if run else _UNFINISHED
+
+
+def drop_unfinished(connection: Connection, filling: Filling, into: str, ours: str, *, overwrite: bool) -> None:
     """What a restore that was killed has left of the tables that the rows need: it must not pass for them. Raises
-    `Occupied` where `overwrite` does not allow that."""
+    `Occupied` where one is running, or `overwrite` does not allow that and it is not marked as `ours`."""
     names = [full_name(*each) for each in _needed(filling)]
     with filling.server.explained(f"can't look into `{into}`"):
-        left = [name for name in names if _comment(connection, name) == _UNFINISHED]
-    if left and not overwrite:
+        comments = {name: _comment(connection, name) or "" for name in names}
+        left = [name for name, comment in comments.items() if comment.startswith(_UNFINISHED)]
+        for name in left:
+            if in_work.is_held(connection, _locked(into, name)):
+                raise _running(into, name)
+    if others := [name for name in left if not overwrite and comments[name] != ours]:
         raise Occupied(
-            f"the table {left[0]} in database `{into}` is left from a restore that was cut off, unless one is running:"
-            " drop it, or allow to overwrite it"
+            f"the table {others[0]} in database `{into}` is left from a restore that was cut off: drop it, or allow to"
+            " overwrite it"
         )
     if left:
         with filling.server.explained(f"database `{into}`: can't drop what a restore has left"):
             connection.execute(f"DROP TABLE {', '.join(left)}".encode())
+
+
+def hold_tables(connection: Connection, filling: Filling, into: str, tables: Iterable[tuple[str, str]]) -> None:
+    """For us to make them, until the connection ends. Raises `Occupied` where another restore does."""
+    for name in (full_name(*each) for each in tables):
+        with filling.server.explained(f"can't look into `{into}`"):
+            if not in_work.hold(connection, _locked(into, name)):
+                raise _running(into, name)
+
+
+def _locked(into: str, table: str) -> str:
+    return f"{into} {table}"
+
+
+def _running(into: str, table: str) -> Occupied:
+    return Occupied(f"another restore is filling the table {table} in database `{into}`: let it end, or end it")
 
 
 def missing_tables(connection: Connection, filling: Filling) -> list[tuple[str, str]]:
@@ -91,7 +117,9 @@ def load_existing(connection: Connection, filling: Filling, into: str, *, overwr
             connection.execute(f"ANALYZE {table.full_name}".encode())
 
 
-def make_tables(filling: Filling, scratch: str, into: str, missing: list[tuple[str, str]], *, overwrite: bool) -> None:
+def make_tables(
+    filling: Filling, scratch: str, into: str, missing: list[tuple[str, str]], *, marked: str, overwrite: bool
+) -> None:
     """Bring the definitions of tables that are `missing` in `into` over from `scratch`, a database with the whole
     schema, together with all that belongs to them; then their rows."""
     server = filling.server
@@ -111,7 +139,7 @@ def make_tables(filling: Filling, scratch: str, into: str, missing: list[tuple[s
         names = [full_name(*each) for each in missing]
         with closing(server.connect(scratch)) as connection, server.explained(f"can't look into `{scratch}`"):
             comments = {name: _comment(connection, name) for name in names}
-        filling.define(into, archive, also="".join(_commented(name, _UNFINISHED) for name in names))
+        filling.define(into, archive, also="".join(_commented(name, marked) for name in names))
         try:
             with closing(server.connect(into)) as connection:
                 load_existing(connection, filling, into, overwrite=overwrite)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import threading
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ from tasks.errors import Occupied
 from tasks.sources.postgresql import creating, in_work
 from tasks.sources.postgresql.roles import apply_roles
 from tasks.sources.postgresql.server import Server
+from tasks.sources.postgresql.tables_restore import load_existing
 from tasks.sources.source import Restoring
 from tests.contracts.child import FORK
 from tests.contracts.memory_items import Saved
@@ -200,3 +202,62 @@ def test_a_name_that_two_give_in_one_moment_is_the_first_ones(postgres: Postgres
                 pass
         with pytest.raises(Occupied, match="was made by someone else meanwhile"):
             late.result()
+
+
+def test_half_of_another_restore_is_not_taken_for_what_this_one_has_left(
+    saved: Saved,  # noqa: F811
+    postgres: PostgresProcess,  # noqa: F811
+) -> None:
+    postgres.create("made")
+    killed_after("ANALYZE", postgres, saved, into="made")
+    postgres.run("CREATE TABLE own (id integer)", database="made")
+    source, target = source_of(postgres), target_of(postgres, **{"as": "made"})
+    with pytest.raises(Occupied, match="from a restore that was cut off: allow to overwrite it, or drop it"):
+        source.restore_into(saved, saved, target, Restoring(again=True, run="later"))
+    assert "public.own" in rows_of(postgres, "made")
+
+
+def test_a_table_that_is_being_restored_is_left_to_that_restore(
+    saved: Saved,  # noqa: F811
+    postgres: PostgresProcess,  # noqa: F811
+) -> None:
+    postgres.create("made")
+    postgres.run("CREATE TABLE other (id integer)", database="made")
+    running, end = threading.Event(), threading.Event()
+
+    def load(*given: Any, **how: Any) -> None:
+        running.set()
+        end.wait(20)
+        load_existing(*given, **how)
+
+    def pets(**how: Any) -> list[str]:
+        return restore(postgres, saved, into="made", database="small", table="other.pets", **how)
+
+    with (
+        ThreadPoolExecutor(1) as pool,
+        mock.patch("tasks.sources.postgresql.tables_restore.load_existing", load),
+    ):
+        first = pool.submit(pets)
+        assert running.wait(20)
+        with pytest.raises(Occupied, match="another restore is filling the table"):
+            pets(overwrite=True)
+        end.set()
+        assert first.result() == []
+    assert "other.pets" in rows_of(postgres, "made")
+
+
+def test_a_table_that_the_same_restore_has_left_is_made_again(
+    saved: Saved,  # noqa: F811
+    postgres: PostgresProcess,  # noqa: F811
+) -> None:
+    postgres.create("made")
+    postgres.run("CREATE TABLE other (id integer)", database="made")
+    left = "geometra-backup is restoring this table (run the)"
+    postgres.run("CREATE SCHEMA other", "CREATE TABLE other.pets ()", database="made")
+    postgres.run(f"COMMENT ON TABLE other.pets IS '{left}'", database="made")
+    target = target_of(postgres, database="small", table="other.pets", **{"as": "made"})
+    with pytest.raises(Occupied, match="is left from a restore that was cut off: drop it"):
+        source_of(postgres).restore_into(saved, saved, target, Restoring(again=True, run="other"))
+    assert source_of(postgres).restore_into(saved, saved, target, Restoring(again=True, run="the")) == []
+    columns = "SELECT attname FROM pg_attribute WHERE attrelid = 'other.pets'::regclass AND attnum > 0"
+    assert postgres.rows(columns, "made") == [("id",)]
