@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import threading
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 from unittest import mock
@@ -51,6 +51,12 @@ def killed_after(words: str, server: PostgresProcess, items: Saved, **how: Any) 
     assert process.exitcode == -signal.SIGKILL
 
 
+def wait_for_a_lock(server: PostgresProcess, doing: Future[Any]) -> None:
+    """Until somebody waits for one, and at most until what is going on has ended."""
+    while not doing.done() and not server.rows(WAITING):
+        pass
+
+
 @pytest.mark.parametrize("words", ['ALTER DATABASE "shop" ', 'ALTER DATABASE "shop being'])
 def test_what_is_replaced_is_there_and_lets_in_until_what_replaces_it_is_complete(
     words: str,
@@ -92,8 +98,7 @@ def test_roles_that_two_make_at_once_are_told_as_there(postgres: PostgresProcess
             with first.transaction():
                 first.execute("CREATE ROLE caller")
                 late = pool.submit(apply_roles, server, ours, script)
-                while not postgres.rows(WAITING):
-                    pass
+                wait_for_a_lock(postgres, late)
             assert late.result() == ["roles that were there already are left as they are: `caller`"]
         assert postgres.rows("SELECT rolcanlogin FROM pg_roles WHERE rolname = 'caller'") == [(False,)]
     finally:
@@ -198,8 +203,7 @@ def test_a_name_that_two_give_in_one_moment_is_the_first_ones(postgres: Postgres
         with other.transaction():
             other.execute("ALTER DATABASE first RENAME TO made")
             late = pool.submit(creating.put_in_place, ours, "second", "made", replace=False)
-            while not postgres.rows(WAITING):
-                pass
+            wait_for_a_lock(postgres, late)
         with pytest.raises(Occupied, match="was made by someone else meanwhile"):
             late.result()
 
