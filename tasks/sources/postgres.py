@@ -32,6 +32,9 @@ from tasks.sources.postgresql.server import OLDEST, Server
 from tasks.sources.source import Problem, Rehearsal, Restoring
 from tasks.values import Duration
 
+_STARTS = 100
+"""Of a drill, for roles of which each start names one."""
+
 
 def _without_password(value: Secret | str) -> Secret | str:
     """libpq takes a password among the parameters behind `?` too."""
@@ -204,21 +207,23 @@ class Postgres:
         """Into a scratch server; without roles from the start again with those that something lacks, such as a policy,
         of which the server names one at a time."""
         target, made = PostgresTarget(url=url), set[str]()
-        while True:
-            failure, missed = None, list[str]()
+        failure: BackupError | None = None
+        missed: list[str] = []
+        for left in reversed(range(_STARTS)):
+            failure, missed = None, []
             try:
                 missed = self.restore_into(items, items, target, Restoring(owners=owners, overwrite=bool(made)))
             except BackupError as error:
                 failure = error
             told = [str(failure)] if failure else missed
             absent = {role for line in told if not owners and (role := absent_role(line))} - made
-            if absent:
-                made |= absent
-                start_again(url, databases, sorted(absent))
-            elif failure:
-                raise failure
-            else:
-                return missed
+            if not absent or not left:
+                break
+            made |= absent
+            start_again(url, databases, sorted(absent))
+        if failure:
+            raise failure
+        return missed
 
     def rehearsing(self) -> None:
         program_folder(self.settings.programs)
