@@ -50,7 +50,7 @@ class Hnsw:
         else:
             raise NotWhole(f"the files of the vector segment `{folder.name}` don't fit together")
         self.dimension = (self._label - self._vector) // 4
-        self._file = open(folder / "data_level0.bin", "rb", buffering=0)  # noqa: SIM115
+        self._file = open(folder / "data_level0.bin", "rb", buffering=0)  # noqa: SIM115, it stays open as long as this
         weakref.finalize(self, self._file.close)
 
     def _parts(self) -> Iterator[Any]:
