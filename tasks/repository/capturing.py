@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import os
 from collections.abc import Collection, Iterable, Iterator, Sequence
+from contextlib import suppress
 from functools import partial
 from importlib.metadata import PackageNotFoundError, version
 from itertools import chain
 from pathlib import Path
-from typing import NamedTuple, Protocol
+from typing import Protocol, runtime_checkable
 
 from tasks.destinations.destination import Destination
 from tasks.errors import Condemned, Damaged, Exists, Missing
@@ -18,6 +19,7 @@ from tasks.repository import reliance
 from tasks.repository.blocks import Blocks
 from tasks.repository.buffers import Buffers
 from tasks.repository.condemned import doomed_packs
+from tasks.repository.flaws import judged
 from tasks.repository.inventory import Inventory
 from tasks.repository.known import Known
 from tasks.repository.packing import Packing, scratch_folder
@@ -27,10 +29,9 @@ from tasks.repository.records import Group
 from tasks.repository.references import References
 from tasks.repository.saving import Progress, Saving
 from tasks.repository.sealing import seal, unseal
-from tasks.repository.snapshot import About, Flawed, Snapshot
+from tasks.repository.snapshot import About, Snapshot
 
 _BUFFERS = 12
-_MOST_FLAWS = 1000
 
 
 class Capture(Protocol):
@@ -43,6 +44,15 @@ class Capture(Protocol):
     def flaws(self) -> Iterable[Flaw]: ...
 
     def facts(self) -> Facts: ...
+
+
+@runtime_checkable
+class Comparing(Capture, Protocol):
+    """A capture that tells without reading when its source is as it was: counting it again would find the same."""
+
+    def compare(self, facts: Facts, items: Sequence[Stored]) -> None:
+        """Called before the iteration, with the last snapshot if it was whole, of this version, and all there."""
+        ...
 
 
 class Counting(Protocol):
@@ -106,6 +116,10 @@ class Capturing(Inventory):
         previous = Items(blocks, last.level, bytes.fromhex(last.content)) if last else Items(blocks, 0, b"")
         buffers = Buffers(_BUFFERS)
         expected = last.figures.get("content_bytes", 0) if last and not start else 0
+        sure = last is not None and self._has_all(last, known)
+        if last and sure and isinstance(capture, Comparing) and _is_whole(last):
+            with suppress(Damaged, Missing):
+                capture.compare(last.facts, list(previous))
         with scratch_folder(scratch) as folder:
             packing = Packing(into, folder, self.keys, buffers)
             with packing:
@@ -115,7 +129,7 @@ class Capturing(Inventory):
                     buffers,
                     known=known,
                     previous=_readable(previous, start),
-                    sure=last is not None and self._has_all(last, known),
+                    sure=sure,
                     lists=previous,
                     progress=progress,
                     expected_bytes=expected,
@@ -188,7 +202,7 @@ class Capturing(Inventory):
     def finish(self, part: Part, about: About, into: Destination) -> Snapshot:
         """The snapshot of a part that is, or turned out to be, all of its source."""
         name, saved = f"snapshots/{about.id}", part.saved
-        flaws = _judged(chain(part.flaws, self._emptied(part, about)), about.allow_incomplete)
+        flaws = judged(chain(part.flaws, self._emptied(part, about)), about.allow_incomplete)
         snapshot = Snapshot(
             id=about.id,
             source=about.source,
@@ -265,28 +279,9 @@ def _readable(items: Items, start: bytes) -> Iterator[Group]:
         return
 
 
-class _Judged(NamedTuple):
-    """Of flaws: as many as a snapshot lists, the grave ones first; how many there are; whether all are `allowed`."""
-
-    first: tuple[Flawed, ...]
-    total: int
-    allowed: bool
-
-
-def _judged(flaws: Iterable[Flaw], patterns: tuple[str, ...]) -> _Judged:
-    """One by one: there may be a million files, none of which this user may read."""
-    spec, total, grave, allowed = None, 0, list[Flawed](), list[Flawed]()
-    for flaw in flaws:
-        if spec is None:
-            import pathspec
-
-            spec = pathspec.GitIgnoreSpec.from_lines(patterns)
-        total += 1
-        path = flaw.path.decode(errors="surrogateescape")
-        kept = allowed if spec.match_file(path) else grave
-        if len(kept) < _MOST_FLAWS:
-            kept.append(Flawed(path, flaw.what, flaw.why, kept is allowed))
-    return _Judged((*grave, *allowed)[:_MOST_FLAWS], total, not grave)
+def _is_whole(snapshot: Snapshot) -> bool:
+    """Whether nothing was wrong with it. Another version may count otherwise."""
+    return not snapshot.flaws and snapshot.version == _version()
 
 
 def _version() -> str:

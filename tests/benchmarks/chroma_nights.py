@@ -1,4 +1,5 @@
-"""ChromaDB: the time and the bytes of a folder's snapshot beside a tar.gz of it, and what the second night stores.
+"""ChromaDB: the time and the bytes of a folder's snapshot beside a tar.gz of it, what the second night stores, and what
+a night costs for which nobody has written.
 
     .venv/bin/python -m tests.benchmarks.chroma_nights --records 100000 --dimension 384 --rounds 3
 
@@ -22,11 +23,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
 
+from tasks.repository import Repository
 from tasks.sources.chroma.settings import ChromaSettings
 from tasks.sources.chromadb import Chroma
 from tasks.sources.source import Restoring
 from tests.chroma_process import chroma
-from tests.repositories import about, create, local
+from tests.repositories import about, create, keys, local
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +50,9 @@ class Night:
     second_cpu: float
     second_bytes: float
     second_kept: int
+    unchanged_seconds: float
+    unchanged_cpu: float
+    unchanged_bytes: float
     content_bytes: float
     old_restore_seconds: float
     old_restore_cpu: float
@@ -73,7 +78,7 @@ def grow(store: Path, records: int, dimension: int) -> None:
 
 
 def run(store: Path, scratch: Path, size: tuple[int, int], number: int) -> Night:
-    """All ways, of one state; then a day, and our second night."""
+    """All ways, of one state; then a day, our second night, and one without a day before it."""
     packed = scratch / "old.tar.gz"
     old = [sys.executable, "-m", "tests.benchmarks.old_design", "save", str(packed), str(store)]
     old_seconds, old_cpu, old_figures = _measured(lambda: _packed(old, packed, keep=True))
@@ -84,7 +89,8 @@ def run(store: Path, scratch: Path, size: tuple[int, int], number: int) -> Night
     packed.unlink()
     tar = ["tar", "czf", str(packed), "-C", str(store.parent), store.name]
     tar_seconds, tar_cpu, tar_figures = _measured(lambda: _packed(tar, packed))
-    repository = create(local(scratch / "repository"))
+    made = create(local(scratch / "repository"))
+    repository = Repository.open(made.destination, keys().reader, cache=scratch / "cache")
     settings = ChromaSettings.model_validate({"kind": "chroma", "path": store, "scratch": scratch})
 
     source = Chroma("benchmark", settings)
@@ -101,6 +107,7 @@ def run(store: Path, scratch: Path, size: tuple[int, int], number: int) -> Night
     chroma("age", store, *map(str, size), str(number + 1), seconds=600)
     second_seconds, second_cpu, second = _measured(lambda: save(1))
     second_kept = _size(scratch / "repository")
+    unchanged_seconds, unchanged_cpu, unchanged = _measured(lambda: save(2))
 
     def restore() -> dict[str, float]:
         """The second night's, to an open and proven folder."""
@@ -112,6 +119,7 @@ def run(store: Path, scratch: Path, size: tuple[int, int], number: int) -> Night
     restore_seconds, restore_cpu, _ = _measured(restore)
     shutil.rmtree(back)
     shutil.rmtree(scratch / "repository")
+    shutil.rmtree(scratch / "cache")
     return Night(
         old_seconds,
         old_cpu,
@@ -127,6 +135,9 @@ def run(store: Path, scratch: Path, size: tuple[int, int], number: int) -> Night
         second_cpu,
         second["stored_bytes"],
         second_kept,
+        unchanged_seconds,
+        unchanged_cpu,
+        unchanged["stored_bytes"],
         first["content_bytes"],
         old_restore_seconds,
         old_restore_cpu,
@@ -142,11 +153,12 @@ def table(nights: list[Night]) -> str:
         ("`tar czf`", lambda night: (night.tar_seconds, night.tar_cpu, night.tar_bytes)),
         ("ours, first night", lambda night: (night.first_seconds, night.first_cpu, night.first_bytes)),
         ("ours, second night", lambda night: (night.second_seconds, night.second_cpu, night.second_bytes)),
+        ("ours, unchanged", lambda night: (night.unchanged_seconds, night.unchanged_cpu, night.unchanged_bytes)),
     ]
     for name, figures in ways:
         ratio = median(figures(night)[0] / night.old_seconds for night in nights)
         seconds, cpu, size = (median(figures(night)[at] for night in nights) for at in range(3))
-        lines.append(f"| {name} | {seconds:.1f} | {cpu:.1f} | {ratio:.2f} | {size / 1e6:.1f} |")
+        lines.append(f"| {name} | {seconds:.2f} | {cpu:.2f} | {ratio:.3f} | {size / 1e6:.1f} |")
     for name, restore in (("`tarfile`, restore", "old_restore"), ("ours, restore of the second night", "restore")):
         taken = (median(getattr(night, f"{restore}_{of}") for night in nights) for of in ("seconds", "cpu"))
         lines.append("| {} | {:.1f} | {:.1f} | | |".format(name, *taken))

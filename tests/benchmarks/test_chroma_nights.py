@@ -19,5 +19,7 @@ def test_a_round_measures_both_ways_and_a_second_night_that_stores_less(tmp_path
     assert 0 < night.second_ratio < 1
     assert night.first_bytes < night.first_kept < night.second_kept
     assert night.second_kept - night.first_kept > night.second_bytes
+    assert night.unchanged_bytes < night.second_bytes
+    assert night.unchanged_cpu < night.second_cpu
     assert "bar 0.60" in table([night])
     assert list(scratch.iterdir()) == []

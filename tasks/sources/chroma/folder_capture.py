@@ -3,28 +3,30 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 
-from tasks.errors import SourceError
-from tasks.item import HELD, Facts, Flaw, Item, Stored
+from tasks.errors import SourceError, Unavailable
+from tasks.item import FILE, HELD, Entry, Facts, Flaw, Item, Stored, Stream
 from tasks.scratch import scratch_folder
 from tasks.sources.chroma.facts import count
 from tasks.sources.chroma.free_pages import clear
 from tasks.sources.chroma.left_out import leave_out, something_left_out, words_of
 from tasks.sources.chroma.page_gaps import clear_gaps
 from tasks.sources.chroma.records import NotWhole
-from tasks.sources.chroma.snapshot import Copy, take
+from tasks.sources.chroma.snapshot import Copy, look, take
 from tasks.sources.chroma.stored_folder import DATABASE, StoredCollection, StoredFolder
 from tasks.sources.file_entry import OwnerNames, file_entry, other_entry
 from tasks.sources.hnsw import ROWS, columns
 from tasks.sources.own_stream import CopiedFile
 
 _ROWS = "/" + os.fsdecode(ROWS)
+_ALL_STORED: Facts = {"stored": "as the source's `indexes` says"}
 _START = 256
 _NAMED = 5
+_NONE = Entry(b"", FILE)
 
 
 class FolderCapture:
@@ -36,8 +38,19 @@ class FolderCapture:
         self._label, self._folder, self._scratch, self._leave_out = label, folder, scratch, leave_out
         self._flaws: list[Flaw] = []
         self._facts: Facts = {}
+        self._last: dict[bytes, Entry] = {}
+        self._last_facts: Facts = {}
+
+    def compare(self, facts: Facts, items: Sequence[Stored]) -> None:
+        if (facts.get("indexes") == _ALL_STORED) is not self._leave_out:
+            self._last = {item.entry.path: item.entry for item in items if item.entry.type == FILE}
+            self._last_facts = facts
 
     def __iter__(self) -> Iterator[Item]:
+        if self._last and (same := self._as_they_were()):
+            self._facts = self._last_facts
+            yield from same
+            return
         with scratch_folder(self._scratch) as scratch:
             copy = take(self._folder, scratch)
             flaws = {name + _ROWS: why for name, why in copy.doubtful.items()}
@@ -64,14 +77,35 @@ class FolderCapture:
     def _indexes(self, database: Path) -> Facts:
         """What a restore makes again of the database, or why all of it is stored."""
         if not self._leave_out:
-            return {"stored": "as the source's `indexes` says"}
+            return _ALL_STORED
         names, why = leave_out(database)
         return {"stored": why} if why else {"made_again_by_restore": names}
+
+    def _as_they_were(self) -> list[Item]:
+        """The items as they are, where every file is the one that was taken last; otherwise none."""
+        files, folders = look(self._folder)
+        owners, items = OwnerNames(), list[Item]()
+        items.append(Item(other_entry(self._path(""), os.stat(self._folder), owners)))
+        for path in _sorted([*files, *folders]):
+            if path in folders:
+                items.append(Item(other_entry(self._path(path), folders[path], owners)))
+                continue
+            entry = file_entry(self._path(path), files[path], owners)
+            last = self._last.get(entry.path, _NONE)
+            if path == DATABASE:
+                entry = entry._replace(size=last.size)  # of the copy
+            if _stamp(entry) != _stamp(last):
+                return []
+            items.append(Item(entry, self._needless))
+        return items if len(files) == len(self._last) else []
+
+    def _needless(self) -> Stream:
+        raise Unavailable(f"the last snapshot of `{self._folder}` is not all there any more")
 
     def _items(self, copy: Copy) -> Iterator[Item]:
         owners = OwnerNames()
         yield Item(other_entry(self._path(""), os.stat(self._folder), owners))
-        for path in sorted([*copy.files, *copy.folders], key=lambda each: each.split("/")):
+        for path in _sorted([*copy.files, *copy.folders]):
             if path in copy.folders:
                 yield Item(other_entry(self._path(path), copy.folders[path], owners))
                 continue
@@ -88,6 +122,14 @@ class FolderCapture:
 
     def _path(self, path: str) -> bytes:
         return os.fsencode(f"{self._label}/{path}" if path else self._label)
+
+
+def _sorted(paths: Iterable[str]) -> list[str]:
+    return sorted(paths, key=lambda path: path.split("/"))
+
+
+def _stamp(entry: Entry) -> tuple[int, int, tuple[int, int]]:
+    return entry.mtime_ns, entry.size, entry.version
 
 
 def folder_facts(folder: Path) -> tuple[Facts, dict[str, str]]:

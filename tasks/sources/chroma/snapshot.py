@@ -86,6 +86,23 @@ def take(folder: Path, into: Path) -> Copy:
         raise SourceError(f"`{error.filename}` can't be read: {error.strerror}") from error
 
 
+def look(folder: Path) -> tuple[dict[str, Status], dict[str, Status]]:
+    """The `files` and the `folders` of the `Copy` that would be taken, as they are at one moment, without a copy.
+    Raises `SourceError`, `Unavailable`."""
+    files, folders = dict[str, Status](), dict[str, Status]()
+    try:
+        with closing(_connect(folder)) as holder, _write_lock(holder, folder):
+            for name in _segments(holder, folder):
+                segment = _look(folder / name)
+                if segment:
+                    files |= {f"{name}/{file}": status for file, status in segment.files.items()}
+                    folders[name] = os.stat(folder / name)
+            files[DATABASE] = os.stat(folder / DATABASE)
+    except OSError as error:
+        raise SourceError(f"`{error.filename}` can't be read: {error.strerror}") from error
+    return files, folders
+
+
 def _take(folder: Path, into: Path) -> Copy:
     copy = Copy(into)
     with closing(_connect(folder)) as holder:
