@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from itertools import groupby
 from pathlib import Path
 from typing import ClassVar
@@ -143,6 +143,10 @@ class SourceCodeCapture:
         self._captures = {
             label: RepositoryCapture(label, repository, manner) for label, repository in sorted(repositories.items())
         }
+
+    def compare(self, facts: Facts, items: Sequence[Stored]) -> None:
+        for label, capture in self._captures.items():
+            capture.compare(facts.get("repositories", {}).get(path_text(label), {}))
 
     def __iter__(self) -> Iterator[Item]:
         for capture in self._captures.values():

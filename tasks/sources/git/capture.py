@@ -57,6 +57,13 @@ class RepositoryCapture:
         self._view: View | None = None
         self._owners = OwnerNames()
         self._files = FileFacts()
+        self._objects: int | None = None
+
+    def compare(self, facts: Facts) -> None:
+        """Before the iteration, with the last snapshot's facts: a history that is not read again is not counted
+        again, which would take longer than all else."""
+        if facts.get("whole"):
+            self._objects = facts["objects"]
 
     def __iter__(self) -> Iterator[Item]:
         try:
@@ -70,7 +77,9 @@ class RepositoryCapture:
             self._flaw("partial", f"{path_text(name)} names an object that is not there: see `git fsck`")
         yield Item(other_entry(self._label, os.lstat(self._repository.path), self._owners))
         yield from self._own_files(view)
-        if view.tips:
+        if not view.tips:
+            self._objects = None
+        else:
             self.whole = False  # until it is stored
             entry = self._entry(BUNDLE, size=-1, mtime_ns=newest, version=_version(view))
             yield Item(entry, partial(self._bundle, view, entry), CUT)
@@ -90,7 +99,8 @@ class RepositoryCapture:
         """Once everything was `stored`."""
         if self._view is None:
             return {"whole": False}
-        return repository_facts(self._view, self._manner, whole=self.whole) | {"files": self._files.facts()}
+        counted = repository_facts(self._view, self._manner, whole=self.whole, objects=self._objects)
+        return counted | {"files": self._files.facts()}
 
     def is_connected(self) -> bool:
         """Whether git finds all that is named, by its own means."""
@@ -135,6 +145,7 @@ class RepositoryCapture:
             )
 
     def _bundle(self, view: View, entry: Entry) -> BundleStream:
+        self._objects = None
         named, head = dict(view.named.named), view.named.head_commit
         if head:
             named[b"HEAD"] = head

@@ -14,12 +14,13 @@ from tasks.sources.path_text import path_text
 _NAMED = 100
 
 
-def repository_facts(view: View, manner: Manner, *, whole: bool) -> Facts:
-    """`whole` says that all that is named was stored, or in a copy, that all that is named is there. Of long lists, the
-    first hundred are named. Raises `Unavailable` where its git was killed."""
+def repository_facts(view: View, manner: Manner, *, whole: bool, objects: int | None = None) -> Facts:
+    """`whole` says that all that is named was stored, or in a copy, that all that is named is there; `objects` are
+    counted where it is not known how many they are. Of long lists, the first hundred are named. Raises `Unavailable`
+    where its git was killed."""
     named, changes, index = view.named, view.changes, view.index
     try:
-        objects = view.count_objects()
+        objects = view.count_objects() if objects is None else objects
     except GitKilled as error:
         raise Unavailable(str(error)) from error
     except GitFailed:

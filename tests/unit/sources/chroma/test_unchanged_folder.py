@@ -105,7 +105,7 @@ def test_one_rotten_byte_of_an_index_is_found_although_its_time_is_set_back(nigh
 
 def test_a_file_that_went_or_came_is_seen(nights: Nights) -> None:
     nights.save()
-    folder = next(nights.store.glob("*/data_level0.bin")).parent
+    folder = next(nights.store.glob("*/index_metadata.pickle")).parent
     (folder / "more").write_bytes(b"of a newer Chroma")
     settle()
     assert nights.save().complete
