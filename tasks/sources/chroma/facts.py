@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from tasks.numbers import numpy as np
 
 QUERIES, NEAREST = 5, 5
+_LINES = json.JSONEncoder(ensure_ascii=False, sort_keys=True, separators=(",", ":"))
 _EQUAL = 1e-6
 """Distances nearer than this part of their scale count as equal: cosine ones differ so much from copy to copy."""
 
@@ -76,10 +77,7 @@ def count(records: Records) -> Counting:
 
 def line(record: tuple[Any, ...]) -> bytes:
     """A record in one line of JSON that is the same for the same record."""
-    return (
-        json.dumps(record, ensure_ascii=False, sort_keys=True, separators=(",", ":")).encode("utf-8", "surrogatepass")
-        + b"\n"
-    )
+    return _LINES.encode(record).encode("utf-8", "surrogatepass") + b"\n"
 
 
 class Golden:

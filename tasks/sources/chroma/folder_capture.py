@@ -13,7 +13,7 @@ from tasks.item import FILE, HELD, Entry, Facts, Flaw, Item, Stored, Stream
 from tasks.scratch import scratch_folder
 from tasks.sources.chroma.facts import count
 from tasks.sources.chroma.free_pages import clear
-from tasks.sources.chroma.left_out import leave_out, something_left_out, words_of
+from tasks.sources.chroma.left_out import Words, leave_out, something_left_out, words_of
 from tasks.sources.chroma.page_gaps import clear_gaps
 from tasks.sources.chroma.records import NotWhole
 from tasks.sources.chroma.snapshot import Copy, look, take
@@ -78,7 +78,7 @@ class FolderCapture:
         """What a restore makes again of the database, or why all of it is stored."""
         if not self._leave_out:
             return _ALL_STORED
-        names, why = leave_out(database)
+        names, why = leave_out(database, Words(**self._facts["words"]) if "words" in self._facts else None)
         return {"stored": why} if why else {"made_again_by_restore": names}
 
     def _as_they_were(self) -> list[Item]:
@@ -167,7 +167,7 @@ def _as_chroma_writes() -> Iterator[None]:
     check lets them pass."""
     try:
         yield
-    except (TypeError, ValueError, OverflowError, RecursionError) as error:
+    except (TypeError, ValueError, AttributeError, OverflowError, RecursionError) as error:
         raise NotWhole(f"`{DATABASE}` holds what Chroma never writes: {error}") from error
 
 

@@ -120,9 +120,10 @@ def something_left_out(database: Path) -> bool:
         return is_left_out(file.read(HEADER))
 
 
-def leave_out(database: Path) -> tuple[list[str], str]:
-    """Take out what `put_back` makes again: its names, or why nothing was. The file keeps its size. Raises `NotWhole`,
-    `NoSpace`; a database that can't be made smaller stays as it is."""
+def leave_out(database: Path, words: Words | None = None) -> tuple[list[str], str]:
+    """Take out what `put_back` makes again: its names, or why nothing was. The file keeps its size. `words` are its
+    `words_of` where these are known. Raises `NotWhole`, `NoSpace`; a database that can't be made smaller stays as it
+    is."""
     with _opened(database, "rw") as connection:
         connection.execute("PRAGMA synchronous = OFF")  # it is a copy, which a crash takes along as a whole
         connection.execute("PRAGMA secure_delete = OFF")  # who stores it clears the free pages
@@ -135,7 +136,7 @@ def leave_out(database: Path) -> tuple[list[str], str]:
                     f"this host's SQLite {sqlite3.sqlite_version} has no such index of words: {error}"
                 ) from error
             connection.execute("BEGIN IMMEDIATE")
-            names = _emptied(connection)
+            names = _emptied(connection, words)
             connection.execute("COMMIT")
         except (_Unlike, sqlite3.Error) as error:
             if connection.in_transaction:
@@ -221,14 +222,14 @@ def _try_words(connection: sqlite3.Connection) -> None:
     connection.execute("DROP TABLE temp.geometra_try")
 
 
-def _emptied(connection: sqlite3.Connection) -> list[str]:
+def _emptied(connection: sqlite3.Connection, words: Words | None) -> list[str]:
     """The names of what was emptied. Raises `_Unlike`, in the middle of it."""
     pages, free = _pages(connection)
     if connection.execute("PRAGMA application_id").fetchone() != (0,):
         raise _Unlike("its header is marked by another program")
     if connection.execute("SELECT 1 FROM sqlite_master WHERE name LIKE 'sqlite_stat%'").fetchone():
         raise _Unlike("it has statistics of its indexes, which would go with them")
-    words = _counted(connection)
+    words = words or _counted(connection)
     found = connection.execute("SELECT name, sql FROM sqlite_master WHERE type = 'index'").fetchall()
     indexes = [(name, sql) for name, sql in found if _INDEX.fullmatch(in_one_line(sql))]
     # First, so that there is room for tables of ours without a further page.

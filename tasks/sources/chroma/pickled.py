@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import io
 import mmap
+import os
 import pickle
 import pickletools
 from collections.abc import Iterator, Mapping
@@ -13,7 +14,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from tasks.sources.chroma.labels import Labels
-from tasks.sources.chroma.plain_pickle import Otherwise, pairs
+from tasks.sources.chroma.plain_pickle import BEGINNING, END, Otherwise, pairs
 from tasks.sources.chroma.records import NotWhole
 
 _CLASS = ("chromadb.segment.impl.vector.local_persistent_hnsw", "PersistentData")
@@ -67,13 +68,13 @@ def persisted(path: Path) -> Persisted:
     return Persisted(Labels(attributes[_TABLE].items()), _number(attributes))
 
 
-def check_persisted(path: Path) -> None:
-    """Raises `NotWhole` where `persisted` would."""
-    try:
-        for _ in _plain(path, {}):
-            pass
-    except Otherwise:
-        _unpickled(path)
+def check_written(path: Path) -> None:
+    """Raises `NotWhole` where it was not written to its end. What else may be wrong with it, `persisted` tells."""
+    with path.open("rb") as file:
+        start, size = file.read(len(BEGINNING)), file.seek(0, os.SEEK_END)
+        file.seek(max(size - len(END), 0))
+        if start != BEGINNING or file.read() != END:
+            _unpickled(path)
 
 
 def _plain(path: Path, values: dict[str, Any]) -> Iterator[tuple[str, int]]:

@@ -11,8 +11,10 @@ from collections.abc import Iterator
 from typing import Any
 
 _DICT, _MARK, _SETITEMS, _STOP = b"}(u."
-_BEGINNING = b"\x80\x03}"
+BEGINNING = b"\x80\x03}"
 """Protocol 3, and a dict."""
+END = b"u."
+"""Of the last pairs, and of all."""
 _TEXT, _INT, _LONG, _NONE = ord("X"), ord("J"), 0x8A, ord("N")
 _UNSIGNED = {ord("K"): 1, ord("M"): 2}
 _PART = 8 << 20
@@ -26,7 +28,7 @@ class Otherwise(Exception):
 def pairs(data: mmap.mmap, wanted: str, values: dict[str, Any]) -> Iterator[tuple[str, int]]:
     """Those of the table called `wanted`. In the end `values` has what else there is, by its name: of the tables None.
     Raises `Otherwise`; `IndexError` or `ValueError` where it is cut short or damaged."""
-    if data[:3] != _BEGINNING:
+    if data[:3] != BEGINNING:
         raise Otherwise
     at = 3
     while data[at] == _MARK:

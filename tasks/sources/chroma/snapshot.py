@@ -23,7 +23,7 @@ from urllib.parse import quote
 
 from tasks.errors import NoSpace, SourceError, Unavailable
 from tasks.sources.chroma.hnsw import PICKLE, Hnsw
-from tasks.sources.chroma.pickled import check_persisted
+from tasks.sources.chroma.pickled import check_written
 from tasks.sources.chroma.records import NotWhole
 from tasks.sources.chroma.stored_folder import DATABASE, PERSISTED
 
@@ -232,7 +232,7 @@ def _judge(name: str, into: Path, held: _Segment, copy: Copy) -> None:
 
 def _parses(folder: Path) -> bool:
     try:
-        check_persisted(folder / PICKLE)
+        check_written(folder / PICKLE)
     except NotWhole:
         return False
     return True

@@ -13,6 +13,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import closing
 from functools import cached_property
 from itertools import groupby, islice
+from operator import itemgetter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
@@ -28,7 +29,8 @@ DATABASE = "chroma.sqlite3"
 PERSISTED = "urn:chroma:segment/vector/hnsw-local-persisted"
 _DOCUMENT, _URI = "chroma:document", "chroma:uri"
 _ADD, _UPDATE, _UPSERT, _DELETE = range(4)
-_VALUES = ("string_value", "int_value", "float_value", "bool_value")
+_VALUE = "coalesce(m.string_value, m.int_value, m.float_value), m.bool_value"
+_first = itemgetter(0)
 
 
 class StoredFolder:
@@ -216,36 +218,42 @@ class StoredCollection:
     def _records(self) -> Iterator[Record]:
         """All records, by id."""
         pending = self._pending()
-        stored = ((name, _record(name, values)) for name, values in self._stored() if name not in pending)
-        changed = ((name, _record(name, values)) for name, values in sorted(pending.items()) if values is not None)
-        for _, record in heapq.merge(stored, changed, key=lambda each: each[0]):
-            yield record
+        stored = self._stored()
+        if pending:
+            kept = (each for each in stored if each[0] not in pending)
+            changed = ((name, values) for name, values in sorted(pending.items()) if values is not None)
+            stored = heapq.merge(kept, changed, key=lambda each: each[0])
+        for name, values in stored:
+            document, uri = values.pop(_DOCUMENT, None), values.pop(_URI, None)
+            yield Record(name, document, uri, values or None)
 
     def _stored(self, name: str | None = None) -> Iterator[tuple[str, JsonObject]]:
         """What the tables hold, of all records or one: each id and all that was given along with it."""
         segment, _ = self._segments.get("METADATA", ("", ""))
         one = (segment,) if name is None else (segment, name)
         where = "e.segment_id = ?" + ("" if name is None else " AND e.embedding_id = ?")
-        columns = ", ".join(f"m.{column}" for column in _VALUES)
         single = self._folder.rows(
-            f"SELECT e.embedding_id, m.key, {columns} FROM embeddings e"  # noqa: S608 - fixed names
+            f"SELECT e.embedding_id, m.key, {_VALUE} FROM embeddings e"  # noqa: S608 - fixed names
             f" LEFT JOIN embedding_metadata m ON m.id = e.id WHERE {where} ORDER BY e.embedding_id",
             *one,
         )
         several: Iterator[Any] = iter(())
         if self._folder.columns("embedding_metadata_array"):
             several = self._folder.rows(
-                f"SELECT e.embedding_id, m.key, {columns} FROM embeddings e JOIN embedding_metadata_array m"  # noqa: S608
+                f"SELECT e.embedding_id, m.key, {_VALUE} FROM embeddings e JOIN embedding_metadata_array m"  # noqa: S608
                 f" ON m.id = e.id WHERE {where} ORDER BY e.embedding_id, m.key, m.rowid",
                 *one,
             )
-        arrays = groupby(several, key=lambda row: row[0])
+        arrays = groupby(several, key=_first)
         next_name, next_rows = next(arrays, (None, iter(())))
-        for each, rows in groupby(single, key=lambda row: row[0]):
-            values = {key: _value(given) for _, key, *given in rows if key is not None}
+        for each, rows in groupby(single, key=_first):
+            values: dict[Any, Any] = {}
+            for _, key, value, boolean in rows:
+                values[key] = value if boolean is None else bool(boolean)
+            values.pop(None, None)  # of a record to which nothing was given along
             if each == next_name:
-                for _, key, *given in next_rows:
-                    values.setdefault(key, []).append(_value(given))
+                for _, key, value, boolean in next_rows:
+                    values.setdefault(key, []).append(value if boolean is None else bool(boolean))
                 next_name, next_rows = next(arrays, (None, iter(())))
             yield each, values
 
@@ -262,11 +270,6 @@ class StoredCollection:
                 merged = (held or {}) | given
                 pending[name] = {key: value for key, value in merged.items() if value is not None and value != []}
         return pending
-
-
-def _record(name: str, values: JsonObject) -> Record:
-    document, uri = values.pop(_DOCUMENT, None), values.pop(_URI, None)
-    return Record(name, document, uri, values or None)
 
 
 def _value(given: Iterable[Any]) -> Any:

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from tasks.sources.chroma.pickled import _unpickled, check_persisted, persisted
+from tasks.sources.chroma.pickled import _unpickled, check_written, persisted
 from tasks.sources.chroma.records import NotWhole
 
 _BATCH = 1000
@@ -76,7 +76,7 @@ def test_whatever_is_damaged_is_read_as_pickle_reads_it_or_not_at_all(tmp_path: 
             refused += 1
             continue
         assert found == _unpickled(path)["id_to_label"]
-        check_persisted(path)
+        check_written(path)
     assert 500 < refused < 2900
 
 
@@ -92,3 +92,14 @@ def test_a_table_takes_no_memory_however_long(tmp_path: Path) -> None:
         tracemalloc.stop()
     assert len(found.labels) == count
     assert most < count * 8
+
+
+def test_a_table_that_is_still_being_written_is_told(tmp_path: Path) -> None:
+    path = tmp_path / "index_metadata.pickle"
+    whole = table({f"id-{number}": number for number in range(3000)})
+    path.write_bytes(whole)
+    check_written(path)
+    for end in random.Random(5).sample(range(len(whole)), 200):
+        path.write_bytes(whole[:end])
+        with pytest.raises(NotWhole):
+            check_written(path)
