@@ -16,10 +16,11 @@ from tasks.item import Facts, Flaw, Item, Stored, StoredItems
 from tasks.settings import SourceSettings
 from tasks.sources.file_facts import OWNERS, with_digest
 from tasks.sources.filetree import PatternLines
-from tasks.sources.git.capture import BUNDLE, DOCUMENT, RepositoryCapture
+from tasks.sources.git.capture import DOCUMENT, RepositoryCapture
 from tasks.sources.git.check import repository_problems
 from tasks.sources.git.repository import Repository, find
 from tasks.sources.git.restore import RepositoryRestore
+from tasks.sources.git.sections import BUNDLE, HISTORY
 from tasks.sources.git.view import Manner
 from tasks.sources.path_text import path_text
 from tasks.sources.patterns import Patterns
@@ -145,8 +146,10 @@ class SourceCodeCapture:
         }
 
     def compare(self, facts: Facts, items: Sequence[Stored]) -> None:
+        parts = groupby(items, key=lambda item: item.entry.path.partition(b"/")[0])
+        held = {label: list(group) for label, group in parts if label in self._captures}
         for label, capture in self._captures.items():
-            capture.compare(facts.get("repositories", {}).get(path_text(label), {}))
+            capture.compare(facts.get("repositories", {}).get(path_text(label), {}), held.get(label, ()))
 
     def __iter__(self) -> Iterator[Item]:
         for capture in self._captures.values():
@@ -166,7 +169,7 @@ class SourceCodeCapture:
         """Reads everything but the histories, which git itself checks. Raises `Unavailable` where that was killed."""
         for item in self:
             name = item.entry.path.split(b"/")[1:2]
-            if name not in ([BUNDLE], [DOCUMENT]):
+            if name not in ([BUNDLE], [HISTORY], [DOCUMENT]):
                 self.stored(Stored(with_digest(item.open()) if item.open else item.entry))
         for capture in self._captures.values():
             capture.whole = capture.is_connected()

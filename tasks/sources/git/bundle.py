@@ -9,6 +9,7 @@ versions share. `tests/benchmarks/git_bundles.py` measures what that is worth.
 from __future__ import annotations
 
 import re
+from collections.abc import Collection
 from contextlib import closing
 from typing import NamedTuple
 
@@ -29,24 +30,26 @@ _LONGEST_HEAD = 1 << 28
 
 
 class BundleHead(NamedTuple):
-    """What a bundle says before its pack."""
+    """What a bundle says before its pack; `needs` are commits of others without which it is nothing."""
 
     object_format: str
     named: dict[bytes, bytes]
+    needs: tuple[bytes, ...] = ()
 
 
 class BundleStream:
-    """A `Stream` of a bundle with the references `named`, and all that `tips` reach. Raises `Unreadable` wherever git
-    fails, so it never ends early."""
+    """A `Stream` of a bundle with the references `named`, and all that `tips` reach but what `needs` do. Raises
+    `Unreadable` wherever git fails, so it never ends early."""
 
     def __init__(self, reflection: Reflection, entry: Entry, head: BundleHead, tips: list[bytes]) -> None:
         self._entry = entry
         self._reflection = reflection
         self._size = 0
+        needs = [b"-%s \n" % commit for commit in head.needs]
         lines = [b"%s %s\n" % (value, name) for name, value in sorted(head.named.items())]
-        self._start = memoryview(b"".join([_HEADS[head.object_format], *lines, b"\n"]))
+        self._start = memoryview(b"".join([_HEADS[head.object_format], *needs, *lines, b"\n"]))
         try:
-            self._pack = _packing(reflection, tips)
+            self._pack = _packing(reflection, [*tips, *(b"^" + commit for commit in head.needs)])
         except (GitFailed, OSError) as error:
             raise Unreadable(str(error)) from error
 
@@ -89,7 +92,7 @@ def _packing(reflection: Reflection, tips: list[bytes]) -> Output:
 def _write_order(git: Git, tips: list[bytes], into: bytes) -> bool:
     """Writes the name of every object in the order in which they are to be packed; False if they are too much."""
     paths: dict[bytes, bytearray] = {}
-    total, width = 0, len(tips[0]) // 2
+    total, width = 0, len(tips[0]) // 2  # the first is none of those to be left out
     with open(into, "wb") as file:
         file.write(_lines(tips))
     with open(into, "rb") as file:
@@ -117,8 +120,9 @@ def _lines(tips: list[bytes]) -> bytes:
     return b"".join(tip + b"\n" for tip in tips)
 
 
-def unpack(stream: Stream, into: Git, *, partial: bool) -> BundleHead:
-    """Puts a bundle's objects into a repository, and tells its references. Raises `Damaged`, `GitFailed`."""
+def unpack(stream: Stream, into: Git, *, partial: bool, known: Collection[bytes] = ()) -> BundleHead:
+    """Puts a bundle's objects into a repository, and tells its references. It may need none but the `known` commits.
+    Raises `Damaged`, `GitFailed`."""
     buffer, start = memoryview(bytearray(_BUFFER)), bytearray()
     end = -1
     while end < 0:
@@ -129,6 +133,8 @@ def unpack(stream: Stream, into: Git, *, partial: bool) -> BundleHead:
         start += buffer[:count]
         end = start.find(b"\n\n", before)
     head = _head(bytes(start[:end]))
+    if not set(head.needs) <= set(known):
+        raise Damaged("the bundle of a repository needs something that it does not hold")
     packed = into.feed("index-pack", "--stdin", *(["--promisor"] if partial else []))
     try:
         packed.write(memoryview(start)[end + 2 :])
@@ -143,15 +149,17 @@ def unpack(stream: Stream, into: Git, *, partial: bool) -> BundleHead:
 def _head(text: bytes) -> BundleHead:
     first, *lines = text.split(b"\n")
     object_format = "sha1"
-    named = {}
+    named, needs = {}, list[bytes]()
     for line in lines:
         key, _, value = line.partition(b" ")
         if line.startswith(b"@object-format="):
             object_format = line.partition(b"=")[2].decode("ascii", "replace")
         elif re.fullmatch(rb"[0-9a-f]{40,64}", key):
             named[value] = key
+        elif re.fullmatch(rb"-[0-9a-f]{40,64}", key):
+            needs.append(key[1:])
         else:
-            raise Damaged("the bundle of a repository needs something that it does not hold")
+            raise Damaged("the bundle of a repository says what git does not")
     if not re.fullmatch(rb"# v[23] git bundle", first):
         raise Damaged("what should be the bundle of a repository is not one")
-    return BundleHead(object_format, named)
+    return BundleHead(object_format, named, tuple(needs))

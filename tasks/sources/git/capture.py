@@ -1,11 +1,12 @@
-"""One repository, as items: `git/` (its own files but objects and references), `repository.bundle` (the history),
-`repository.json` (what a bundle can't say) and `working-tree/` (what is not committed)."""
+"""One repository, as items: `git/` (its own files but objects and references), `repository.bundle` (the history, of
+which a long one has sections in `history/`), `repository.json` (what a bundle can't say) and `working-tree/` (what is
+not committed)."""
 
 from __future__ import annotations
 
 import heapq
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from functools import partial
 
 from blake3 import blake3
@@ -19,6 +20,7 @@ from tasks.sources.git.document import Document
 from tasks.sources.git.facts import repository_facts
 from tasks.sources.git.picked import Picked
 from tasks.sources.git.repository import Repository
+from tasks.sources.git.sections import BUNDLE, Section, section, sections
 from tasks.sources.git.view import Manner, View, look
 from tasks.sources.manner import Manner as WalkManner
 from tasks.sources.own_stream import CopiedFile, InMemory
@@ -26,7 +28,7 @@ from tasks.sources.path_text import path_text
 from tasks.sources.selection import Selection
 from tasks.sources.walk import Walk
 
-BUNDLE, DOCUMENT, OWN, TREE = b"repository.bundle", b"repository.json", b"git", b"working-tree"
+DOCUMENT, OWN, TREE = b"repository.json", b"git", b"working-tree"
 _NOT_KEPT = (
     # Told by the bundle and by `repository.json`:
     *("/objects/", "/refs/", "/packed-refs", "/reftable/", "/HEAD", "/index", "/sharedindex.*"),
@@ -58,17 +60,21 @@ class RepositoryCapture:
         self._owners = OwnerNames()
         self._files = FileFacts()
         self._objects: int | None = None
+        self._last: dict[bytes, Entry] = {}
+        self._bundles: set[bytes] = set()
 
-    def compare(self, facts: Facts) -> None:
-        """Before the iteration, with the last snapshot's facts: a history that is not read again is not counted
-        again, which would take longer than all else."""
+    def compare(self, facts: Facts, items: Iterable[Stored]) -> None:
+        """Before the iteration, with what the last snapshot holds: a history that is not read again is not counted
+        again, which would take longer than all else; and its sections stay."""
         if facts.get("whole"):
             self._objects = facts["objects"]
+            entries = ((self._name(item.entry.path), item.entry) for item in items)
+            self._last = {name: entry for name, entry in entries if name == BUNDLE or section(name)}
 
     def __iter__(self) -> Iterator[Item]:
         try:
             view = self._view = look(self._repository, self._manner)
-            newest = _newest(view)
+            newest, parts = _newest(view), sections(view, self._last)
         except GitFailed as error:
             self.killed = isinstance(error, GitKilled)
             self._flaw("unreadable", str(error))
@@ -77,21 +83,22 @@ class RepositoryCapture:
             self._flaw("partial", f"{path_text(name)} names an object that is not there: see `git fsck`")
         yield Item(other_entry(self._label, os.lstat(self._repository.path), self._owners))
         yield from self._own_files(view)
-        if not view.tips:
-            self._objects = None
+        if view.tips:
+            self.whole = False  # until all is stored
+            self._bundles = {BUNDLE, *(each.name for each in parts)}
+            yield from self._history(view, parts, newest)
         else:
-            self.whole = False  # until it is stored
-            entry = self._entry(BUNDLE, size=-1, mtime_ns=newest, version=_version(view))
-            yield Item(entry, partial(self._bundle, view, entry), CUT)
-        document = _document(view, self._manner)
+            self._objects = None
+        document = _document(view, self._manner, parts)
         entry = self._entry(DOCUMENT, size=len(document), mtime_ns=newest)
         yield Item(entry, partial(InMemory, document, entry))
         yield from self._changed_files(view)
 
     def stored(self, item: Stored) -> None:
-        name = item.entry.path[len(self._label) + 1 :]
-        if name == BUNDLE:
-            self.whole = not any(flaw.path == item.entry.path for flaw in self.flaws)
+        name = self._name(item.entry.path)
+        if name in self._bundles:
+            self._bundles.discard(name)
+            self.whole = not self._bundles and not any(self._name(flaw.path) == BUNDLE for flaw in self.flaws)
         elif name != OWN and not name.startswith(_NOT_COUNTED):
             self._files.add(item.entry)
 
@@ -144,13 +151,31 @@ class RepositoryCapture:
                 Flaw(self._path(TREE + b"/" + path), "vanished", "it was listed, and gone a moment later")
             )
 
-    def _bundle(self, view: View, entry: Entry) -> BundleStream:
-        self._objects = None
-        named, head = dict(view.named.named), view.named.head_commit
-        if head:
-            named[b"HEAD"] = head
+    def _history(self, view: View, parts: list[Section], newest: int) -> Iterator[Item]:
+        """The bundles: the sections, and what is in none."""
+        before = list[bytes]()
+        for each in parts:
+            last = self._last.get(each.name)
+            size, time = (last.size, last.mtime_ns) if last else (-1, newest)
+            version = _as_version(blake3(b"".join([*before, each.commit])))
+            entry = self._entry(each.name, size=size, mtime_ns=time, version=version)
+            head = BundleHead(view.named.object_format, {each.reference: each.commit}, tuple(before))
+            yield Item(entry, partial(self._bundle, view, entry, head, [each.commit]), CUT)
+            before.append(each.commit)
+        named, head_commit = dict(view.named.named), view.named.head_commit
+        if head_commit:
+            named[b"HEAD"] = head_commit
         tips = sorted({*view.tips, *view.named.elsewhere})
-        return BundleStream(view.reflection, entry, BundleHead(view.named.object_format, named), tips)
+        entry = self._entry(BUNDLE, size=-1, mtime_ns=newest, version=_version(view, before))
+        head = BundleHead(view.named.object_format, named, tuple(before))
+        yield Item(entry, partial(self._bundle, view, entry, head, tips), CUT)
+
+    def _bundle(self, view: View, entry: Entry, head: BundleHead, tips: list[bytes]) -> BundleStream:
+        self._objects = None
+        return BundleStream(view.reflection, entry, head, tips)
+
+    def _name(self, path: bytes) -> bytes:
+        return path[len(self._label) + 1 :]
 
     def _path(self, name: bytes) -> bytes:
         return self._label + b"/" + name
@@ -173,16 +198,20 @@ def _newest(view: View) -> int:
     return min(int(line.split()[0]) * 1_000_000_000, _LATEST) if given and line else 0
 
 
-def _version(view: View) -> tuple[int, int]:
+def _version(view: View, before: list[bytes]) -> tuple[int, int]:
     digest = blake3(view.named.digest())
-    for tip in sorted({*view.tips, *view.named.elsewhere}):
+    for tip in (*sorted({*view.tips, *view.named.elsewhere}), *before):
         digest.update(tip)
+    return _as_version(digest)
+
+
+def _as_version(digest: blake3) -> tuple[int, int]:
     value = digest.digest(16)
     first, second = (int.from_bytes(half) >> 1 for half in (value[:8], value[8:]))
     return first or 1, second or 1
 
 
-def _document(view: View, manner: Manner) -> bytes:
+def _document(view: View, manner: Manner, parts: list[Section]) -> bytes:
     named, tree = view.named, view.repository.tree
     return Document(
         bare=tree is None,
@@ -195,4 +224,5 @@ def _document(view: View, manner: Manner) -> bytes:
         uncommitted=manner.uncommitted,
         deleted=tuple(sorted(view.changes.deleted)),
         bundle=bool(view.tips),
+        sections=tuple(each.name for each in parts),
     ).to_bytes()

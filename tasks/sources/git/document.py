@@ -12,8 +12,9 @@ from typing import Any
 
 from tasks.errors import Damaged, NewerFormat
 from tasks.sources.git.repository import SETTINGS, StashEntry
+from tasks.sources.git.sections import BUNDLE, section
 
-_FORMAT = 1
+_FORMAT = 2
 _ID = re.compile(rb"[0-9a-f]{40}|[0-9a-f]{64}")
 _REFERENCE = re.compile(rb"refs(?:/(?!\.)[^\0-\x20\x7f~^:?*\[\\/]+)+")
 _SETTING = re.compile(rf"core\.({SETTINGS})=[a-z0-9]*", re.IGNORECASE)
@@ -22,8 +23,8 @@ _WHO = re.compile(rb"[^\0\n>]* <[^\0\n>]*> \d+ [+-]\d{4}")
 
 @dataclass(frozen=True, slots=True)
 class Document:
-    """`bundle` is False for a repository without a single object. Without `uncommitted`, a checkout is all there is to
-    the working tree. `settings` are those that decide how a checkout writes files."""
+    """`bundle` is False for a repository without a single object; `sections` come before it. Without `uncommitted`, a
+    checkout is all there is to the working tree. `settings` are those that decide how a checkout writes files."""
 
     bare: bool
     object_format: str
@@ -35,10 +36,16 @@ class Document:
     uncommitted: bool
     deleted: tuple[bytes, ...]
     bundle: bool
+    sections: tuple[bytes, ...] = ()
+
+    @property
+    def bundles(self) -> tuple[bytes, ...]:
+        """The names of all, in the order in which they are to be unpacked."""
+        return (*self.sections, BUNDLE) if self.bundle else ()
 
     def to_bytes(self) -> bytes:
         plain = {
-            "format": _FORMAT,
+            "format": _FORMAT if self.sections else 1,
             "bare": self.bare,
             "object_format": self.object_format,
             "head": _text(self.head),
@@ -49,7 +56,7 @@ class Document:
             "uncommitted": self.uncommitted,
             "deleted": [_text(path) for path in self.deleted],
             "bundle": self.bundle,
-        }
+        } | ({"sections": [_text(name) for name in self.sections]} if self.sections else {})
         return json.dumps(plain, indent=1).encode() + b"\n"
 
     @classmethod
@@ -70,6 +77,7 @@ class Document:
                 uncommitted=plain["uncommitted"] is True,
                 deleted=tuple(map(_bytes, plain["deleted"])),
                 bundle=plain["bundle"] is True,
+                sections=tuple(map(_bytes, plain.get("sections", ()))),
             )
             found.check()
         except (ValueError, KeyError, TypeError, AttributeError) as error:
@@ -88,6 +96,7 @@ class Document:
             and all(_SETTING.fullmatch(setting) for setting in self.settings)
             and all(_ID.fullmatch(entry.commit) and _WHO.fullmatch(entry.who) for entry in self.stash)
             and not any(set(b"\0\n") & set(entry.message) for entry in self.stash)
+            and all(map(section, self.sections))
         )
         if not good:
             raise ValueError("a value is not as a capture writes it")

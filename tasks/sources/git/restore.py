@@ -20,10 +20,11 @@ from tasks.errors import BackupError, Damaged, NoSpace, Occupied, Refused, Unava
 from tasks.item import FILE, FOLDER, HARDLINK, Entry, Stored, StoredItems, Stream
 from tasks.sources.file_restore import restore_files
 from tasks.sources.git.bundle import WHOLE_LIMIT, BundleHead, unpack
-from tasks.sources.git.capture import BUNDLE, DOCUMENT, OWN, TREE
+from tasks.sources.git.capture import DOCUMENT, OWN, TREE
 from tasks.sources.git.command import Git, GitFailed, GitKilled
 from tasks.sources.git.document import Document, is_reference
 from tasks.sources.git.empty_folder import make_git_folder
+from tasks.sources.git.sections import BUNDLE
 from tasks.sources.path_text import path_text
 from tasks.sources.source import Restoring
 from tasks.sources.target_path import check_path
@@ -44,7 +45,7 @@ class RepositoryRestore:
         top = self._chosen.get(b"")
         if top is not None and top.entry.type == FOLDER and DOCUMENT in self._chosen:
             document = Document.from_bytes(_all(items.open(self._chosen[DOCUMENT])))
-            self._document = document if BUNDLE in self._chosen or not document.bundle else None
+            self._document = document if all(name in self._chosen for name in document.bundles) else None
 
     def into(self, folder: Path, how: Restoring) -> list[str]:
         """Puts the repository into a new folder of its name below `folder`; if only some of its files were chosen, just
@@ -111,10 +112,7 @@ class _Building:
         # How each file is written is decided by these, which need not be as they were committed.
         restore_files(self._items, (*first, *self._attributes()), into, ours)
         if document.bundle:
-            head = unpack(self._items.open(self._chosen[BUNDLE]), self._git, partial=document.partial)
-            if head.object_format != document.object_format:
-                raise Damaged(f"`{path_text(BUNDLE)}` and `{path_text(DOCUMENT)}` are not of one repository")
-            self._name_objects(head)
+            self._name_objects(self._unpack())
             self._compact()
         self._set_head()
         if not document.bare:
@@ -124,6 +122,17 @@ class _Building:
         missed = restore_files(self._items, tuple(self._moved(lambda name: not name.startswith(_FIRST))), into, ours)
         self._adapt_configuration()
         return missed
+
+    def _unpack(self) -> BundleHead:
+        """All objects; what the last bundle, which has the references, says."""
+        head, known = BundleHead("", {}), list[bytes]()
+        for name in self._document.bundles:
+            stream = self._items.open(self._chosen[name])
+            head = unpack(stream, self._git, partial=self._document.partial, known=known)
+            if head.object_format != self._document.object_format:
+                raise Damaged(f"`{path_text(name)}` and `{path_text(DOCUMENT)}` are not of one repository")
+            known += head.named.values()
+        return head
 
     def _moved(self, wanted: Callable[[bytes], bool]) -> Iterator[Stored]:
         """The items at their new places. `wanted` decides by the name in the git directory, where it is in there."""
@@ -136,7 +145,7 @@ class _Building:
                 place = self._place(OWN)
             elif path.startswith(OWN + b"/"):
                 place = self._place(path)
-            elif path in (BUNDLE, DOCUMENT, TREE, OWN):
+            elif path in (*self._document.bundles, BUNDLE, DOCUMENT, TREE, OWN):
                 continue
             else:
                 raise Damaged(f"the snapshot has `{path_text(path)}` in a repository, where no capture puts anything")
@@ -180,7 +189,7 @@ class _Building:
 
     def _compact(self) -> None:
         """Whole objects take ten times the room that git needs, and `git gc` alone would leave them so."""
-        if self._chosen[BUNDLE].entry.size <= 2 * WHOLE_LIMIT:
+        if sum(self._chosen[name].entry.size for name in self._document.bundles) <= 2 * WHOLE_LIMIT:
             with suppress(GitFailed):  # it is all there as it is
                 self._git.run("repack", "-a", "-d", "-f", "-n", "--keep-unreachable", "--window-memory=64m", "--quiet")
 
