@@ -20,7 +20,7 @@ from tasks.sources.git.document import Document
 from tasks.sources.git.facts import repository_facts
 from tasks.sources.git.picked import Picked
 from tasks.sources.git.repository import Repository
-from tasks.sources.git.sections import BUNDLE, Section, section, sections
+from tasks.sources.git.sections import BUNDLE, Section, Version, section, sections
 from tasks.sources.git.view import Manner, View, look
 from tasks.sources.manner import Manner as WalkManner
 from tasks.sources.own_stream import CopiedFile, InMemory
@@ -74,7 +74,7 @@ class RepositoryCapture:
     def __iter__(self) -> Iterator[Item]:
         try:
             view = self._view = look(self._repository, self._manner)
-            newest, parts = _newest(view), sections(view, self._last)
+            newest, parts = _newest(view), sections(view, self._last, partial(_version, view))
         except GitFailed as error:
             self.killed = isinstance(error, GitKilled)
             self._flaw("unreadable", str(error))
@@ -166,7 +166,7 @@ class RepositoryCapture:
         if head_commit:
             named[b"HEAD"] = head_commit
         tips = sorted({*view.tips, *view.named.elsewhere})
-        entry = self._entry(BUNDLE, size=-1, mtime_ns=newest, version=_version(view, before))
+        entry = self._entry(BUNDLE, size=-1, mtime_ns=newest, version=_version(view, parts))
         head = BundleHead(view.named.object_format, named, tuple(before))
         yield Item(entry, partial(self._bundle, view, entry, head, tips), CUT)
 
@@ -184,7 +184,7 @@ class RepositoryCapture:
         self.whole = False
         self.flaws.append(Flaw(self._path(BUNDLE), what, why))
 
-    def _entry(self, name: bytes, *, size: int, mtime_ns: int, version: tuple[int, int] = (0, 0)) -> Entry:
+    def _entry(self, name: bytes, *, size: int, mtime_ns: int, version: Version = (0, 0)) -> Entry:
         status = os.stat(self._repository.folder)
         user, group = status.st_uid, status.st_gid
         owner = (user, group, self._owners.user(user), self._owners.group(group))
@@ -198,14 +198,15 @@ def _newest(view: View) -> int:
     return min(int(line.split()[0]) * 1_000_000_000, _LATEST) if given and line else 0
 
 
-def _version(view: View, before: list[bytes]) -> tuple[int, int]:
+def _version(view: View, parts: list[Section]) -> Version:
+    """Of the history that is in none of the `parts`."""
     digest = blake3(view.named.digest())
-    for tip in (*sorted({*view.tips, *view.named.elsewhere}), *before):
+    for tip in (*sorted({*view.tips, *view.named.elsewhere}), *(each.commit for each in parts)):
         digest.update(tip)
     return _as_version(digest)
 
 
-def _as_version(digest: blake3) -> tuple[int, int]:
+def _as_version(digest: blake3) -> Version:
     value = digest.digest(16)
     first, second = (int.from_bytes(half) >> 1 for half in (value[:8], value[8:]))
     return first or 1, second or 1

@@ -9,7 +9,7 @@ one section begins anew.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import NamedTuple
 
 from tasks.item import Entry
@@ -22,6 +22,8 @@ _NAME = re.compile(HISTORY + rb"/(\d{4})-([0-9a-f]{40}|[0-9a-f]{64})\.bundle")
 _LARGE = 16 << 20
 """Bytes from which on a section is worth its keep."""
 _MOST = 12
+
+Version = tuple[int, int]
 
 
 class Section(NamedTuple):
@@ -46,9 +48,9 @@ def section(name: bytes) -> Section | None:
     return Section(int(found[1]), found[2]) if found else None
 
 
-def sections(view: View, last: Mapping[bytes, Entry]) -> list[Section]:
-    """Those of this night, in order. `last` are the bundles of the last snapshot, by their names. Raises
-    `GitFailed`."""
+def sections(view: View, last: Mapping[bytes, Entry], version: Callable[[list[Section]], Version]) -> list[Section]:
+    """Those of this night, in order. `last` are the bundles of the last snapshot, by their names; `version` tells that
+    of the rest, which only divides anew what is to be read again. Raises `GitFailed`."""
     named, git = view.named, view.reflection.git
     head = named.head_commit
     if not head or named.shallow or named.partial:
@@ -57,6 +59,8 @@ def sections(view: View, last: Mapping[bytes, Entry]) -> list[Section]:
     if not _are_part(git, kept, view.tips):
         kept = []
     rest = last[BUNDLE].size if BUNDLE in last else 0
+    if BUNDLE in last and last[BUNDLE].version == version(kept):
+        return kept
     if not kept:
         return [Section(1, head)] if max(rest, _packed(view)) >= _LARGE else []
     if rest < _LARGE or not _is_most(git, head, view.tips, kept):
@@ -90,5 +94,6 @@ def _count(git: Git, tips: Iterable[bytes], *, without: Iterable[bytes]) -> int:
 
 def _packed(view: View) -> int:
     """The bytes that git keeps the objects in, which are more in a bundle."""
-    told = dict(line.split(b": ") for line in view.repository.git().run("count-objects", "-v").splitlines())
+    lines = view.repository.git().run("count-objects", "-v").splitlines()
+    told = dict(line.partition(b": ")[::2] for line in lines)
     return 1024 * (int(told.get(b"size", 0)) + int(told.get(b"size-pack", 0)))

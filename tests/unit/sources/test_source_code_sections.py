@@ -101,6 +101,21 @@ def test_what_has_grown_becomes_a_section_and_many_begin_anew(long: Nights, monk
     assert any(after == 1 and before == 3 for before, after in pairwise(counts))
 
 
+def test_a_history_that_turned_out_long_is_divided_when_it_changes(
+    long: Nights, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Not in a night that would read nothing."""
+    monkeypatch.setattr(module, "_packed", lambda _: 0)
+    first = long.save()
+    second = long.save()
+    assert long.names(first) == long.names(second) == []
+    assert second.figures["read_bytes"] < 3000
+    grow(long.site, 100)
+    third = long.save()
+    assert len(long.names(third)) == 1
+    long.assert_comes_back(third)
+
+
 def test_git_alone_puts_the_bundles_together(long: Nights, tmp_path: Path) -> None:
     """As FORMAT.md says."""
     snapshot = long.save()
