@@ -6,6 +6,7 @@ import json
 import os
 import time
 from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from hashlib import blake2b
 from pathlib import Path
@@ -22,12 +23,12 @@ from tasks.item import Stored
 from tasks.outcome import Outcome, State
 from tasks.portions import Portions
 from tasks.progress import Progress, unheard
-from tasks.record import step_name
+from tasks.record import Record, step_name
 from tasks.repository import Repository, Snapshot
 from tasks.shared_restore import SharedRestore
 from tasks.sharing import is_decided, share
 from tasks.sources.not_restored import NotRestored
-from tasks.sources.source import Divisible, Restoring, Served, Source
+from tasks.sources.source import Continued, Divisible, Restoring, Served, Source
 from tasks.step import Work, run_step
 from tasks.stopwatch import Stopwatch
 from tasks.target import Target, target_of
@@ -109,17 +110,18 @@ def restore_task(
     (`env:NAME`, `file:PATH`), and then there are the `options` of the source's kind, a list each. `run` is any new id,
     which makes a second delivery harmless. Files that go into a folder are shared by all workers of the pool that see
     that folder, if they are many or large."""
-    blank = Outcome("restore", source, destination, run, snapshot)
+    asked_for = Outcome("restore", source, destination, run, snapshot)
     asked = [into, snapshot, patterns, overwrite, options or {}]
     try:
-        _check_same(blank, json.dumps(asked, sort_keys=True))
+        _check_same(asked_for, json.dumps(asked, sort_keys=True))
     except Unavailable as error:
         raise self.retry(countdown=5, exc=error) from error
 
     def work(installation: Installation, progress: Progress) -> Outcome:
         installation.source(source)
         repository = installation.repository(source, destination, reader=True)
-        made = installation.source_of(source, chosen_snapshot(repository, snapshot, destination).kind)
+        blank, found = _pinned(installation.record, asked_for, repository)
+        made = installation.source_of(source, found.kind)
         target = target_of(made, into, options or {})
         wanted = Wanted(target, patterns, how=Restoring(overwrite=overwrite))
         if isinstance(target, Path) and isinstance(made, Divisible):
@@ -137,11 +139,39 @@ def restore_task(
         token = f"{os.getpid()}-{time.time_ns()}"
         begun = installation.record.first_said(run, f"{step_name(blank.verb, source, destination)} begun", token)
         wanted = replace(wanted, how=wanted.how._replace(again=begun != token, run=run))
-        return replace(
-            restore(installation, source, destination, wanted, snapshot=snapshot, progress=progress), run=run
-        )
 
-    return run_step(self, blank, None, work)
+        def put_back() -> Outcome:
+            done = restore(installation, source, destination, wanted, snapshot=found.id, progress=progress)
+            return replace(done, run=run)
+
+        return _continued(installation.record, blank, made, wanted, put_back=put_back)
+
+    return run_step(self, asked_for, None, work)
+
+
+def _pinned(record: Record, blank: Outcome, repository: Repository) -> tuple[Outcome, Snapshot]:
+    """With the snapshot that the run began with: another may be the newest by now."""
+    what = f"{step_name(blank.verb, blank.source, blank.destination)} snapshot"
+    known = blank.snapshot or record.said(blank.run, what)
+    found = chosen_snapshot(repository, known or "", blank.destination)
+    name = known or record.first_said(blank.run, what, found.id)
+    return replace(blank, snapshot=name), found if name == found.id else repository.snapshot(name)
+
+
+def _continued(
+    record: Record, blank: Outcome, source: Source, wanted: Wanted, *, put_back: Callable[[], Outcome]
+) -> Outcome:
+    """Of a source that goes on by what it left: that is removed once it is noted what the run came to."""
+    if isinstance(wanted.into, Path) or not isinstance(source, Continued):
+        return put_back()
+    what = f"{step_name(blank.verb, blank.source, blank.destination)} came to"
+    known = record.said(blank.run, what)
+    done = Outcome.from_json(json.loads(known)) if known else put_back()
+    if not known:
+        record.first_said(blank.run, what, json.dumps(done.to_json()))
+    with suppress(Unavailable):  # all is restored, and what is left there expires
+        source.forget_run(wanted.into, wanted.how)
+    return done
 
 
 def _check_same(blank: Outcome, asked: str) -> None:

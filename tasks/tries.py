@@ -107,6 +107,12 @@ class Tries(RunKeys):
             pipe.expire(key, KEPT)
             return str(pipe.execute()[1])
 
+    def said(self, run: str, what: str) -> str | None:
+        """What was said of that first, if anything was."""
+        with reaching():
+            text = self._redis.hget(self._key("tries", check_run(run)), what)
+        return str(text) if text is not None else None
+
     def forget_time(self, run: str, what: str) -> None:
         with reaching():
             self._redis.hdel(self._key("tries", check_run(run)), what)

@@ -20,7 +20,7 @@ from tasks.sources.redis_store.checking import problems
 from tasks.sources.redis_store.connection import Connection
 from tasks.sources.redis_store.info import info
 from tasks.sources.redis_store.place import Place, place_of
-from tasks.sources.redis_store.restoring import Wanted, restore_into
+from tasks.sources.redis_store.restoring import Wanted, forget_run, restore_into
 from tasks.sources.redis_store.scratch_server import loaded, program_like
 from tasks.sources.redis_store.servers import resolved, shards
 from tasks.sources.redis_store.tally import Tally
@@ -160,14 +160,22 @@ class Redis:
         self, items: StoredItems, chosen: Iterable[Stored], target: RedisTarget, how: Restoring
     ) -> list[str]:
         place = place_of(target)
-        wanted = Wanted(
+        return restore_into(items, chosen, place, self._wanted(place, target, how))
+
+    def forget_run(self, target: RedisTarget, how: Restoring) -> None:
+        place = place_of(target)
+        forget_run(place, self._wanted(place, target, how))
+
+    @staticmethod
+    def _wanted(place: Place, target: RedisTarget, how: Restoring) -> Wanted:
+        return Wanted(
             database=target.database if target.database is not None else place.database,
             keys=target.keys,
             into=target.into_database,
             users=target.users if "users" in target.model_fields_set else None,
             overwrite=how.overwrite,
+            run=how.run,
         )
-        return restore_into(items, chosen, place, wanted)
 
     def examine_at(self, target: RedisTarget) -> Facts:
         """By this source's own method, so that what is counted is alike. Without keys that may expire meanwhile."""

@@ -134,6 +134,16 @@ class Source(Protocol):
         ...
 
 
+@runtime_checkable
+class Continued(Protocol):
+    """A `Served` source whose `restore_into` leaves something in the server by which the same run knows what it has
+    written, also once all is: it may be killed before anybody has noted that."""
+
+    def forget_run(self, target: Any, how: Restoring) -> None:
+        """Remove that: what the run came to is noted, and nobody goes on with it. Raises `Unavailable`."""
+        ...
+
+
 class Rehearsal(NamedTuple):
     """What a drill saw: `looks` are the facts of what came back, once for each way of looking at it; `missed` is what
     could not be given back, or not be looked at, a line each."""

@@ -17,6 +17,12 @@ def info(connection: Connection, section: str) -> dict[str, str]:
     return dict(line.split(":", 1) for line in lines if ":" in line)
 
 
+def time_of(connection: Connection) -> int:
+    """The server's, in milliseconds since 1970."""
+    seconds, microseconds = connection.ask("TIME")
+    return int(seconds) * 1000 + int(microseconds) // 1000
+
+
 def has_lost_its_primary(connection: Connection) -> bool:
     """Whether it is a replica that holds what its primary once held, or nothing."""
     said = info(connection, "replication")

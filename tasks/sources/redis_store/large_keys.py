@@ -9,7 +9,10 @@ from contextlib import suppress
 from tasks.errors import BackupError, Refused, SourceError
 from tasks.sources.redis_store import rdb
 from tasks.sources.redis_store.connection import Argument, Connection, ErrorReply
+from tasks.sources.redis_store.info import time_of
+from tasks.sources.redis_store.mark import Mark
 from tasks.sources.redis_store.refusal import refusal
+from tasks.sources.redis_store.servers import beside
 from tasks.sources.redis_store.text import shown
 from tasks.sources.redis_store.walk import Key
 
@@ -31,10 +34,10 @@ class Elements:
     """A large key in parts: into a temporary key, which then takes its name at once. One that a kill leaves behind
     expires within the hour, and any other end removes it: a server that is full needs its room."""
 
-    def __init__(self, connection: Connection, key: Key, *, overwrite: bool) -> None:
-        self._connection, self._key, self._overwrite = connection, key, overwrite
+    def __init__(self, connection: Connection, key: Key, *, overwrite: bool, mark: Mark | None = None) -> None:
+        self._connection, self._key, self._overwrite, self._mark = connection, key, overwrite, mark
         self._command, self._strings = COMMANDS[key.kind]
-        self._temporary = _beside(key.name)
+        self._temporary = mark.passing(key.name) if mark else beside(key.name, secrets.token_hex(8))
         self._element = bytearray()
         self._arguments: list[Argument] = []
         self._weight = 0
@@ -59,8 +62,13 @@ class Elements:
     def finish(self) -> None:
         self._write()
         key = self._key
+        if self._mark:
+            _name(self._mark, self._connection, self._temporary, key)
+            return
         expiry = ("PERSIST", self._temporary) if key.expires == -1 else ("PEXPIREAT", self._temporary, key.expires)
         self._ask(*expiry)
+        if key.expires != -1 and self._ask("EXISTS", self._temporary) == 0:
+            return  # it has expired by now
         if self._ask("RENAME" if self._overwrite else "RENAMENX", self._temporary, key.name) == 0:
             self._connection.ask("UNLINK", self._temporary)
             raise refusal(self._connection, ErrorReply("EXISTS"), key)
@@ -94,10 +102,14 @@ class Elements:
 
 
 class Spooled:
-    """A large value that only RESTORE can write: through a file, as its length and checksum come before it."""
+    """A large value that only RESTORE can write: through a file, as its length and checksum come before it. With a
+    mark it gets its name in the step that moves that on; but for one of a module, which may hear of its name."""
 
-    def __init__(self, connection: Connection, key: Key, version: int, *, overwrite: bool) -> None:
-        self._connection, self._key, self._overwrite = connection, key, overwrite
+    def __init__(
+        self, connection: Connection, key: Key, version: int, *, overwrite: bool, mark: Mark | None = None
+    ) -> None:
+        self._connection, self._key, self._overwrite, self._mark = connection, key, overwrite, mark
+        self._passing = mark.passing(key.name) if mark and key.kind != rdb.MODULE else b""
         self._footer = rdb.least_version(key.kind, version).to_bytes(2, "little")
         self._file = tempfile.TemporaryFile()  # noqa: SIM115, closed with this
         self._checksum = 0
@@ -119,6 +131,8 @@ class Spooled:
             )
         expires = b"%d" % max(key.expires, 0)
         head = (b"RESTORE", key.name, expires)
+        if self._passing:
+            head = (b"RESTORE", self._passing, b"%d" % (time_of(connection) + _TEMPORARY_MILLISECONDS))
         connection.send_raw(
             b"*%d\r\n" % (6 if self._overwrite else 5)
             + b"".join(b"$%d\r\n%b\r\n" % (len(part), part) for part in head)
@@ -132,6 +146,8 @@ class Spooled:
         reply = connection.reply_or_error()
         if isinstance(reply, ErrorReply):
             raise refusal(connection, reply, key)
+        if self._mark:
+            _name(self._mark, connection, self._passing, key)
 
     def abandon(self) -> None:
         self.close()
@@ -149,9 +165,12 @@ class Spooled:
             ) from error
 
 
-def _beside(name: bytes) -> bytes:
-    """A name in the same slot of a cluster."""
-    start = name.find(b"{")
-    end = name.find(b"}", start + 1)
-    tag = name[start + 1 : end] if start >= 0 and end > start + 1 else name
-    return b"geometra-restore:" + secrets.token_hex(8).encode() + b"{" + tag + b"}"
+def _name(mark: Mark, connection: Connection, passing: bytes, key: Key) -> None:
+    """Without a passing name the key has its own."""
+    try:
+        if passing:
+            mark.name(connection, passing, key)
+        else:
+            mark.pass_by(connection, key)
+    except ErrorReply as error:
+        raise refusal(connection, error, key) from error

@@ -36,7 +36,7 @@ def refusal(connection: Connection, error: ErrorReply, key: Key) -> Exception:
             f"{place} can't take the key {named}, a {kind} as {least} on keep it ({says}): restore into one, or leave"
             " the key out by patterns"
         )
-    if error.code in ("READONLY", "MOVED", "ASK"):
+    if error.code in ("READONLY", "MOVED", "ASK") or "non local key" in says:
         return Refused(f"{place} takes no writes for the key {named}: {says}; restore into its primary")
     return connection.translated(error, f"restoring the key {named}")
 

@@ -5,16 +5,19 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from contextlib import ExitStack, closing, suppress
 from dataclasses import dataclass
+from itertools import zip_longest
+from typing import NamedTuple
 
-from tasks.errors import BackupError, Damaged, NewerFormat, NotFound
+from tasks.errors import BackupError, Damaged, NewerFormat, NotFound, Unavailable
 from tasks.item import Stored, StoredItems
 from tasks.sources.redis_store import rdb
 from tasks.sources.redis_store.capture import USERS
 from tasks.sources.redis_store.connection import Connection
 from tasks.sources.redis_store.info import databases
+from tasks.sources.redis_store.mark import Mark
 from tasks.sources.redis_store.place import Place
 from tasks.sources.redis_store.selection import Conflicts, Selected, Twice
-from tasks.sources.redis_store.servers import Shard, resolved, shards, slot, target_warnings
+from tasks.sources.redis_store.servers import Shard, keeps_all, resolved, shards, slot, target_warnings
 from tasks.sources.redis_store.users import others_than_default, restore_users
 from tasks.sources.redis_store.walk import Key, Visitor, Walk
 from tasks.sources.redis_store.writing import Writer
@@ -25,23 +28,33 @@ _PIECE = 1 << 20
 @dataclass(frozen=True, slots=True)
 class Wanted:
     """What to restore: all, or one database, or keys that match a pattern; and into which database. `users` is None
-    where nothing was said of them: they are left, and told of where all else comes back."""
+    where nothing was said of them: they are left, and told of where all else comes back. With the id of a `run` what
+    was cut off goes on, unless it overwrites, which it does from the start again."""
 
     database: int | None = None
     keys: tuple[str, ...] = ()
     into: int | None = None
     users: bool | None = None
     overwrite: bool = False
+    run: str = ""
 
     @property
     def everything(self) -> bool:
         return self.database is None and not self.keys and self.into is None
 
+    @property
+    def home(self) -> int:
+        """The database of marks: one that is written to, where that is known."""
+        return self.into if self.into is not None else self.database or 0
+
 
 def restore_into(items: StoredItems, chosen: Iterable[Stored], place: Place, wanted: Wanted) -> list[str]:
     """Returns a line for what was not given back, and for what may undo it. Raises, before anything is written,
     `Occupied` where a key is there already, and `Refused` where two would become one; `Damaged` in the end, when the
-    keys that come before what is damaged are written, and so `NewerFormat` for what only a newer server knows."""
+    keys that come before what is damaged are written, and so `NewerFormat` for what only a newer server knows.
+
+    A mark is left of a run that wrote all of it, or was cut off, or raises `Unavailable`: it knows by that what it has
+    written, until `forget_run`."""
     chosen = list(chosen)
     dumps = [item for item in chosen if item.entry.path.endswith(b".rdb")]
     users = [item for item in chosen if item.entry.path == USERS]
@@ -49,13 +62,16 @@ def restore_into(items: StoredItems, chosen: Iterable[Stored], place: Place, wan
     with Connection(resolved(place, writing=True)) as connection:
         lines += target_warnings(connection)
         found = shards(connection)
+        goes_on = bool(wanted.run) and not wanted.overwrite and keeps_all(connection)
+    marks = [Mark(shard, wanted.run, wanted.home) for shard in found] if goes_on and dumps else []
+    begun = [mark.find() for mark in marks]
     if wanted.into is not None and wanted.database is None:
         twice = Twice()
         for dump in dumps:
             with suppress(Damaged, NewerFormat):  # told by the walk that writes
                 walk_through(items, dump, _selected(twice, wanted))
         twice.settle()
-    if dumps and not wanted.overwrite:
+    if dumps and not wanted.overwrite and not any(begun):
         _look_for_conflicts(items, dumps, found, wanted)
     if wanted.users:
         if not users:
@@ -66,8 +82,48 @@ def restore_into(items: StoredItems, chosen: Iterable[Stored], place: Place, wan
     elif wanted.users is None and wanted.everything and users and (names := others_than_default(items, users[0])):
         lines.append(f"users, which are restored with `-o users=true`: `{'`, `'.join(names)}`")
     if dumps:
-        lines += _write(items, dumps, found, wanted)
+        lines += _write_marked(items, dumps, _Servers(found, marks), wanted)
     return lines
+
+
+def forget_run(place: Place, wanted: Wanted) -> None:
+    """Remove the marks of a run that has come to its end."""
+    with Connection(resolved(place, writing=True)) as connection:
+        found = shards(connection)
+    for shard in found:
+        Mark(shard, wanted.run, wanted.home).drop_any()
+
+
+class _Servers(NamedTuple):
+    """Those that are written to, and their marks, if there are any."""
+
+    found: list[Shard]
+    marks: list[Mark]
+
+    def writers(self, stack: ExitStack, *, overwrite: bool) -> list[Writer]:
+        return [
+            stack.enter_context(closing(Writer(Connection(shard.place), overwrite=overwrite, mark=mark)))
+            for shard, mark in zip_longest(self.found, self.marks)
+        ]
+
+
+def _write_marked(items: StoredItems, dumps: list[Stored], servers: _Servers, wanted: Wanted) -> list[str]:
+    marks = servers.marks
+    taken = [mark.take() for mark in marks]
+    if not all(taken):
+        for mark in marks:
+            with suppress(BackupError):
+                mark.drop()
+        servers = servers._replace(marks=[])
+    try:
+        return _write(items, dumps, servers, wanted)
+    except Unavailable:
+        raise
+    except BackupError:
+        for mark in marks:
+            with suppress(BackupError):
+                mark.drop()
+        raise
 
 
 def _look_for_conflicts(items: StoredItems, dumps: list[Stored], found: list[Shard], wanted: Wanted) -> None:
@@ -88,12 +144,10 @@ def _look_for_conflicts(items: StoredItems, dumps: list[Stored], found: list[Sha
             each.settle()
 
 
-def _write(items: StoredItems, dumps: list[Stored], found: list[Shard], wanted: Wanted) -> list[str]:
+def _write(items: StoredItems, dumps: list[Stored], servers: _Servers, wanted: Wanted) -> list[str]:
     with ExitStack() as stack:
-        writers = [
-            stack.enter_context(closing(Writer(Connection(shard.place), overwrite=wanted.overwrite))) for shard in found
-        ]
-        router = Router(writers, found)
+        writers = servers.writers(stack, overwrite=wanted.overwrite)
+        router = Router(writers, servers.found)
         count = 0
         stopped: Damaged | NewerFormat | None = None
         try:
@@ -104,6 +158,8 @@ def _write(items: StoredItems, dumps: list[Stored], found: list[Shard], wanted: 
                 except (Damaged, NewerFormat) as error:
                     stopped = stopped or error
                     count -= sum([writer.abandon() for writer in writers])
+                    for writer in writers:
+                        writer.go_unmarked()  # who reads this without an error would count otherwise from here on
                 count += selected.count
             for writer in writers:
                 writer.settle()
@@ -111,7 +167,7 @@ def _write(items: StoredItems, dumps: list[Stored], found: list[Shard], wanted: 
             written = sum(writer.written for writer in writers)
             if not written:
                 raise
-            raise _half_way(error, written, overwrite=wanted.overwrite) from error
+            raise _half_way(error, written, overwrite=wanted.overwrite, goes_on=bool(servers.marks)) from error
         expired = sum(writer.expired for writer in writers)
         lines = [line for writer in writers for line in writer.lines]
     if stopped:
@@ -132,7 +188,9 @@ def _cut_off(error: Damaged | NewerFormat, count: int) -> BackupError:
     return Damaged(f"{told}: another destination, or an older snapshot, may have them")
 
 
-def _half_way(error: BackupError, written: int, *, overwrite: bool) -> BackupError:
+def _half_way(error: BackupError, written: int, *, overwrite: bool, goes_on: bool) -> BackupError:
+    if goes_on and isinstance(error, Unavailable):
+        return type(error)(f"{error}. {written:,} keys were restored by then; the same run goes on behind them")
     again = "" if overwrite else " with `--overwrite`, as these are there now"
     return type(error)(f"{error}. {written:,} keys were restored by then: restore again{again}")
 

@@ -28,6 +28,14 @@ def slot(name: bytes) -> int:
     return crc_hqx(name[start + 1 : end] if start >= 0 and end > start + 1 else name, 0) % _SLOTS
 
 
+def beside(name: bytes, token: str) -> bytes:
+    """A passing name in the same slot."""
+    start = name.find(b"{")
+    end = name.find(b"}", start + 1)
+    tag = name[start + 1 : end] if start >= 0 and end > start + 1 else name
+    return b"geometra-restore:" + token.encode() + b"{" + tag + b"}"
+
+
 def resolved(place: Place, *, writing: bool = False) -> Place:
     """The server itself, where sentinels are named: for reading a replica, if one is in sync. Raises `Unavailable`."""
     if not place.sentinels:
@@ -104,6 +112,16 @@ def shards(connection: Connection) -> list[Shard]:
     return sorted(found, key=lambda shard: shard.slots)
 
 
+def keeps_all(connection: Connection) -> bool:
+    """Whether it is known that it evicts no keys."""
+    policy = info(connection, "memory")
+    return "maxmemory_policy" in policy and not _evicts(policy)
+
+
+def _evicts(memory: dict[str, str]) -> bool:
+    return memory.get("maxmemory", "0") != "0" and memory.get("maxmemory_policy", "noeviction") != "noeviction"
+
+
 def target_warnings(connection: Connection) -> list[str]:
     """For a server that is to be written to: a line for what would undo it later. Raises `Refused` where it takes no
     writes."""
@@ -120,7 +138,7 @@ def target_warnings(connection: Connection) -> list[str]:
             " restored; restore into the primary, or make this one its own with REPLICAOF NO ONE"
         )
     policy = info(connection, "memory")
-    if policy.get("maxmemory", "0") != "0" and policy.get("maxmemory_policy", "noeviction") != "noeviction":
+    if _evicts(policy):
         lines.append(
             f"{connection.place.shown} evicts keys ({policy['maxmemory_policy']}) beyond {policy['maxmemory']} bytes:"
             " what was restored may go at once"

@@ -1,0 +1,292 @@
+"""A run that restores into a Redis and is killed goes on where it was: what it wrote is known by its mark, and whatever
+has become of that since is left as it is.
+"""
+
+from __future__ import annotations
+
+import os
+import random
+import signal
+import time
+from collections.abc import Callable, Iterator
+from typing import Any
+from unittest import mock
+
+import pytest
+
+from tasks.errors import BackupError, Occupied, Unavailable
+from tasks.sources.redis import Redis, RedisTarget
+from tasks.sources.redis_store import large_keys, restoring, writing
+from tasks.sources.redis_store.mark import Mark
+from tasks.sources.source import Restoring
+from tests.contracts.memory_items import Saved
+from tests.redis_process import RedisProcess
+from tests.redis_sample import fill
+from tests.unit.sources.test_redis_restore import fresh, held, into, of, start  # noqa: F401 - fixtures
+
+pytestmark = pytest.mark.needs("redis-server")
+
+Contents = dict[tuple[int, bytes], tuple[Any, ...]]
+RUN = Restoring(run="the-run")
+KILLS = 20
+SECONDS = 15.0
+
+
+@pytest.fixture(scope="module")
+def filled() -> Iterator[RedisProcess]:
+    with start() as server:
+        with server.client(text=False) as client:
+            fill(client, 60)
+        yield server
+
+
+@pytest.fixture(scope="module")
+def saved(filled: RedisProcess) -> Saved:
+    return Saved(of(filled).capture())
+
+
+@pytest.fixture(scope="module")
+def whole(filled: RedisProcess) -> Contents:
+    return held(filled)
+
+
+@pytest.fixture(autouse=True)
+def small_steps(monkeypatch: pytest.MonkeyPatch) -> None:
+    """So that there are many moments to be killed at, in large keys too."""
+    monkeypatch.setattr(Mark, "MOST", 20)
+    monkeypatch.setattr("tasks.sources.redis_store.walk.LARGE", 5_000)
+    monkeypatch.setattr(restoring, "_PIECE", 7_000)
+    monkeypatch.setattr(large_keys, "_BATCH", 2_000)
+
+
+def begun(restore: Callable[[], object]) -> int:
+    """A process that restores, and leaves with 0 once it has."""
+    child = os.fork()
+    if child:
+        return child
+    try:
+        restore()
+    except BackupError:
+        os._exit(1)
+    except BaseException:  # noqa: BLE001 - nothing of the test may go on in this process
+        os._exit(2)
+    os._exit(0)
+
+
+def killed(restore: Callable[[], object], seconds: float) -> int | None:
+    """How it ended of itself; None where it was killed after that time."""
+    child, deadline = begun(restore), time.monotonic() + seconds
+    while time.monotonic() < deadline:
+        done, status = os.waitpid(child, os.WNOHANG)
+        if done:
+            return os.waitstatus_to_exitcode(status)
+        time.sleep(0.0005)
+    os.kill(child, signal.SIGKILL)
+    _, status = os.waitpid(child, 0)
+    return os.WEXITSTATUS(status) if os.WIFEXITED(status) else None
+
+
+def cut_off(server: RedisProcess, restore: Callable[[], object], *, least: int) -> None:
+    """A restore, killed once the server has so many keys."""
+    child = begun(restore)
+    with server.client() as client:
+        while sum(each["keys"] for each in client.info("keyspace").values()) < least:
+            time.sleep(0.0005)
+    os.kill(child, signal.SIGKILL)
+    os.waitpid(child, 0)
+
+
+def restoring_from(source: Redis, saved: Saved, target: RedisTarget, how: Restoring = RUN) -> Callable[[], list[str]]:
+    return lambda: source.restore_into(saved, saved, target, how)
+
+
+def names(server: RedisProcess, pattern: str = "geometra-restore:*") -> list[str]:
+    with server.client() as client:
+        return sorted(client.keys(pattern))
+
+
+def test_killed_at_any_moment_it_ends_whole(filled: RedisProcess, saved: Saved, whole: Contents) -> None:
+    made = of(filled)
+    with filled.client() as client:
+        functions = client.function_list(withcode=True)
+    with start() as server:
+        began = time.monotonic()
+        restoring_from(made, saved, into(server))()
+        seconds = time.monotonic() - began
+    dice, deadline, lives = random.Random(11), time.monotonic() + SECONDS, []
+    for _ in range(KILLS):
+        with start() as server:
+            with server.client(7) as client:
+                client.set("their own", "value")
+            restore = restoring_from(made, saved, into(server))
+            lives.append(1)
+            while (ended := killed(restore, seconds * dice.uniform(0.02, 0.7) + 0.01 * lives[-1])) is None:
+                lives[-1] += 1
+            assert ended == 0
+            assert len(names(server)) == 1
+            made.forget_run(into(server), RUN)
+            there = held(server)
+            assert there.pop((7, b"their own"))[1] == b"value"
+            assert there == whole
+            with server.client() as client:
+                assert client.function_list(withcode=True) == functions
+        if time.monotonic() > deadline:
+            break
+    assert max(lives) > 2
+
+
+def test_what_became_of_its_keys_meanwhile_is_left_as_it_is(fresh: RedisProcess) -> None:  # noqa: F811
+    with start() as server:
+        with server.client() as client:
+            client.mset({f"key:{number}": "saved" for number in range(3000)})
+            soon = int(time.time() * 1000) + 2500
+            for number in range(0, 3000, 10):
+                client.pexpireat(f"key:{number}", soon)
+        saved, made = Saved(of(server).capture()), of(server)
+    with fresh.client() as client:
+        cut_off(fresh, restoring_from(made, saved, into(fresh)), least=1000)
+        there = [name for name in client.keys("key:*") if not name.endswith("0")]
+        changed, deleted = there[0], there[1]
+        client.set(changed, "by somebody")
+        client.delete(deleted)
+        time.sleep(max(0.0, soon / 1000 - time.time()) + 0.05)
+        assert made.restore_into(saved, saved, into(fresh), RUN) == []
+        made.forget_run(into(fresh), RUN)
+        expected = {f"key:{number}": "saved" for number in range(3000) if number % 10}
+        del expected[deleted]
+        expected[changed] = "by somebody"
+        found = client.keys()
+        assert dict(zip(found, client.mget(found), strict=True)) == expected
+
+
+def test_once_all_is_there_it_writes_nothing_more(fresh: RedisProcess) -> None:  # noqa: F811
+    """Its worker may be killed before it has told that it is done."""
+    with start() as server:
+        with server.client() as client:
+            client.mset({"one": 1, "two": 2})
+            client.function_load("#!lua name=sample\nredis.register_function('answer', function() return 42 end)")
+        saved, made = Saved(of(server).capture()), of(server)
+    with fresh.client() as client:
+        assert made.restore_into(saved, saved, into(fresh), RUN) == []
+        client.delete("one")
+        assert made.restore_into(saved, saved, into(fresh), RUN) == []
+        [mark] = names(fresh)
+        assert 0 < client.pttl(mark) <= 86_400_000
+        made.forget_run(into(fresh), RUN)
+        assert client.keys() == ["two"]
+
+
+def test_what_somebody_else_wrote_meanwhile_is_never_replaced(
+    filled: RedisProcess,
+    saved: Saved,
+    whole: Contents,
+    fresh: RedisProcess,  # noqa: F811
+) -> None:
+    made = of(filled)
+    cut_off(fresh, restoring_from(made, saved, into(fresh)), least=400)
+    there = held(fresh)
+    database, theirs = next(key for key in whole if key not in there and len(key[1]) < 100)
+    with fresh.client(database, text=False) as client:
+        client.set(theirs, b"somebody else's")
+        with pytest.raises(Occupied, match="keys were restored by then"):
+            made.restore_into(saved, saved, into(fresh), RUN)
+        assert client.get(theirs) == b"somebody else's"
+    assert names(fresh) == []
+    after = held(fresh)
+    del after[database, theirs]
+    assert {key: whole[key] for key in after} == after
+
+
+def test_another_run_and_one_by_hand_are_refused(
+    filled: RedisProcess,
+    saved: Saved,
+    whole: Contents,
+    fresh: RedisProcess,  # noqa: F811
+) -> None:
+    made = of(filled)
+    cut_off(fresh, restoring_from(made, saved, into(fresh)), least=400)
+    for how in (Restoring(), Restoring(run="another"), Restoring(run="another", again=True)):
+        with pytest.raises(Occupied):
+            made.restore_into(saved, saved, into(fresh), how)
+    assert names(fresh, "geometra-restore:run:*") == ["geometra-restore:run:the-run"]
+    made.restore_into(saved, saved, into(fresh), Restoring(run="another", overwrite=True))
+    made.forget_run(into(fresh), RUN)
+    there = held(fresh)
+    assert {key: there[key] for key in whole} == whole  # what is left beside it of a large key expires within the hour
+
+
+def test_a_run_that_overwrites_is_done_again(
+    filled: RedisProcess,
+    saved: Saved,
+    whole: Contents,
+    fresh: RedisProcess,  # noqa: F811
+) -> None:
+    made, how = of(filled), RUN._replace(overwrite=True)
+    with fresh.client(3) as client:
+        client.set("hash:3:1", "in the way")
+    cut_off(fresh, restoring_from(made, saved, into(fresh), how), least=400)
+    assert names(fresh, "geometra-restore:run:*") == []
+    assert made.restore_into(saved, saved, into(fresh), how._replace(again=True)) == []
+    there = held(fresh)
+    assert {key: there[key] for key in whole} == whole
+
+
+def test_a_server_that_was_emptied_meanwhile_gets_all_of_it(
+    filled: RedisProcess,
+    saved: Saved,
+    whole: Contents,
+    fresh: RedisProcess,  # noqa: F811
+) -> None:
+    made = of(filled)
+    cut_off(fresh, restoring_from(made, saved, into(fresh)), least=400)
+    with fresh.client() as client:
+        client.flushall()
+        client.function_flush()
+    restoring_from(made, saved, into(fresh))()
+    made.forget_run(into(fresh), RUN)
+    assert held(fresh) == whole
+
+
+def test_one_that_was_only_stopped_writes_no_more_once_another_has_taken_over(
+    filled: RedisProcess,
+    saved: Saved,
+    whole: Contents,
+    fresh: RedisProcess,  # noqa: F811
+) -> None:
+    made = of(filled)
+    sleeper = begun(restoring_from(made, saved, into(fresh)))
+    with fresh.client() as client:
+        while client.dbsize() < 300:
+            time.sleep(0.0005)
+        os.kill(sleeper, signal.SIGSTOP)
+        assert made.restore_into(saved, saved, into(fresh), RUN) == []
+        made.forget_run(into(fresh), RUN)
+        client.flushall()
+        os.kill(sleeper, signal.SIGCONT)
+        _, status = os.waitpid(sleeper, 0)
+        assert os.waitstatus_to_exitcode(status) == 1
+        assert [name for name in client.scan_iter() if not name.startswith("geometra-restore:")] == []
+
+
+def test_a_server_that_is_emptied_while_it_is_written_to_is_noticed(
+    filled: RedisProcess,
+    saved: Saved,
+    whole: Contents,
+    fresh: RedisProcess,  # noqa: F811
+) -> None:
+    select = writing.Writer._select
+
+    def emptied(writer: Any, database: int) -> None:
+        select(writer, database)
+        if database == 3:
+            with fresh.client() as client:
+                client.flushall()
+
+    lost = pytest.raises(Unavailable, match="has lost what tells how far")
+    with mock.patch.object(writing.Writer, "_select", emptied), lost:
+        of(filled).restore_into(saved, saved, into(fresh), RUN)
+    with fresh.client() as client:
+        client.function_flush()
+    restoring_from(of(filled), saved, into(fresh))()
+    of(filled).forget_run(into(fresh), RUN)
+    assert held(fresh) == whole
