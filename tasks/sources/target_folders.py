@@ -9,7 +9,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from tasks.sources.open_folders import Descriptor, OpenFolders
-from tasks.sources.target_path import OPEN_FOLDER, check_path, is_no_folder, is_plain, translated
+from tasks.sources.target_path import OPEN_FOLDER, check_path, is_no_folder, is_plain, make_top, translated
 
 _OWN = 0o700
 _LOOK = getattr(os, "O_PATH", os.O_RDONLY) | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
@@ -20,7 +20,7 @@ class TargetFolders(OpenFolders):
 
     def __init__(self, into: Path, opened: Callable[[int], None]) -> None:
         try:
-            into.mkdir(parents=True, exist_ok=True)
+            make_top(into)
             top = Descriptor(os.open(into, OPEN_FOLDER))
         except OSError as error:
             raise translated(error, os.fsencode(into)) from error

@@ -7,13 +7,13 @@ import stat
 from contextlib import suppress
 from pathlib import Path
 
-from tasks.sources.target_path import CREATE, translated
+from tasks.sources.target_path import CREATE, make_top, translated
 
 
 def mark(into: Path, name: str) -> None:
     """Make the folder if need be, and the mark in it. Raises `Refused`, `NoSpace`, `UnsafePath`."""
     try:
-        into.mkdir(parents=True, exist_ok=True)
+        make_top(into)
         os.close(os.open(_file(into, name), CREATE, 0o600))
     except OSError as error:
         raise translated(error, os.fsencode(into)) from error

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+from pathlib import Path
 
 from tasks.errors import BackupError, NoSpace, Occupied, Refused, UnsafePath
 from tasks.item import FOLDER, Stored
@@ -60,6 +61,15 @@ def is_a_folder(path: bytes) -> Occupied:
 
 def is_no_folder(path: bytes) -> Occupied:
     return Occupied(f"`{path_text(path)}` is to be a folder, but something else has that name; move it away")
+
+
+def make_top(into: Path) -> None:
+    """The folder that is restored to, and those above it, unless it is there. Raises `Occupied` for what is none, such
+    as a link that leads nowhere, whatever may be overwritten; `OSError`."""
+    try:
+        into.mkdir(parents=True, exist_ok=True)
+    except FileExistsError as error:
+        raise is_no_folder(os.fsencode(into)) from error
 
 
 def translated(error: OSError, path: bytes) -> BackupError:

@@ -54,13 +54,19 @@ class Unfinished:
     def finish(self, parent: Descriptor, written_as: bytes, name: bytes, made: tuple[int, int] | None = None) -> bytes:
         """Give what is complete, and `made`, the name that it is to have; the one that it has now. Raises `Refused`,
         `FileExistsError`."""
-        if made and identity(os.stat(written_as, dir_fd=parent.number, follow_symlinks=False)) != made:
-            raise Refused(f"another restore is writing `{path_text(name)}` too: let one of them end first")
-        if self._overwrite:
-            os.rename(written_as, name, src_dir_fd=parent.number, dst_dir_fd=parent.number)
-        else:
-            give_name(parent, written_as, name)
-            remove(parent, written_as)
+        try:
+            if made and identity(os.stat(written_as, dir_fd=parent.number, follow_symlinks=False)) != made:
+                raise Refused(f"another restore is writing `{path_text(name)}` too: let one of them end first")
+            if self._overwrite:
+                os.rename(written_as, name, src_dir_fd=parent.number, dst_dir_fd=parent.number)
+            else:
+                give_name(parent, written_as, name)
+                remove(parent, written_as)
+        except FileNotFoundError as error:
+            raise Refused(
+                f"what was written of `{path_text(name)}` is gone: another restore writes it too, or somebody clears"
+                " that folder; let that end first"
+            ) from error
         return name
 
 

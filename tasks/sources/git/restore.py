@@ -27,7 +27,7 @@ from tasks.sources.git.empty_folder import make_git_folder
 from tasks.sources.git.sections import BUNDLE
 from tasks.sources.path_text import path_text
 from tasks.sources.source import Restoring
-from tasks.sources.target_path import check_path
+from tasks.sources.target_path import check_path, make_top
 
 _FIRST = (b"index", b"shallow", b"sharedindex.")
 """What git must have before it can do its part, beside objects and references."""
@@ -63,7 +63,7 @@ class RepositoryRestore:
         left, work = _left_over(folder), b".geometra-restore-" + secrets.token_hex(8).encode()
         path = os.path.join(os.fsencode(folder), work)
         try:
-            folder.mkdir(parents=True, exist_ok=True)
+            make_top(folder)
             os.mkdir(path, 0o700)
             missed = _Building(self._items, self._chosen, self._document, work).build(folder, how)
             os.rename(path, target)

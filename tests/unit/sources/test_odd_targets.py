@@ -216,6 +216,29 @@ def test_of_two_restores_over_the_same_file_none_gets_what_is_half_done(into: Pa
     assert (into / "a").read_bytes() == b"planted"
 
 
+def test_of_two_restores_over_the_same_file_the_one_that_comes_too_late_is_told_why(into: Path) -> None:
+    item = file(b"a")
+    with FolderWriter(into, Restoring(overwrite=True)) as first, FolderWriter(into, Restoring(overwrite=True)) as other:
+        first.write(item, 0, memoryview(b"planted"))
+        other.write(item, 0, memoryview(b"planted"))
+        other.complete(item)
+        with pytest.raises(Refused, match="another restore writes it too, or somebody clears that folder"):
+            first.complete(item)
+    assert os.listdir(into) == ["a"]
+
+
+@pytest.mark.parametrize("overwrite", [False, True])
+@pytest.mark.parametrize("is_link", [False, True])
+def test_a_target_that_is_no_folder_is_told(into: Path, overwrite: bool, is_link: bool) -> None:
+    into.parent.mkdir(parents=True, exist_ok=True)
+    if is_link:
+        into.symlink_to("nowhere")
+    else:
+        into.touch()
+    with pytest.raises(Occupied, match=r"`.*/into` is to be a folder, but something else has that name; move it away"):
+        restore_files(MemoryItems([file(b"a")]), [file(b"a")], into, Restoring(overwrite=overwrite))
+
+
 def test_a_folder_in_the_way_is_told_before_anything_else(into: Path) -> None:
     (into / "a").mkdir(parents=True)
     with pytest.raises(Occupied):

@@ -128,6 +128,12 @@ def test_a_repository_is_never_put_into_what_is_there(
     assert below(tmp_path / "copy") == {"site/precious"}
 
 
+def test_a_target_that_is_no_folder_is_told(source: SourceCode, saved: Saved, tmp_path: Path) -> None:
+    (tmp_path / "copy").symlink_to("nowhere")
+    with pytest.raises(Occupied, match="is to be a folder, but something else has that name"):
+        source.restore(saved, saved, tmp_path / "copy", Restoring())
+
+
 def test_an_empty_folder_is_taken_and_a_link_is_not(source: SourceCode, saved: Saved, tmp_path: Path) -> None:
     (tmp_path / "copy/site").mkdir(parents=True)
     source.restore(saved, saved, tmp_path / "copy", Restoring())
