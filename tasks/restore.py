@@ -162,7 +162,7 @@ def _continued(
     record: Record, blank: Outcome, source: Source, wanted: Wanted, *, put_back: Callable[[], Outcome]
 ) -> Outcome:
     """Of a source that goes on by what it left: that is removed once it is noted what the run came to."""
-    if isinstance(wanted.into, Path) or not isinstance(source, Continued):
+    if not isinstance(source, Continued):
         return put_back()
     what = f"{step_name(blank.verb, blank.source, blank.destination)} came to"
     known = record.said(blank.run, what)

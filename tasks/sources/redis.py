@@ -162,7 +162,9 @@ class Redis:
         place = place_of(target)
         return restore_into(items, chosen, place, self._wanted(place, target, how))
 
-    def forget_run(self, target: RedisTarget, how: Restoring) -> None:
+    def forget_run(self, target: RedisTarget | Path, how: Restoring) -> None:
+        if isinstance(target, Path):
+            return
         place = place_of(target)
         forget_run(place, self._wanted(place, target, how))
 

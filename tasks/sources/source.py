@@ -136,8 +136,8 @@ class Source(Protocol):
 
 @runtime_checkable
 class Continued(Protocol):
-    """A `Served` source whose `restore_into` leaves something in the server by which the same run knows what it has
-    written, also once all is: it may be killed before anybody has noted that."""
+    """A source of which a restore leaves something, in the server or the folder that it goes to, by which the same run
+    knows what it has written, also once all is: it may be killed before anybody has noted that."""
 
     def forget_run(self, target: Any, how: Restoring) -> None:
         """Remove that: what the run came to is noted, and nobody goes on with it. Raises `Unavailable`."""

@@ -11,13 +11,14 @@ from typing import ClassVar
 
 from pydantic import Field
 
-from tasks.errors import SettingsError, SourceError, Unavailable
+from tasks.errors import BackupError, SettingsError, SourceError, Unavailable
 from tasks.item import Facts, Flaw, Item, Stored, StoredItems
 from tasks.settings import SourceSettings
 from tasks.sources.file_facts import OWNERS, with_digest
 from tasks.sources.filetree import PatternLines
 from tasks.sources.git.capture import DOCUMENT, RepositoryCapture
 from tasks.sources.git.check import repository_problems
+from tasks.sources.git.cut_off import forget_run
 from tasks.sources.git.repository import Repository, find
 from tasks.sources.git.restore import RepositoryRestore
 from tasks.sources.git.sections import BUNDLE, HISTORY
@@ -90,9 +91,19 @@ class SourceCode:
         chosen items as files. A repository is only ever put where nothing is: raises `Occupied` even with
         `how.overwrite`."""
         missed: list[str] = []
-        for label, group in groupby(chosen, key=lambda item: item.entry.path.partition(b"/")[0]):
-            missed += RepositoryRestore(items, label, group).into(into, how)
+        try:
+            for label, group in groupby(chosen, key=lambda item: item.entry.path.partition(b"/")[0]):
+                missed += RepositoryRestore(items, label, group).into(into, how)
+        except Unavailable:
+            raise
+        except BackupError:
+            self.forget_run(into, how)
+            raise
         return list(dict.fromkeys(missed))
+
+    def forget_run(self, into: Path, how: Restoring) -> None:
+        if how.run:
+            forget_run(into, how.run)
 
     def examine(self, scratch: Path) -> Facts:
         """Raises `SourceError` where a repository was not put back."""

@@ -1,7 +1,8 @@
-"""The worker that restores into a server is killed: the one that takes over goes on."""
+"""The worker that restores into a server, or git repositories, is killed: the one that takes over goes on."""
 
 from __future__ import annotations
 
+import os
 import time
 
 import pytest
@@ -9,6 +10,7 @@ import pytest
 from tests.flows.house import House
 from tests.flows.test_night import local
 from tests.flows.test_shared_restores import ask, outcome, restorer
+from tests.git_sample import commit, git, init
 from tests.postgres_fixtures import postgres, postgres_programs, shared_postgres  # noqa: F401 - fixtures
 from tests.postgres_process import PostgresProcess
 from tests.redis_process import redis_process
@@ -88,3 +90,30 @@ def test_a_redis_whose_restore_was_killed_is_what_it_was_when_that_began(house: 
             again = outcome(house)
             assert (again["state"], again["snapshot"]) == ("done", told["snapshot"])
             assert client.dbsize() == 59_999
+
+
+@pytest.mark.needs("git")
+def test_of_repositories_those_that_are_back_stay_and_the_others_come(house: House) -> None:
+    names = ["first", "second", "third"]
+    repositories = [init(house.folder / "code" / name) for name in names]
+    heads = [commit(each, {f"{n}": os.urandom(20_000) for n in range(60)}) for each in repositories]
+    house.configure(
+        {"models": {"kind": "source_code", "repositories": [str(each) for each in repositories]}},
+        {"here": local(house)},
+    )
+    worker = house.worker(queues="control,files,transfer,proof")
+    assert house.night()["state"] == "done"
+    worker.kill()
+    back = house.folder / "back"
+    first = restorer(house)
+    ask(house)
+    while not (back / "first").exists():
+        time.sleep(0.001)
+    first.kill()
+    assert not (back / "third").exists()
+    restorer(house)
+    told = outcome(house)
+    assert (told["state"], told["failure"], told["flaws"]) == ("done", None, [])
+    assert sorted(os.listdir(back)) == names
+    assert [git(back / name, "rev-parse", "HEAD").decode().strip() for name in names] == heads
+    assert list(back.rglob("*geometra*")) == []

@@ -9,8 +9,6 @@ import errno
 import grp
 import os
 import pwd
-import re
-import secrets
 import shutil
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
@@ -19,6 +17,7 @@ from pathlib import Path
 from tasks.errors import BackupError, Damaged, NoSpace, Occupied, Refused, Unavailable, UnsafePath
 from tasks.item import FILE, FOLDER, HARDLINK, Entry, Stored, StoredItems, Stream
 from tasks.sources.file_restore import restore_files
+from tasks.sources.git import cut_off
 from tasks.sources.git.bundle import WHOLE_LIMIT, BundleHead, unpack
 from tasks.sources.git.capture import DOCUMENT, OWN, TREE
 from tasks.sources.git.command import Git, GitFailed, GitKilled
@@ -55,17 +54,22 @@ class RepositoryRestore:
         for item in self._chosen.values():
             check_path(item.entry.path)
         target = os.path.join(os.fsencode(folder), self._label)
+        if not os.path.islink(target) and (before := cut_off.found(target, how.run)) is not None:
+            return before  # the attempt that was cut off had got so far
         if os.path.lexists(target) and (os.path.islink(target) or not os.path.isdir(target) or os.listdir(target)):
             raise Occupied(
                 f"`{path_text(target)}` is there already: move it away, or restore to another folder; a repository is"
                 " put back as a whole, never into another one"
             )
-        left, work = _left_over(folder), b".geometra-restore-" + secrets.token_hex(8).encode()
+        left, work = cut_off.left_over(folder, how.run), cut_off.work_name(how.run)
         path = os.path.join(os.fsencode(folder), work)
         try:
             make_top(folder)
             os.mkdir(path, 0o700)
-            missed = _Building(self._items, self._chosen, self._document, work).build(folder, how)
+            building = _Building(self._items, self._chosen, self._document, work)
+            missed = [line.replace(path_text(work), path_text(self._label)) for line in building.build(folder, how)]
+            if how.run:
+                cut_off.put(building.git_folder, how.run, missed)
             os.rename(path, target)
         except (OSError, GitFailed) as error:
             raise _translated(error, self._label) from error
@@ -73,20 +77,7 @@ class RepositoryRestore:
             raise type(error)(str(error).replace(path_text(work), path_text(self._label))) from error
         finally:
             shutil.rmtree(path, ignore_errors=True)
-        return [*left, *(line.replace(path_text(work), path_text(self._label)) for line in missed)]
-
-
-def _left_over(folder: Path) -> list[str]:
-    """A line for each unfinished repository there."""
-    with suppress(OSError):  # whatever is wrong with the folder is told when it is written to
-        found = sorted(each.name for each in os.scandir(folder) if each.is_dir(follow_symlinks=False))
-        return [
-            f"`{path_text(os.fsencode(folder / name))}` is left from a restore that was cut off, unless one is running:"
-            " remove it"
-            for name in found
-            if re.fullmatch(r"\.geometra-restore-[0-9a-f]{16}", name)
-        ]
-    return []
+        return [*left, *missed]
 
 
 class _Building:
@@ -97,6 +88,11 @@ class _Building:
         self._chosen = chosen
         self._document = document
         self._name = name
+        self._folder = b""
+
+    @property
+    def git_folder(self) -> bytes:
+        return self._folder
 
     def build(self, into: Path, how: Restoring) -> list[str]:
         document = self._document
