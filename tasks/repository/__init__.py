@@ -7,6 +7,7 @@ from tasks.repository.keys import ReaderKey, WriterKey, create_keys, open_keys
 from tasks.repository.parts import Part, Whole
 from tasks.repository.proof import Proof, is_proven, last_good
 from tasks.repository.pruning import PrunePlan
+from tasks.repository.reading import Items
 from tasks.repository.repository import Repository
 from tasks.repository.snapshot import CLOCKS_DIFFER, About, Flawed, Snapshot, is_ahead, snapshot_id
 
@@ -16,6 +17,7 @@ __all__ = [
     "CheckReport",
     "Damage",
     "Flawed",
+    "Items",
     "Part",
     "Proof",
     "PrunePlan",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Set
 
 from tasks.errors import Damaged
 from tasks.item import FILE, Reading, Sink, Stored, order
@@ -35,10 +35,30 @@ class Items:
         for group in self.groups(path):
             yield from group.items
 
+    def apart(self, other: Items) -> tuple[Iterator[Stored], Iterator[Stored]]:
+        """What each of two lists has that the other has not, and some of what both have: without the groups that are
+        in both, which are not read. A night's list has nearly all of them in common with the last one's."""
+        mine, others = self._group_names(), other._group_names()
+        return self._without(others), other._without(mine)
+
+    def _group_names(self) -> set[bytes]:
+        return {name for names in self._leaves() for name in names_in(names)}
+
+    def _without(self, left_out: Set[bytes]) -> Iterator[Stored]:
+        for names in self._leaves():
+            for group in self._read_groups(b"".join(name for name in names_in(names) if name not in left_out)):
+                yield from group.items
+
     def groups(self, path: bytes = b"") -> Iterator[Group]:
         """The same, as they are stored together."""
-        leaves = self._lists.leaves(self._level, self._content, _ITEM_LIST)
-        for names in [self._since(b"".join(leaves), path)] if path else leaves:
+        for names in [self._since(b"".join(self._leaves()), path)] if path else self._leaves():
+            yield from self._read_groups(names)
+
+    def _leaves(self) -> Iterator[bytes]:
+        return self._lists.leaves(self._level, self._content, _ITEM_LIST)
+
+    def _read_groups(self, names: bytes) -> Iterator[Group]:
+        if names:
             for name, chunk in zip(names_in(names), self._lists.chunks(names, _ITEM_LIST), strict=True):
                 try:
                     items = list(records.decode(chunk))

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 
 import click
 
 from tasks.item import Entry, Stored, order
-from tasks.repository import Repository
+from tasks.repository import Items, Repository
 from workers.cli import screen
 from workers.cli.main import subcommand
 from workers.cli.place import from_place
@@ -26,25 +26,23 @@ _STYLE = {ADDED: "green", REMOVED: "red", CHANGED: "yellow", METADATA: "dim"}
 def command(session: Session, source: str, older: str, newer: str, destination: str | None) -> None:
     """What changed between two snapshots: `+` added, `-` removed, `M` other bytes, `m` other mode, owner or time."""
     before, after = (_items(session.holding(source, destination, name)[1], name) for name in (older, newer))
-    changes = list(compare(iter(before), iter(after)))
+    changes = compare(*before.apart(after))
     if session.as_json:
-        screen.print_json(
-            [
-                {"change": change, "path": screen.text(item.entry.path), "size": item.entry.size}
-                for change, item in changes
-            ]
+        screen.print_json_list(
+            {"change": change, "path": screen.text(item.entry.path), "size": item.entry.size}
+            for change, item in changes
         )
         return
+    counts = dict.fromkeys(_STYLE, 0)
     for change, item in changes:
-        line = f"{change} {screen.text(item.entry.path)}  {screen.size(item.entry.size)}"
-        screen.console.print(line, style=_STYLE[change], markup=False, soft_wrap=True)
-    counts = {change: sum(1 for each, _ in changes if each == change) for change in _STYLE}
+        counts[change] += 1
+        screen.line(f"{change} {screen.text(item.entry.path)}  {screen.size(item.entry.size)}", _STYLE[change])
     screen.console.print(
         f"{counts[ADDED]} added, {counts[REMOVED]} removed, {counts[CHANGED]} changed, {counts[METADATA]} only touched"
     )
 
 
-def _items(repository: Repository, name: str) -> Iterable[Stored]:
+def _items(repository: Repository, name: str) -> Items:
     return repository.read(chosen(repository, name))
 
 

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
 from datetime import UTC, datetime
+from itertools import chain
 from typing import Any
 
 import click
 
 from tasks.errors import SettingsError
 from tasks.item import FOLDER, Stored
+from tasks.repository import Items, Repository
 from tasks.sources.patterns import Patterns
 from workers.cli import screen
+from workers.cli.diff import ADDED, CHANGED, compare
 from workers.cli.main import subcommand
 from workers.cli.place import from_place
 from workers.cli.session import Session
@@ -31,26 +35,17 @@ def command(session: Session, pattern: str, source: str | None, destination: str
         patterns = Patterns((pattern,))
     except ValueError as error:
         raise SettingsError(str(error)) from error
-    found: list[dict[str, Any]] = []
-    last: dict[tuple[str, str, bytes], bytes] = {}
-    for name, place, repository in session.repositories(source, destination):
-        for snapshot in repository.readable_snapshots():
-            for item in repository.read(snapshot):
-                if not patterns.match(item.entry.path, folder=item.entry.type == FOLDER):
-                    continue
-                key = (name, place, item.entry.path)
-                changed = last.get(key) != _content(item)
-                last[key] = _content(item)
-                if changed or every:
-                    found.append(_row(name, place, snapshot.id, item))
+    found = _found(session.repositories(source, destination), patterns, every=every)
+    first = next(found, None)
+    rows = chain([first], found) if first else found
     if session.as_json:
-        screen.print_json(found)
-    elif not found:
+        screen.print_json_list(rows)
+    elif not first:
         screen.console.print(f"No snapshot holds anything that matches `{pattern}`.", markup=False)
     else:
         screen.table(
             ("path", ("size", "right"), "modified", "source", "at", "snapshot"),
-            [
+            (
                 (
                     row["path"],
                     screen.size(row["size"]),
@@ -59,15 +54,28 @@ def command(session: Session, pattern: str, source: str | None, destination: str
                     row["destination"],
                     row["snapshot"],
                 )
-                for row in found
-            ],
+                for row in rows
+            ),
         )
-    return session.exit_code or (0 if found else 1)
+    return session.exit_code or (0 if first else 1)
 
 
-def _content(item: Stored) -> bytes:
-    """Equal only for equal bytes: the names of an item's chunks."""
-    return item.entry.type.encode() + bytes([item.level]) + item.content + item.entry.link
+def _found(
+    repositories: Iterable[tuple[str, str, Repository]], patterns: Patterns, *, every: bool
+) -> Iterator[dict[str, Any]]:
+    for name, place, repository in repositories:
+        last: Items | None = None
+        for snapshot in repository.readable_snapshots():
+            items = repository.read(snapshot)
+            for item in items if every or last is None else _changed(last, items):
+                if patterns.match(item.entry.path, folder=item.entry.type == FOLDER):
+                    yield _row(name, place, snapshot.id, item)
+            last = items
+
+
+def _changed(before: Items, after: Items) -> Iterator[Stored]:
+    """What is new, or has other bytes."""
+    return (item for change, item in compare(*before.apart(after)) if change in (ADDED, CHANGED))
 
 
 def _row(source: str, destination: str, snapshot: str, item: Stored) -> dict[str, Any]:

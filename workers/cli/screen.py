@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import json
+import shutil
 import sys
-from collections.abc import Iterable, Sequence
+import tempfile
+from collections.abc import Iterable, Iterator, Sequence
 from datetime import UTC, datetime
+from itertools import chain, islice
 from typing import Any
 
 from rich.console import Console
@@ -22,7 +25,9 @@ __all__ = [
     "console",
     "duration",
     "errors",
+    "line",
     "print_json",
+    "print_json_list",
     "size",
     "state",
     "table",
@@ -41,12 +46,35 @@ errors: Console = _Console(stderr=True, highlight=False)
 
 _LEAST_COLUMN = 8
 """Letters to which a column of words may be folded."""
+_MOST_ROWS = 1000
+"""Of a table that is laid out at once."""
+_IN_MEMORY = 16 << 20
 STATE = {"done": "green", "incomplete": "yellow", "failed": "red", "skipped": "dim", "running": "cyan"}
 
 
 def print_json(data: Any) -> None:
     """One JSON document on standard output."""
     print(json.dumps(data, default=_plain, ensure_ascii=True))  # noqa: T201  # the console would wrap long lines
+
+
+def print_json_list(rows: Iterable[Any]) -> None:
+    """One document, a list, of any number of rows. It is printed once all of it is there, held on disk until then: an
+    error on the way would be the second half of none."""
+    with tempfile.SpooledTemporaryFile(_IN_MEMORY, "w+", encoding="ascii") as held:
+        held.write("[")
+        for number, row in enumerate(rows):
+            held.write((", " if number else "") + json.dumps(row, default=_plain, ensure_ascii=True))
+        held.write("]\n")
+        held.seek(0)
+        shutil.copyfileobj(held, sys.stdout)
+
+
+def line(words: str, style: str = "") -> None:
+    """One of many, never broken. Where no terminal wants it in colour, a tenth of the time does."""
+    if console.is_terminal:
+        console.print(words, style=style, markup=False, soft_wrap=True)
+    else:
+        console.file.write(shown(words) + "\n")
 
 
 def _plain(value: Any) -> Any:
@@ -59,10 +87,12 @@ def _plain(value: Any) -> Any:
 
 def table(columns: Sequence[str | tuple[str, str]], rows: Iterable[Sequence[Any]], title: str | None = None) -> None:
     """Columns are names; `(name, "right")` aligns figures and never breaks them. Cells are text, styled or not. Where
-    the terminal is too narrow, each row is a few lines, one for each cell that is not empty."""
-    cells = [[_cell(content) for content in row] for row in rows]
+    the terminal is too narrow, each row is a few lines, one for each cell that is not empty. A long one is not held:
+    its first rows say how wide the columns are."""
+    all_cells = ([_cell(content) for content in row] for row in rows)
+    cells = list(islice(all_cells, _MOST_ROWS))
     if console.width < _narrowest(columns, cells):
-        _print_below_each_other(columns, cells, title)
+        _print_below_each_other(columns, chain(cells, all_cells), title)
         return
     made = Table(title=title, title_justify="left", title_style="bold", box=None, pad_edge=False, header_style="dim")
     for column in columns:
@@ -72,6 +102,17 @@ def table(columns: Sequence[str | tuple[str, str]], rows: Iterable[Sequence[Any]
     for row in cells:
         made.add_row(*row)
     console.print(made)
+    _print_rest(columns, cells, all_cells)
+
+
+def _print_rest(columns: Sequence[str | tuple[str, str]], first: list[list[Text]], rows: Iterator[list[Text]]) -> None:
+    widths = [max(cell.cell_len for cell in cells) for cells in zip(*first, strict=True)]
+    for row in rows:
+        for cell, column, width in zip(row, columns, widths, strict=True):
+            cell.pad_left(width - cell.cell_len) if not isinstance(column, str) else cell.pad_right(
+                width - cell.cell_len
+            )
+        line("  ".join(cell.plain for cell in row).rstrip())
 
 
 def _is_whole(column: str | tuple[str, str]) -> bool:

@@ -29,11 +29,11 @@ def command(session: Session, source: str, snapshot: str, destination: str | Non
     if items:
         listed = (_listed(item) for item in repository.read(found))
         if session.as_json:
-            screen.print_json(list(listed))
+            screen.print_json_list(listed)
         else:
             for item in listed:
                 about = f"{item['mode']:>5} {item['owner']:<16} {screen.size(item['size']):>9}"
-                screen.console.print(f"{about}  {item['path']}{item['link']}", markup=False, soft_wrap=True)
+                screen.line(f"{about}  {item['path']}{item['link']}")
         return
     proofs = repository.proofs().get(found.id, [])
     if session.as_json:

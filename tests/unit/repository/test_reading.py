@@ -326,3 +326,15 @@ def test_a_chunk_in_the_middle_of_a_large_item_costs_no_other(
     items.extract((harmed if each == item else each for each in items), sink)
     assert list(sink.missing) == [b"huge"]
     assert sink.contents == {path: data for path, data in files.items() if path != b"huge"}
+
+
+def test_what_two_lists_have_in_common_is_not_read_to_tell_them_apart(repository: Repository) -> None:
+    files = {b"many/%05d" % at: b"%d" % at for at in range(5000)}
+    first = repository.read(save(repository, files, 0))
+    second = repository.read(save(repository, {**files, b"many/02500": b"changed"}, 1))
+    gone, come = map(list, first.apart(second))
+    assert len(gone) < 600
+    assert len(come) < 600
+    changed = {item.entry.path for item in come if item not in gone}
+    assert changed == {b"many/02500"}
+    assert [*first.apart(first)[0], *first.apart(first)[1]] == []

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+from collections.abc import Iterator
 from datetime import timedelta
 from pathlib import Path
 
@@ -71,3 +73,28 @@ def test_no_column_vanishes_on_a_narrow_terminal(
     for content in map(str, row):
         assert any(content in line for line in lines), content
     assert any(line.split() == ["state", "damaged"] for line in lines) is (width == 40)
+
+
+def test_a_long_table_stays_in_its_columns(capsys: pytest.CaptureFixture[str]) -> None:
+    screen.table(("path", ("size", "right"), "at"), ((f"file-{n:05}", f"{n} B", "disk") for n in range(2500)))
+    lines = capsys.readouterr().out.splitlines()
+    assert len(lines) == 2501
+    assert lines[1].split() == ["file-00000", "0", "B", "disk"]
+    assert lines[1000].index("disk") == lines[1900].index("disk") - len("1")
+    assert lines[2500].split() == ["file-02499", "2499", "B", "disk"]
+
+
+def test_a_long_list_is_one_document(capsys: pytest.CaptureFixture[str]) -> None:
+    for rows in ([], [{"path": "ä"}], [{"at": START}, {"at": 2}]):
+        screen.print_json_list(iter(rows))
+        assert capsys.readouterr().out == json.dumps(rows, default=lambda value: value.isoformat()) + "\n"
+
+
+def test_nothing_is_printed_of_a_list_that_does_not_come_to_its_end(capsys: pytest.CaptureFixture[str]) -> None:
+    def rows() -> Iterator[int]:
+        yield 1
+        raise ValueError("damaged")
+
+    with pytest.raises(ValueError, match="damaged"):
+        screen.print_json_list(rows())
+    assert capsys.readouterr().out == ""
