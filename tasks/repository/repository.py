@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Iterable, Iterator
 from datetime import datetime, timedelta
 
 from tasks.repository import proof as proving
@@ -24,8 +24,13 @@ class Repository(Capturing):
 
     def read(self, snapshot: Snapshot) -> Items:
         """The snapshot's items. Also reads what lies in condemned packs, as long as it is there."""
+        return next(self.read_each([snapshot]))
+
+    def read_each(self, snapshots: Iterable[Snapshot]) -> Iterator[Items]:
+        """The same of many: the index, of which each night has left a part, is read once for all of them."""
         blocks = Blocks(self.destination, self.whole_index(), self.keys, answers=self.answers)
-        return Items(blocks, snapshot.level, bytes.fromhex(snapshot.content))
+        for snapshot in snapshots:
+            yield Items(blocks, snapshot.level, bytes.fromhex(snapshot.content))
 
     def check(
         self,

@@ -65,8 +65,8 @@ def _found(
 ) -> Iterator[dict[str, Any]]:
     for name, place, repository in repositories:
         last: Items | None = None
-        for snapshot in repository.readable_snapshots():
-            items = repository.read(snapshot)
+        snapshots = repository.readable_snapshots()
+        for snapshot, items in zip(snapshots, repository.read_each(snapshots), strict=True):
             for item in items if every or last is None else _changed(last, items):
                 if patterns.match(item.entry.path, folder=item.entry.type == FOLDER):
                     yield _row(name, place, snapshot.id, item)
