@@ -109,9 +109,8 @@ def _print_rest(columns: Sequence[str | tuple[str, str]], first: list[list[Text]
     widths = [max(cell.cell_len for cell in cells) for cells in zip(*first, strict=True)]
     for row in rows:
         for cell, column, width in zip(row, columns, widths, strict=True):
-            cell.pad_left(width - cell.cell_len) if not isinstance(column, str) else cell.pad_right(
-                width - cell.cell_len
-            )
+            pad = cell.pad_right if isinstance(column, str) else cell.pad_left
+            pad(width - cell.cell_len)
         line("  ".join(cell.plain for cell in row).rstrip())
 
 
