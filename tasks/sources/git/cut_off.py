@@ -9,6 +9,7 @@ import os
 import re
 import secrets
 import shutil
+import time
 from contextlib import suppress
 from hashlib import blake2b
 from pathlib import Path
@@ -18,6 +19,7 @@ from tasks.sources.path_text import path_text
 _NAME = b"geometra-restore"
 _PREFIX = b".geometra-restore-"
 _MOST = 1 << 20
+_TIMES, _PAUSE = 50, 0.02
 
 
 def work_name(run: str) -> bytes:
@@ -44,13 +46,23 @@ def found(repository: bytes, run: str) -> list[str] | None:
     return None
 
 
+def clear(path: bytes) -> None:
+    """Remove a folder for what is not whole, if it is there. What a killed git had started may make one more file in
+    it before it is gone itself."""
+    for _ in range(_TIMES):
+        shutil.rmtree(path, ignore_errors=True)
+        if not os.path.lexists(path):
+            return
+        time.sleep(_PAUSE)
+
+
 def forget_run(folder: Path, run: str) -> None:
     """Remove what repositories there have of a run that is done with them, and what it has left unfinished."""
     with suppress(OSError):
         for name in os.listdir(os.fsencode(folder)):
             path = os.path.join(os.fsencode(folder), name)
             if _is_work_of(name, run):
-                shutil.rmtree(path, ignore_errors=True)
+                clear(path)
             elif not os.path.islink(path):
                 _remove(path, run)
 

@@ -9,7 +9,6 @@ import errno
 import grp
 import os
 import pwd
-import shutil
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
 from pathlib import Path
@@ -76,7 +75,7 @@ class RepositoryRestore:
         except BackupError as error:
             raise type(error)(str(error).replace(path_text(work), path_text(self._label))) from error
         finally:
-            shutil.rmtree(path, ignore_errors=True)
+            cut_off.clear(path)
         return [*left, *missed]
 
 
