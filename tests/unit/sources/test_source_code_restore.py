@@ -62,7 +62,7 @@ def test_what_a_restore_that_was_killed_has_left_is_told_once(site: Path, tmp_pa
     saved = Saved(both.capture())
     with (
         mock.patch("tasks.sources.git.restore._Building.build", side_effect=KeyboardInterrupt),
-        mock.patch("tasks.sources.git.restore.shutil.rmtree"),
+        mock.patch("tasks.sources.git.cut_off.clear"),
         pytest.raises(KeyboardInterrupt),
     ):
         both.restore(saved, saved, tmp_path / "copy", Restoring())
