@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from array import array
 
-from tasks.repository import compression
+from tasks.repository import compression, stretches
 from tasks.repository.buffers import Buffer, Buffers
-from tasks.repository.compression import FLOATS, ZSTD, Way
+from tasks.repository.compression import FLOATS, RAW, ZSTD, Way
 from tasks.repository.pack import LISTS
 
 TARGET = 2 << 20
@@ -18,6 +18,7 @@ for some of what they hold, night after night."""
 
 _SETTLE = TARGET // 2
 _SAMPLE_AGAIN = 24
+_TURN = 0.04
 
 
 class Profile:
@@ -27,6 +28,8 @@ class Profile:
     def __init__(self, fixed: Way | None = None, *, every: int = _SAMPLE_AGAIN) -> None:
         self._way = fixed
         self._every, self._next, self._left = every, 1, (1 << 62 if fixed else 0)
+        self._watched = not fixed and every > 1
+        self._shares = dict[Way, float]()
 
     def way(self, data: memoryview) -> Way:
         # Two threads may both find it due, and both sample: wasteful, never wrong.
@@ -37,6 +40,26 @@ class Profile:
             slow = self._way.method in (ZSTD, FLOATS)
             self._next = min(2 * self._next, self._every // 3 or 1 if slow else self._every)
         return self._way
+
+    def encode(self, data: memoryview) -> tuple[int, bytes | memoryview]:
+        """`compression.encode`, and asked anew at once where a block comes out otherwise than that before it: a column
+        of a table ends, or a picture in a disk's image, and what follows is of another kind."""
+        way = self.way(data)
+        done = compression.encode(data, way)
+        if not self._watched:
+            return done
+        share = len(done[1]) / len(data)
+        # Of each way: two threads may be at two blocks, the one before and the other behind such a turn.
+        expected = self._shares.get(way, share)
+        self._shares[way] = share
+        turned = abs(share - expected) > _TURN or (way.method == RAW and not stretches.is_noise(data, gain=_TURN))
+        if turned and (other := compression.choose(data)) != way:
+            self._way, self._next, self._left = other, 1, 0
+            self._shares[way] = expected
+            again = compression.encode(data, other)
+            self._shares[other] = len(again[1]) / len(data)
+            done = min(done, again, key=lambda each: len(each[1]))
+        return done
 
 
 class Draft:

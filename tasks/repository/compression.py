@@ -28,6 +28,7 @@ _SAMPLE, _SPOTS = 16 << 10, 4
 _TRY_PLANES, _KEEP_RAW, _STRONG_PAYS, _PLANES_PAY = 0.3, 0.98, 0.985, 0.97
 _NEVER_STRONG = 0.55
 _SOME_FLOATS, _ALL_FLOATS = 0.05, 0.9
+_TRIAL, _WORD, _FEW = 512 << 10, 4, 8
 _FIRST = struct.Struct("<I")
 
 
@@ -42,11 +43,24 @@ STRONG = Way(ZSTD, "strong")
 FAST = Way(ZSTD, "fast")
 _RAW = Way(RAW, "fast")
 _FLOATS = Way(FLOATS, "between")
+_WORDS = Way(ZSTD, "words")
 
 
 def choose(data: memoryview) -> Way:
     """The way that a sample of `data` does best with."""
     spots = _sample(data)
+    way = _best_of(spots)
+    # What comes again further away than a spot is long is not seen in any of them.
+    if way.method == RAW:
+        others: tuple[Way, ...] = (STRONG,)
+    elif way.method != ZSTD and _repeats(spots):
+        others = (STRONG, _WORDS)
+    else:
+        return way
+    return min((way, *others), key=lambda each: _size_of_trial(data[:_TRIAL], each))
+
+
+def _best_of(spots: list[memoryview]) -> Way:
     total = sum(map(len, spots))
     if not total:
         return FAST
@@ -74,6 +88,18 @@ def choose(data: memoryview) -> Way:
         if strong < ratio * _STRONG_PAYS:
             return STRONG
     return best
+
+
+def _repeats(spots: list[memoryview]) -> bool:
+    """Whether there are few different words as long as a float32: such are pictures as floats from 0 to 1, weights that
+    were quantised once, and what was rounded."""
+    words = numpy.concatenate([numpy.frombuffer(spot, "<u4", len(spot) // _WORD) for spot in spots])
+    words.sort()
+    return bool(numpy.count_nonzero(words[1:] != words[:-1]) * _FEW < len(words))
+
+
+def _size_of_trial(data: memoryview, way: Way) -> float:
+    return len(data) * _KEEP_RAW if way.method == RAW else len(encode(data, way)[1])
 
 
 def _size_of_planes(spot: memoryview | bytes, width: int) -> int:

@@ -19,7 +19,7 @@ from tasks.cores import cores
 from tasks.destinations.destination import Destination
 from tasks.destinations.file_errors import explained
 from tasks.memory import BUSY, give_back
-from tasks.repository import compression, index
+from tasks.repository import index
 from tasks.repository.block import Draft
 from tasks.repository.buffers import Buffers
 from tasks.repository.keys import RepositoryKeys
@@ -128,7 +128,7 @@ class Packing:
 
     def _pack(self, draft: Draft) -> None:
         data = draft.joined()
-        method, encoded = compression.encode(data, draft.profile.way(data))
+        method, encoded = draft.profile.encode(data)
         pack = self._take(draft.kind)
         try:
             with explained("pack into", self._scratch):

@@ -30,7 +30,7 @@ def pack(space: Bytes, start: int, lengths: Sequence[int]) -> int:
     for length in lengths:
         stretch = space[begin : begin + length]
         begin += length
-        if not _is_noise(stretch) and len(frame := compressor("planes").compress(stretch.data)) < length:
+        if not is_noise(stretch.data) and len(frame := compressor("planes").compress(stretch.data)) < length:
             stretch = numpy.frombuffer(frame, numpy.uint8)
         elif at + length == begin:
             at = begin
@@ -61,12 +61,12 @@ def unpack(data: memoryview, lengths: Sequence[int]) -> tuple[list[Bytes], memor
     return found, data[at:]
 
 
-def _is_noise(stretch: Bytes) -> bool:
-    """Whether nothing could be gained in some spots of it: one in each sixteenth, and each at another place in it, for
-    what comes in rows would be met at the same place of a row again and again."""
+def is_noise(stretch: memoryview, *, gain: float = 0) -> bool:
+    """Whether no more than a share `gain` could be saved of some spots of it: one in each sixteenth, each at another
+    place in it, for what comes in rows would be met at the same place of a row again and again."""
     if len(stretch) < 2 * _SPOTS * _SPOT:
         return False
-    step, data = len(stretch) // _SPOTS, stretch.data
+    step = len(stretch) // _SPOTS
     starts = [at * step + at * _APART % _SPOTS * (step - _SPOT) // (_SPOTS - 1) for at in range(_SPOTS)]
-    spots = b"".join([data[start : start + _SPOT] for start in starts])
-    return len(compressor("planes").compress(spots)) >= len(spots)
+    spots = b"".join([stretch[start : start + _SPOT] for start in starts])
+    return len(compressor("planes").compress(spots)) >= (1 - gain) * len(spots)

@@ -69,7 +69,7 @@ def measure(data: bytes) -> Stored:
     profile, methods, chosen = Profile(), dict[str, int](), 0
     began = time.thread_time()
     for block in blocks:
-        method, encoded = encode(block, profile.way(block))
+        method, encoded = profile.encode(block)
         chosen += len(encoded)
         methods[_NAMES[method]] = methods.get(_NAMES[method], 0) + 1
     seconds = time.thread_time() - began
