@@ -23,7 +23,7 @@ from tasks.sources.path_text import path_text
 from tasks.sources.source import Restoring
 from tasks.sources.target_file import TargetFile, identity
 from tasks.sources.target_folders import TargetFolders
-from tasks.sources.target_path import NO_LINKS, translated
+from tasks.sources.target_path import translated
 from tasks.sources.unfinished import Unfinished, remove, remove_empty, remove_made
 
 _REOPEN = os.O_WRONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
@@ -204,15 +204,11 @@ class FolderWriter:
             return
 
         def link(parent: int, name: bytes) -> None:
-            try:
-                further.link(parent, name)
-            except OSError as error:
-                if error.errno not in NO_LINKS:
-                    raise
+            if not further.link(parent, name):
                 further.copy(parent, name, self._metadata)
                 self.missed.add("it is a file of its own now, as files can't have so many names here", entry.path)
 
-        self._make(entry.path, link)
+        self._make(entry.path, link, at_once=further.link)
 
     def symbolic_link(self, item: Stored) -> None:
         """The link as it was, wherever it points: nothing is ever written through it."""
@@ -236,10 +232,14 @@ class FolderWriter:
 
         self._make(entry.path, make)
 
-    def _make(self, path: bytes, make: Callable[[int, bytes], None]) -> tuple[Descriptor, bytes] | None:
-        """Make what has no bytes at `path`. None: it is left out."""
+    def _make(
+        self, path: bytes, make: Callable[[int, bytes], None], *, at_once: Callable[[int, bytes], bool] | None = None
+    ) -> tuple[Descriptor, bytes] | None:
+        """Make what has no bytes at `path`; `at_once`, if it can, whole or not at all. None: it is left out."""
         try:
             parent, name = self._place(path)
+            if at_once and self._names.name_of_whole(path, name) == name and at_once(parent.number, name):
+                return parent, name
             made_as = self._names.name(path)
             remove(parent, made_as)
             try:

@@ -11,7 +11,7 @@ from tasks.item import Entry
 from tasks.sources.extents import data_extents
 from tasks.sources.metadata import Metadata
 from tasks.sources.open_folders import OPEN_FILE, Descriptor
-from tasks.sources.target_path import CREATE
+from tasks.sources.target_path import CREATE, NO_LINKS
 
 _BUFFER = 1 << 20
 
@@ -45,8 +45,15 @@ class FurtherName(NamedTuple):
     def _give_time(self, changed: int) -> None:
         os.utime(self.first, ns=(time.time_ns(), changed), dir_fd=self.folder.number, follow_symlinks=False)
 
-    def link(self, parent: int, name: bytes) -> None:
-        os.link(self.first, name, src_dir_fd=self.folder.number, dst_dir_fd=parent, follow_symlinks=False)
+    def link(self, parent: int, name: bytes) -> bool:
+        """Whether the file could be given it: not all can have so many."""
+        try:
+            os.link(self.first, name, src_dir_fd=self.folder.number, dst_dir_fd=parent, follow_symlinks=False)
+        except OSError as error:
+            if error.errno in NO_LINKS:
+                return False
+            raise
+        return True
 
     def copy(self, parent: int, name: bytes, metadata: Metadata) -> None:
         """Make `name` a file of its own, with the same content."""
