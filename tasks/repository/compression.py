@@ -28,7 +28,7 @@ _SAMPLE, _SPOTS = 16 << 10, 4
 _TRY_PLANES, _KEEP_RAW, _STRONG_PAYS, _PLANES_PAY = 0.3, 0.98, 0.985, 0.97
 _NEVER_STRONG = 0.55
 _SOME_FLOATS, _ALL_FLOATS = 0.05, 0.9
-_TRIAL, _WORD, _FEW = 512 << 10, 4, 8
+_TRIAL, _GLANCE, _WORD, _FEW = 512 << 10, 8 << 10, 4, 8
 _FIRST = struct.Struct("<I")
 
 
@@ -93,9 +93,18 @@ def _best_of(spots: list[memoryview]) -> Way:
 def _repeats(spots: list[memoryview]) -> bool:
     """Whether there are few different words as long as a float32: such are pictures as floats from 0 to 1, weights that
     were quantised once, and what was rounded."""
+    # Chunks begin anywhere within a word. What has none twice is told by the first of them.
+    return any(
+        _few_words([spots[0][start:_GLANCE]], 2) and _few_words([spot[start:] for spot in spots], _FEW)
+        for start in range(_WORD)
+    )
+
+
+def _few_words(spots: list[memoryview], times: int) -> bool:
+    """Whether each comes so often, on average."""
     words = numpy.concatenate([numpy.frombuffer(spot, "<u4", len(spot) // _WORD) for spot in spots])
     words.sort()
-    return bool(numpy.count_nonzero(words[1:] != words[:-1]) * _FEW < len(words))
+    return bool(numpy.count_nonzero(words[1:] != words[:-1]) * times < len(words))
 
 
 def _size_of_trial(data: memoryview, way: Way) -> float:
