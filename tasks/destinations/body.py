@@ -14,7 +14,7 @@ from functools import cache, cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from tasks.destinations.destination import Data
+from tasks.destinations.destination import Data, Lent
 from tasks.destinations.file_errors import explained
 from tasks.errors import Missing, Refused
 
@@ -139,18 +139,19 @@ def _model() -> Callable[[bytes | memoryview, int], int]:
 @contextmanager
 def body_of(data: Data) -> Iterator[Body]:
     """Raises `Missing` where the file is not there, `Refused` where it is no plain one."""
-    if not isinstance(data, Path):
+    if not isinstance(data, Path | Lent):
         yield Body(memoryview(data).cast("B"))
         return
-    with explained("read", data):
+    path = data.path if isinstance(data, Lent) else data
+    with explained("read", path):
         try:
-            file = os.open(data, os.O_RDONLY | os.O_NONBLOCK)
+            file = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
         except FileNotFoundError as error:
-            raise Missing(f"`{data}`, the file that was to be stored, is not there") from error
+            raise Missing(f"`{path}`, the file that was to be stored, is not there") from error
     try:
         found = os.fstat(file)
         if not stat.S_ISREG(found.st_mode):
-            raise Refused(f"`{data}` is no plain file, so it can't be stored")
+            raise Refused(f"`{path}` is no plain file, so it can't be stored")
         if not found.st_size:
             yield Body(memoryview(b""))
             return

@@ -12,8 +12,15 @@ from tasks.errors import Damaged, Refused
 
 T = TypeVar("T")
 
-Data = bytes | bytearray | memoryview | Path
-"""What can be put: bytes, or a finished file of the spool that nobody writes to any more."""
+
+class Lent(NamedTuple):
+    """A file of another destination: what is put is another file with the same bytes, for one may be lost alone."""
+
+    path: Path
+
+
+Data = bytes | bytearray | memoryview | Path | Lent
+"""What can be put: bytes, a finished file of the spool that nobody writes to any more, or another destination's."""
 
 GREATEST_OBJECT = 256 << 20
 """Bytes. Packs have an eighth of it, and what is read whole otherwise has mostly less; so what has more was not stored
@@ -66,7 +73,7 @@ class OnDisk(Protocol):
         ...
 
 
-def whole(destination: Destination, name: str) -> Data:
+def whole(destination: Destination, name: str) -> bytes | Path:
     """An object as another destination's `put` takes it: without reading it, where it is a file of this host."""
     path = destination.path_of(name) if isinstance(destination, OnDisk) else None
     return path or destination.get(name)

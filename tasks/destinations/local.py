@@ -15,7 +15,7 @@ from typing import Any, ClassVar, Literal
 
 from pydantic import Field, model_validator
 
-from tasks.destinations.destination import Data, Listed, check_name, check_prefix, check_range
+from tasks.destinations.destination import Data, Lent, Listed, check_name, check_prefix, check_range
 from tasks.destinations.file_errors import explained
 from tasks.destinations.folder import closing, make_below, open_below, open_root, sync_folder
 from tasks.destinations.folder_listing import walk
@@ -164,18 +164,19 @@ class Local:
 
     def _store(self, root: int, folder: int, last: str, data: Data) -> bool:
         """False where the name is taken."""
-        if not isinstance(data, Path):
+        if not isinstance(data, Path | Lent):
             return self._write(root, folder, last, [memoryview(data)])
-        with explained("read", data):
+        path = data.path if isinstance(data, Lent) else data
+        with explained("read", path):
             try:
-                source = os.open(data, _READ)
+                source = os.open(path, _READ)
             except FileNotFoundError as error:
-                raise Missing(f"`{data}`, the file that was to be stored, is not there") from error
+                raise Missing(f"`{path}`, the file that was to be stored, is not there") from error
         with closing(source):
             if not stat.S_ISREG(os.fstat(source).st_mode):
-                raise Refused(f"`{data}` is no plain file, so it can't be stored")
-            linked = _link(source, data, folder, last)
-            return self._write(root, folder, last, _pieces(source, data)) if linked is None else linked
+                raise Refused(f"`{path}` is no plain file, so it can't be stored")
+            linked = None if isinstance(data, Lent) else _link(source, path, folder, last)
+            return self._write(root, folder, last, _pieces(source, path)) if linked is None else linked
 
     def _write(self, root: int, folder: int, last: str, pieces: Iterable[memoryview]) -> bool:
         with make_below(root, [_UNFINISHED], self._durable) as unfinished:

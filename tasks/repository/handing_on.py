@@ -9,7 +9,7 @@ from pathlib import Path
 
 from blake3 import blake3
 
-from tasks.destinations.destination import Data, Destination, OnDisk, whole
+from tasks.destinations.destination import Data, Destination, Lent, OnDisk, whole
 from tasks.destinations.file_errors import explained
 from tasks.destinations.overlay import Overlay
 from tasks.errors import Damaged, Exists, Missing, NewerFormat, Refused
@@ -82,9 +82,7 @@ def put_pack(pack: IndexedPack, here: Inventory, to: Inventory) -> None:
 def _whole_pack(pack: IndexedPack, here: Inventory) -> Data:
     """All of it, as far as that can be told without the private key. Raises `Damaged`, `Missing`."""
     name = object_name(pack.name)
-    # From the spool by its path, for there it goes; of another destination its bytes: two of them on one disk must not
-    # share a file that one may lose.
-    data = whole(here.destination, name) if isinstance(here.destination, Overlay) else here.destination.get(name)
+    data = whole(here.destination, name)
     if isinstance(data, Path):
         with explained("read", data), data.open("rb") as file:
             if os.fstat(file.fileno()).st_size == pack.size:
@@ -96,7 +94,8 @@ def _whole_pack(pack: IndexedPack, here: Inventory) -> Data:
         found = footer_of(pack.name, memoryview(data)) if len(data) == pack.size else b""
     if blake3(found).digest(NAME) != pack.name:
         raise Damaged(f"`{name}` is not what was stored, so it is not handed on: run `verify` where it lies")
-    return data
+    # A file of the spool may become the other's own, for there it goes.
+    return Lent(data) if isinstance(data, Path) and not isinstance(here.destination, Overlay) else data
 
 
 def hand_on_index(origin: str, here: Inventory, to: Inventory) -> bool:

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import threading
 import time
+import tracemalloc
 from collections.abc import Callable
 from datetime import timedelta
+from pathlib import Path
 
 import pytest
 
 from tasks.destinations import Data, Destination, Overlay
+from tasks.destinations.destination import OnDisk
 from tasks.errors import Condemned, Unavailable
 from tasks.repository import Repository, pack, packing
 from tasks.repository.copying import Copying
@@ -45,6 +48,32 @@ def test_copying_again_sends_nothing(house: House) -> None:
     before = list(house.first.destination.list())
     assert spooled.copy(snapshot.id, house.first) == {"packs": 0, "sent_bytes": 0}
     assert list(house.first.destination.list()) == before
+
+
+def test_packs_go_from_folder_to_folder_as_files_of_their_own_and_not_through_memory(house: House) -> None:
+    files = {b"large": noise(7, 40 * MIB)}
+    snapshot = house.night(files, 0, house.first)
+    for file in files_of(house.first):  # which are the spool's too
+        content = file.read_bytes()
+        file.unlink()
+        file.write_bytes(content)
+        file.chmod(0o600)
+    tracemalloc.start()
+    try:
+        house.first.copy(snapshot.id, house.second)
+        _, most = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert most < 16 * MIB
+    own, others = files_of(house.first), files_of(house.second)
+    assert len(own) == len(others) == len(packs(house.first)) > 1
+    assert [file.stat().st_nlink for file in (*own, *others)] == [1] * 2 * len(own)
+    assert_holds(house.second, snapshot, files)
+
+
+def files_of(repository: Repository) -> list[Path]:
+    assert isinstance(repository.destination, OnDisk)
+    return list(filter(None, map(repository.destination.path_of, packs(repository))))
 
 
 def test_a_destination_that_was_down_for_some_nights_is_healed_by_the_next(house: House) -> None:
