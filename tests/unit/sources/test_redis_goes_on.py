@@ -8,26 +8,33 @@ import os
 import random
 import signal
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import Any
 from unittest import mock
 
 import pytest
 
-from tasks.errors import BackupError, Occupied, Unavailable
-from tasks.sources.redis import Redis, RedisTarget
-from tasks.sources.redis_store import large_keys, restoring, writing
-from tasks.sources.redis_store.mark import Mark
+from tasks.errors import Occupied, Unavailable
+from tasks.sources.redis_store import writing
 from tasks.sources.source import Restoring
 from tests.contracts.memory_items import Saved
 from tests.redis_process import RedisProcess
 from tests.redis_sample import fill
+from tests.unit.sources.redis_cut_off import (  # noqa: F401 - a fixture
+    RUN,
+    begun,
+    cut_off,
+    killed,
+    names,
+    restoring_from,
+    slowly,
+    small_steps,
+)
 from tests.unit.sources.test_redis_restore import fresh, held, into, of, start  # noqa: F401 - fixtures
 
 pytestmark = pytest.mark.needs("redis-server")
 
 Contents = dict[tuple[int, bytes], tuple[Any, ...]]
-RUN = Restoring(run="the-run")
 KILLS = 20
 SECONDS = 15.0
 
@@ -48,61 +55,6 @@ def saved(filled: RedisProcess) -> Saved:
 @pytest.fixture(scope="module")
 def whole(filled: RedisProcess) -> Contents:
     return held(filled)
-
-
-@pytest.fixture(autouse=True)
-def small_steps(monkeypatch: pytest.MonkeyPatch) -> None:
-    """So that there are many moments to be killed at, in large keys too."""
-    monkeypatch.setattr(Mark, "MOST", 20)
-    monkeypatch.setattr("tasks.sources.redis_store.walk.LARGE", 5_000)
-    monkeypatch.setattr(restoring, "_PIECE", 7_000)
-    monkeypatch.setattr(large_keys, "_BATCH", 2_000)
-
-
-def begun(restore: Callable[[], object]) -> int:
-    """A process that restores, and leaves with 0 once it has."""
-    child = os.fork()
-    if child:
-        return child
-    try:
-        restore()
-    except BackupError:
-        os._exit(1)
-    except BaseException:  # noqa: BLE001 - nothing of the test may go on in this process
-        os._exit(2)
-    os._exit(0)
-
-
-def killed(restore: Callable[[], object], seconds: float) -> int | None:
-    """How it ended of itself; None where it was killed after that time."""
-    child, deadline = begun(restore), time.monotonic() + seconds
-    while time.monotonic() < deadline:
-        done, status = os.waitpid(child, os.WNOHANG)
-        if done:
-            return os.waitstatus_to_exitcode(status)
-        time.sleep(0.0005)
-    os.kill(child, signal.SIGKILL)
-    _, status = os.waitpid(child, 0)
-    return os.WEXITSTATUS(status) if os.WIFEXITED(status) else None
-
-
-def cut_off(server: RedisProcess, restore: Callable[[], object], *, least: int) -> None:
-    """A restore, killed once the server has so many keys."""
-    child = begun(restore)
-    with server.client() as client:
-        while sum(each["keys"] for each in client.info("keyspace").values()) < least:
-            time.sleep(0.0005)
-    os.kill(child, signal.SIGKILL)
-    os.waitpid(child, 0)
-
-
-def restoring_from(source: Redis, saved: Saved, target: RedisTarget, how: Restoring = RUN) -> Callable[[], list[str]]:
-    return lambda: source.restore_into(saved, saved, target, how)
-
-
-def names(server: RedisProcess, pattern: str = "geometra-restore:*") -> list[str]:
-    with server.client() as client:
-        return sorted(client.keys(pattern))
 
 
 def test_killed_at_any_moment_it_ends_whole(filled: RedisProcess, saved: Saved, whole: Contents) -> None:
@@ -254,9 +206,11 @@ def test_one_that_was_only_stopped_writes_no_more_once_another_has_taken_over(
     fresh: RedisProcess,  # noqa: F811
 ) -> None:
     made = of(filled)
-    sleeper = begun(restoring_from(made, saved, into(fresh)))
+    sleeper = begun(slowly(restoring_from(made, saved, into(fresh))))
     with fresh.client() as client:
+        deadline = time.monotonic() + 30
         while client.dbsize() < 300:
+            assert time.monotonic() < deadline
             time.sleep(0.0005)
         os.kill(sleeper, signal.SIGSTOP)
         assert made.restore_into(saved, saved, into(fresh), RUN) == []

@@ -15,7 +15,7 @@ from tasks.sources.source import Restoring
 from tests.contracts.memory_items import Saved
 from tests.contracts.test_served_source_contract import valkey
 from tests.redis_process import RedisProcess
-from tests.unit.sources.test_redis_goes_on import RUN, cut_off, killed, names, restoring_from, small_steps  # noqa: F401
+from tests.unit.sources.redis_cut_off import RUN, cut_off, killed, names, restoring_from, small_steps  # noqa: F401
 from tests.unit.sources.test_redis_restore import fresh, held, into, of, start  # noqa: F401 - fixtures
 from tests.unit.sources.test_redis_servers import cluster, url_of
 
