@@ -15,6 +15,7 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 from tzlocal import get_localzone_name
 
 CONFIG, LOGS, MODELS, SOURCE_CODE, DOCS, TEST_DATA = "config", "logs", "models", "source_code", "docs", "test_data"
+CHROMA = "chroma"
 """The kinds of sources that are recognised, named as in backup.toml."""
 
 FOLDERS = {
@@ -32,6 +33,9 @@ _LOG = re.compile(r".+\.log(\.\d+|-\d+)?(\.(gz|xz|zst|bz2))?$", re.IGNORECASE)
 _CONFIG = re.compile(r"(\.env(\..+)?|.+\.(toml|ya?ml|ini|cfg|conf|env)|docker-compose.*|Caddyfile)$", re.IGNORECASE)
 _CODE = re.compile(r".+\.(py|js|ts|go|rs|c|cc|cpp|java)$", re.IGNORECASE)
 _PROJECT = {"pyproject.toml", "Cargo.toml", "backup.toml", "mkdocs.yml", "tox.ini", "setup.cfg", "pytest.ini"}
+_CHROMAS = "chroma.sqlite3"
+_SEGMENT = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
+"""A folder of an index beside it: no models, and written while it is read."""
 _NOT_ENTERED = {"node_modules", "__pycache__", "site-packages", "venv", "build", "dist", "target", "keys", "backups"}
 _DEPTH = 4
 _ENTRIES = 50_000
@@ -47,7 +51,7 @@ USUAL = (
 )
 """Where a folder named geometra... may lie beside the current one, and the kind that it has there; "": look inside."""
 
-SERVICES = {"redis": 6379, "postgres": 5432, "chroma": 8000}
+SERVICES = {"redis": 6379, "postgres": 5432, CHROMA: 8000}
 
 
 @dataclass(frozen=True)
@@ -119,11 +123,12 @@ class _Look:
         self._found.setdefault(kind, []).append(path)
 
     def recognised(self) -> tuple[Recognised, ...]:
-        """One source of each kind that was found, in a fixed order."""
+        """One source of each kind that was found, in a fixed order; of Chroma one for each folder."""
         # A repository inside another is one of its own; a folder inside another of its kind is not.
         kinds = {SOURCE_CODE: sorted(self._found.get(SOURCE_CODE, []))}
         kinds |= {kind: _outermost(self._found.get(kind, [])) for kind in (CONFIG, LOGS, MODELS, DOCS, TEST_DATA)}
-        return tuple(Recognised(kind, tuple(paths)) for kind, paths in kinds.items() if paths)
+        chromas = (Recognised(CHROMA, (path,)) for path in _outermost(self._found.get(CHROMA, [])))
+        return (*chromas, *(Recognised(kind, tuple(paths)) for kind, paths in kinds.items() if paths))
 
     def into(self, folder: Path, depth: int = 0) -> None:
         folders, files = self._listed(folder)
@@ -133,6 +138,9 @@ class _Look:
             self.add(SOURCE_CODE, folder)
         if bare:
             return
+        if _CHROMAS in names:
+            self.add(CHROMA, folder)
+            folders = [name for name in folders if not _SEGMENT.fullmatch(name)]
         self._files(folder, files, depth)
         for name in folders:
             kind = self._kind_of(folder, name)

@@ -85,7 +85,10 @@ def _sources(page: _Page, found: Found, kinds: Mapping[str, type[SourceSettings]
 
 
 def _values(one: Recognised, model: type[SourceSettings], folder: Path, destination: Path) -> dict[str, object]:
-    """What a source is set to: its paths, by the name its kind has for them, and patterns of what no backup is for."""
+    """What a source is set to: its path or paths, by the name its kind has for them, and patterns of what no backup is
+    for."""
+    if "path" in model.model_fields:
+        return {"path": _written(one.paths[0], folder)}
     values: dict[str, object] = {_needed(model): _with_names(one.paths, folder)}
     if "exclude" in model.model_fields and (own := list(_own(one.paths, folder, destination))):
         values["exclude"] = own

@@ -18,6 +18,8 @@ from tasks.discovery import Recognised, Service, discover
 from tests.unit.configuration.sample_folder import geometra, make
 from workers.broker_program import find_server
 
+SEGMENT = "1463b85d-0481-4562-a2cb-bf9f962f44ef"
+
 
 def look(folder: Path) -> dict[str, list[str]]:
     """What is found in a folder alone: kind -> paths relative to it; repositories joined."""
@@ -54,6 +56,12 @@ def test_a_folder_such_as_geometras_is_recognised(tmp_path: Path) -> None:
         (["backups/logs/x.log", "keys/config/a.toml"], {}),
         (["backup.toml", "pyproject.toml"], {}),
         (["Logs/a.log", "Docs/a.md"], {"logs": ["Logs"], "docs": ["Docs"]}),
+        (
+            ["store/chroma.sqlite3", f"store/{SEGMENT}/best.onnx", "store/more/x.onnx"],
+            {"chroma": ["store"], "models": ["store/more"]},
+        ),
+        (["chroma.sqlite3", f"{SEGMENT}/best.onnx", "docs/a.md"], {"chroma": ["."], "docs": ["docs"]}),
+        ([f"{SEGMENT}/best.onnx"], {"models": [SEGMENT]}),
         (["repo.git/HEAD", "repo.git/objects/x", "repo.git/refs/x"], {"source_code": ["repo.git"]}),
     ],
 )

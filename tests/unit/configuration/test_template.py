@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import tomllib
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 from zoneinfo import ZoneInfo
@@ -16,11 +17,12 @@ from tasks.configuration.reference import options
 from tasks.discovery import SERVICES, Found, Recognised, Service, discover
 from tasks.model import Model
 from tasks.settings import Keep, KeysSettings, PlanSettings, Settings
+from tasks.sources.chroma.settings import ChromaSettings
 from tasks.sources.filetree import FileTreeSettings
 from tasks.sources.roots import NamedPath
 from tasks.sources.source_code import SourceCodeSettings
 from tests.unit.configuration.sample import NOW
-from tests.unit.configuration.sample_folder import geometra
+from tests.unit.configuration.sample_folder import geometra, make
 
 
 def loaded(found: Found, **how: Any) -> Settings:
@@ -77,6 +79,18 @@ def test_nothing_of_its_own_is_backed_up_where_the_whole_folder_is(tmp_path: Pat
     settings = loaded(Found(tmp_path, recognised=(Recognised("docs", (tmp_path,)),)), destination=Path("store/here"))
     assert problems(settings, NOW) == []
     assert problems(loaded(Found(tmp_path)), NOW) == [], "nothing recognised"
+
+
+def test_each_folder_of_a_chroma_is_a_source(tmp_path: Path) -> None:
+    for name in ("one", "two"):
+        make(tmp_path, f"app/{name}/chroma.sqlite3")
+    found = discover(tmp_path, usual=(), services={})
+    settings = loaded(replace(found, services=(Service("chroma", "127.0.0.1:8000"),)))
+    sources = {name: source for name, source in settings.sources.items() if isinstance(source, ChromaSettings)}
+    assert [source.path for source in sources.values()] == [tmp_path / "app/one", tmp_path / "app/two", None]
+    assert list(sources) == ["chroma", "chroma-2", "chroma-3"]
+    assert sources["chroma-3"].url == "http://127.0.0.1:8000"
+    assert problems(settings, NOW) == []
 
 
 def test_paths_of_one_name_and_odd_names_are_written_so_that_they_load(tmp_path: Path) -> None:
