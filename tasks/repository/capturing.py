@@ -50,8 +50,9 @@ class Capture(Protocol):
 class Comparing(Capture, Protocol):
     """A capture that tells without reading when its source is as it was: counting it again would find the same."""
 
-    def compare(self, facts: Facts, items: Sequence[Stored]) -> None:
-        """Called before the iteration, with the last snapshot if it was whole, of this version, and all there."""
+    def compare(self, facts: Facts, items: Iterable[Stored]) -> None:
+        """Called before the iteration, with the last snapshot if it was whole, of this version, and all there. Raises
+        what going through its items does, and has heard nothing then."""
         ...
 
 
@@ -119,7 +120,7 @@ class Capturing(Inventory):
         sure = last is not None and self._has_all(last, known)
         if last and sure and isinstance(capture, Comparing) and _is_whole(last):
             with suppress(Damaged, Missing):
-                capture.compare(last.facts, list(previous))
+                capture.compare(last.facts, previous)
         with scratch_folder(scratch) as folder:
             packing = Packing(into, folder, self.keys, buffers)
             with packing:

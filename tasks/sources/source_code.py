@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from itertools import groupby
 from pathlib import Path
 from typing import ClassVar
@@ -12,7 +12,7 @@ from typing import ClassVar
 from pydantic import Field
 
 from tasks.errors import BackupError, SettingsError, SourceError, Unavailable
-from tasks.item import Facts, Flaw, Item, Stored, StoredItems
+from tasks.item import Entry, Facts, Flaw, Item, Stored, StoredItems
 from tasks.settings import SourceSettings
 from tasks.sources.file_facts import OWNERS, with_digest
 from tasks.sources.filetree import PatternLines
@@ -21,7 +21,7 @@ from tasks.sources.git.check import repository_problems
 from tasks.sources.git.cut_off import forget_run
 from tasks.sources.git.repository import Repository, find
 from tasks.sources.git.restore import RepositoryRestore
-from tasks.sources.git.sections import BUNDLE, HISTORY
+from tasks.sources.git.sections import BUNDLE, HISTORY, is_bundle
 from tasks.sources.git.view import Manner
 from tasks.sources.path_text import path_text
 from tasks.sources.patterns import Patterns
@@ -156,11 +156,14 @@ class SourceCodeCapture:
             label: RepositoryCapture(label, repository, manner) for label, repository in sorted(repositories.items())
         }
 
-    def compare(self, facts: Facts, items: Sequence[Stored]) -> None:
-        parts = groupby(items, key=lambda item: item.entry.path.partition(b"/")[0])
-        held = {label: list(group) for label, group in parts if label in self._captures}
+    def compare(self, facts: Facts, items: Iterable[Stored]) -> None:
+        bundles: dict[bytes, dict[bytes, Entry]] = {}
+        for item in items:
+            label, _, name = item.entry.path.partition(b"/")
+            if is_bundle(name):
+                bundles.setdefault(label, {})[name] = item.entry
         for label, capture in self._captures.items():
-            capture.compare(facts.get("repositories", {}).get(path_text(label), {}), held.get(label, ()))
+            capture.compare(facts.get("repositories", {}).get(path_text(label), {}), bundles.get(label, {}))
 
     def __iter__(self) -> Iterator[Item]:
         for capture in self._captures.values():

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
@@ -41,7 +41,7 @@ class FolderCapture:
         self._last: dict[bytes, Entry] = {}
         self._last_facts: Facts = {}
 
-    def compare(self, facts: Facts, items: Sequence[Stored]) -> None:
+    def compare(self, facts: Facts, items: Iterable[Stored]) -> None:
         if (facts.get("indexes") == _ALL_STORED) is not self._leave_out:
             self._last = {item.entry.path: item.entry for item in items if item.entry.type == FILE}
             self._last_facts = facts

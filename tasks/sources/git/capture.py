@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import heapq
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator, Mapping
 from functools import partial
 
 from blake3 import blake3
@@ -20,7 +20,7 @@ from tasks.sources.git.document import Document
 from tasks.sources.git.facts import repository_facts
 from tasks.sources.git.picked import Picked
 from tasks.sources.git.repository import Repository
-from tasks.sources.git.sections import BUNDLE, Section, Version, section, sections
+from tasks.sources.git.sections import BUNDLE, Section, Version, sections
 from tasks.sources.git.view import Manner, View, look
 from tasks.sources.manner import Manner as WalkManner
 from tasks.sources.own_stream import CopiedFile, InMemory
@@ -60,16 +60,14 @@ class RepositoryCapture:
         self._owners = OwnerNames()
         self._files = FileFacts()
         self._objects: int | None = None
-        self._last: dict[bytes, Entry] = {}
+        self._last: Mapping[bytes, Entry] = {}
         self._bundles: set[bytes] = set()
 
-    def compare(self, facts: Facts, items: Iterable[Stored]) -> None:
+    def compare(self, facts: Facts, bundles: Mapping[bytes, Entry]) -> None:
         """Before the iteration, with what the last snapshot holds: a history that is not read again is not counted
         again, which would take longer than all else; and its sections stay."""
         if facts.get("whole"):
-            self._objects = facts["objects"]
-            entries = ((self._name(item.entry.path), item.entry) for item in items)
-            self._last = {name: entry for name, entry in entries if name == BUNDLE or section(name)}
+            self._objects, self._last = facts["objects"], bundles
 
     def __iter__(self) -> Iterator[Item]:
         try:

@@ -48,6 +48,11 @@ def section(name: bytes) -> Section | None:
     return Section(int(found[1]), found[2]) if found else None
 
 
+def is_bundle(name: bytes) -> bool:
+    """Whether the item of that name in its repository holds history."""
+    return name == BUNDLE or section(name) is not None
+
+
 def sections(view: View, last: Mapping[bytes, Entry], version: Callable[[list[Section]], Version]) -> list[Section]:
     """Those of this night, in order. `last` are the bundles of the last snapshot, by their names; `version` tells that
     of the rest, which only divides anew what is to be read again. Raises `GitFailed`."""
