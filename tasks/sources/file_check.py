@@ -14,6 +14,8 @@ from tasks.sources.walk import Walk
 
 _MOST_ITEMS = 50_000
 _SAMPLES = 5
+_OF_SERVERS = {b"chroma.sqlite3": ("Chroma", "chroma"), b"PG_VERSION": ("PostgreSQL", "postgres")}
+"""Files by which the folder of a database is known: its program, and the kind that takes it while that runs."""
 
 
 class PatternSettings(Protocol):
@@ -36,10 +38,20 @@ def file_problems(taken: Walk, everything: Walk, settings: PatternSettings) -> l
 
 
 def _unreadable(walk: Walk, allowed: Patterns) -> Iterator[Problem]:
-    files, flaws = 0, list[Flaw]()
+    files, flaws, databases = 0, list[Flaw](), dict[bytes, bytes]()
     for item in islice(walk, _MOST_ITEMS):
+        folder, _, name = item.entry.path.rpartition(b"/")
+        if item.entry.type == FILE and name in _OF_SERVERS:
+            databases.setdefault(name, folder)
         files += item.entry.type == FILE
         flaws += _opened(item)
+    for name, folder in databases.items():
+        program, kind = _OF_SERVERS[name]
+        yield Problem(
+            f"`{path_text(folder)}` is the folder of a {program}: read while that runs, its files don't fit together",
+            f"let a source of the kind `{kind}` take it, and `exclude` it here",
+            fatal=False,
+        )
     flaws += [flaw for flaw in walk.flaws if flaw.what == "unreadable"]
     flaws = [flaw for flaw in flaws if not allowed.match(flaw.path)]
     for flaw in flaws[:_SAMPLES]:

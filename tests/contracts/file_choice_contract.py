@@ -86,6 +86,19 @@ class FileChoiceContract(FileSource):
         assert "nothing to restore" in text
         assert not any(problem.fatal for problem in problems)
 
+    def test_the_folder_of_a_database_is_told_of(self, make: Make, tree: Path) -> None:
+        for name in ("vectors/chroma.sqlite3", "cluster/PG_VERSION", "cluster/base/5/PG_VERSION"):
+            (tree / name).parent.mkdir(parents=True, exist_ok=True)
+            (tree / name).write_text("15")
+        problems = [problem for problem in make(tree).check() if "runs" in problem.what]
+        assert [problem.what.partition(": ")[0] for problem in problems] == [
+            "`tree/cluster` is the folder of a PostgreSQL",
+            "`tree/vectors` is the folder of a Chroma",
+        ]
+        assert "`chroma`" in problems[1].advice
+        assert not any(problem.fatal for problem in problems)
+        assert not make(tree, exclude=["/vectors/", "/cluster/"]).check()
+
     def test_folders_come_with_their_own_entry(self, source: FileTree, tree: Path) -> None:
         item = next(iter(source.capture()))
         assert item.entry[:3] == (b"tree", FOLDER, stat.S_IMODE(tree.stat().st_mode))
