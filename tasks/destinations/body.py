@@ -139,24 +139,35 @@ def _model() -> Callable[[bytes | memoryview, int], int]:
 @contextmanager
 def body_of(data: Data) -> Iterator[Body]:
     """Raises `Missing` where the file is not there, `Refused` where it is no plain one."""
-    if not isinstance(data, Path | Lent):
+    if isinstance(data, Lent):
+        # Not mapped: a disk that can't read it would end this process, and the spool's files were just made.
+        path = data.path
+        with explained("read", path), _opened(path) as number, open(number, "rb", 0, closefd=False) as file:
+            content = file.read()
+        yield Body(memoryview(content))
+        return
+    if not isinstance(data, Path):
         yield Body(memoryview(data).cast("B"))
         return
-    path = data.path if isinstance(data, Lent) else data
+    with _opened(data) as number:
+        if not os.fstat(number).st_size:
+            yield Body(memoryview(b""))
+            return
+        mapped = mmap.mmap(number, 0, access=mmap.ACCESS_READ)
+    # Closed when nothing refers to it any more: an SDK may hold the view a little longer than the call that got it.
+    yield Body(memoryview(mapped), mapped)
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[int]:
     with explained("read", path):
         try:
             file = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
         except FileNotFoundError as error:
             raise Missing(f"`{path}`, the file that was to be stored, is not there") from error
     try:
-        found = os.fstat(file)
-        if not stat.S_ISREG(found.st_mode):
+        if not stat.S_ISREG(os.fstat(file).st_mode):
             raise Refused(f"`{path}` is no plain file, so it can't be stored")
-        if not found.st_size:
-            yield Body(memoryview(b""))
-            return
-        mapped = mmap.mmap(file, 0, access=mmap.ACCESS_READ)
+        yield file
     finally:
         os.close(file)
-    # Closed when nothing refers to it any more: an SDK may hold the view a little longer than the call that got it.
-    yield Body(memoryview(mapped), mapped)

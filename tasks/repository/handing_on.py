@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import mmap
 import os
 from contextlib import suppress
 from pathlib import Path
@@ -15,7 +14,7 @@ from tasks.destinations.overlay import Overlay
 from tasks.errors import Damaged, Exists, Missing, NewerFormat, Refused
 from tasks.repository.index import IndexedPack
 from tasks.repository.inventory import Inventory
-from tasks.repository.pack import NAME, footer_of, object_name
+from tasks.repository.pack import NAME, TRAILER, footer_of, footer_reach, object_name
 from tasks.repository.sealing import unseal_stream
 
 
@@ -84,18 +83,25 @@ def _whole_pack(pack: IndexedPack, here: Inventory) -> Data:
     name = object_name(pack.name)
     data = whole(here.destination, name)
     if isinstance(data, Path):
-        with explained("read", data), data.open("rb") as file:
-            if os.fstat(file.fileno()).st_size == pack.size:
-                with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as mapped, memoryview(mapped) as view:
-                    found = footer_of(pack.name, view)
-            else:
-                found = b""
+        end = _end_of(data, pack.size)
+        found = footer_of(pack.name, end) if end else b""
     else:
         found = footer_of(pack.name, memoryview(data)) if len(data) == pack.size else b""
     if blake3(found).digest(NAME) != pack.name:
         raise Damaged(f"`{name}` is not what was stored, so it is not handed on: run `verify` where it lies")
     # A file of the spool may become the other's own, for there it goes.
     return Lent(data) if isinstance(data, Path) and not isinstance(here.destination, Overlay) else data
+
+
+def _end_of(path: Path, size: int) -> memoryview:
+    """The end of a pack, with its footer; nothing if it has another size. Not by a map: what a disk can't read is an
+    error then, and not the end of this process."""
+    with explained("read", path), path.open("rb", buffering=0) as file:
+        number = file.fileno()
+        if os.fstat(number).st_size != size:
+            return memoryview(b"")
+        reach = min(footer_reach(memoryview(os.pread(number, TRAILER, max(size - TRAILER, 0)))), size)
+        return memoryview(os.pread(number, reach, size - reach))
 
 
 def hand_on_index(origin: str, here: Inventory, to: Inventory) -> bool:

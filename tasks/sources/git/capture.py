@@ -14,6 +14,7 @@ from blake3 import blake3
 from tasks.item import FILE, Entry, Facts, Flaw, Item, Stored
 from tasks.sources.file_entry import OwnerNames, file_entry, other_entry
 from tasks.sources.file_facts import FileFacts
+from tasks.sources.git import cut_off
 from tasks.sources.git.bundle import CUT, BundleHead, BundleStream
 from tasks.sources.git.command import GitFailed, GitKilled
 from tasks.sources.git.document import Document
@@ -35,6 +36,8 @@ _NOT_KEPT = (
     # Of use only to other repositories, to this machine, or for a moment:
     *("/modules/", "/worktrees/", "/commondir", "/gitdir", "/locked", "/logs/", "/FETCH_HEAD", "/ORIG_HEAD"),
     *("*.lock", "/gc.pid", "/gc.log", "/fsmonitor--daemon*", "/lfs/tmp/", "/lfs/incomplete/"),
+    # Of a restore that was cut off:
+    f"/{cut_off.NAME.decode()}",
 )
 _SHARED = ("/config", "/description", "/hooks/", "/info/", "/lfs/objects/")
 """What a linked working tree takes from the repository that it belongs to."""

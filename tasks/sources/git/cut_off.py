@@ -16,7 +16,8 @@ from pathlib import Path
 
 from tasks.sources.path_text import path_text
 
-_NAME = b"geometra-restore"
+NAME = b"geometra-restore"
+"""Of that file: no capture takes it."""
 _PREFIX = b".geometra-restore-"
 _MOST = 1 << 20
 _TIMES, _PAUSE = 50, 0.02
@@ -29,15 +30,17 @@ def work_name(run: str) -> bytes:
 
 def put(git_folder: bytes, run: str, missed: list[str]) -> None:
     """With what could not be given back. The folder keeps its times. Raises `OSError`."""
-    around = os.stat(git_folder)
-    with open(os.path.join(git_folder, _NAME), "x") as file:
+    around, place = os.stat(git_folder), os.path.join(git_folder, NAME)
+    with suppress(FileNotFoundError):
+        os.unlink(place)  # captured with the repository, by a build that did not leave it out
+    with open(place, "x") as file:
         json.dump([run, missed], file)
     os.utime(git_folder, ns=(around.st_atime_ns, around.st_mtime_ns))
 
 
 def found(repository: bytes, run: str) -> list[str] | None:
     """What could not be given back when that run put this repository there; None if it did not."""
-    with suppress(OSError, ValueError):
+    with suppress(OSError, ValueError, TypeError):
         number = os.open(_place(repository), os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
         with open(number) as file:
             of, missed = json.loads(file.read(_MOST))
@@ -105,4 +108,4 @@ def _prefix(run: str) -> bytes:
 def _place(repository: bytes) -> bytes:
     inner = os.path.join(repository, b".git")
     is_inside = os.path.isdir(inner) and not os.path.islink(inner)
-    return os.path.join(inner if is_inside else repository, _NAME)
+    return os.path.join(inner if is_inside else repository, NAME)

@@ -4,6 +4,7 @@ takes over knows what was written, whatever has become of it since, and nobody w
 
 from __future__ import annotations
 
+import re
 import secrets
 from itertools import count
 from typing import Final
@@ -16,6 +17,8 @@ from tasks.sources.redis_store.walk import Key
 
 _LASTS = 86_400_000
 """Milliseconds after which one is gone that nobody went on with."""
+_FORM = re.compile(rb"([0-9a-f,]+) (\d+) ([\d,-]*) (\d+)")
+"""Attempts, time, slots and position; what is none is somebody else's, and is left."""
 _BEGIN = f"""
 local head, position, home, here = ARGV[1], ARGV[2], ARGV[3], ARGV[4]
 local function at_home(...)
@@ -88,11 +91,11 @@ class Mark:
             if not self._goes_home(connection):
                 return False
             held = connection.ask_all([("GET", self._name)])[0]
-        if isinstance(held, bytes):
+        if isinstance(held, bytes) and (found := _FORM.fullmatch(held)):
             self._held = held
-            attempts, now, slots, position = held.decode().split(" ")
-            if slots == self._slots:
-                self._attempts = [*attempts.split(","), *self._attempts]
+            attempts, now, slots, position = found.groups()
+            if slots.decode() == self._slots:
+                self._attempts = [*attempts.decode().split(","), *self._attempts]
                 self.now, self.position = int(now), int(position)
         return self.position > 0
 

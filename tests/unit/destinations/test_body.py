@@ -11,6 +11,8 @@ from pathlib import Path
 import pytest
 
 from tasks.destinations.body import Body, body_of, crc32c, is_whole
+from tasks.destinations.destination import Lent
+from tasks.errors import Missing
 
 MIB = 1 << 20
 CONTENT = random.Random(1).randbytes(300_001)
@@ -91,3 +93,12 @@ def mapped() -> int:
     """Bytes of files that this process has in memory."""
     (line,) = (line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith("RssFile:"))
     return int(line.split()[1]) << 10
+
+
+def test_a_file_of_another_destination_is_read_and_not_mapped(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What a disk can't read ends who has mapped it."""
+    monkeypatch.setattr("tasks.destinations.body.mmap.mmap", None)
+    with body_of(Lent(file)) as body:
+        assert bytes(body.view) == file.read_bytes()
+    with pytest.raises(Missing), body_of(Lent(file.with_name("gone"))):
+        pass

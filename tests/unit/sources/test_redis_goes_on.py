@@ -244,3 +244,17 @@ def test_a_server_that_is_emptied_while_it_is_written_to_is_noticed(
     restoring_from(of(filled), saved, into(fresh))()
     of(filled).forget_run(into(fresh), RUN)
     assert held(fresh) == whole
+
+
+def test_what_somebody_else_keeps_by_the_name_of_a_mark_is_left(
+    saved: Saved,
+    filled: RedisProcess,
+    fresh: RedisProcess,  # noqa: F811
+) -> None:
+    with fresh.client() as client:
+        for content in ("not ours", "a b c d", "aa 1 0-16383 x"):
+            client.set("geometra-restore:run:the-run", content)
+            with pytest.raises(Unavailable, match="another attempt has taken it over"):
+                of(filled).restore_into(saved, saved, into(fresh), RUN)
+            assert client.get("geometra-restore:run:the-run") == content
+            assert client.dbsize() == 1

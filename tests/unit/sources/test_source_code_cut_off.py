@@ -12,12 +12,13 @@ from threading import Timer
 import pytest
 
 from tasks.errors import Occupied
+from tasks.sources.git import cut_off
 from tasks.sources.source import Restoring
 from tasks.sources.source_code import SourceCode
 from tests.contracts.child import FORK
 from tests.contracts.memory_items import Saved
 from tests.flows.trees import state_of
-from tests.git_sample import commit, init, made
+from tests.git_sample import commit, init, made, rich
 
 pytestmark = pytest.mark.needs("git")
 
@@ -98,3 +99,27 @@ def test_one_that_somebody_put_there_meanwhile_is_not_taken_for_its_own(
         source.restore(saved, saved, into, RUN)
     assert (theirs / "theirs").read_bytes() == b"somebody's"
     assert list(into.rglob("*geometra*")) == []
+
+
+def test_the_mark_of_a_run_that_nobody_went_on_with_is_not_captured_and_in_nobodys_way(tmp_path: Path) -> None:
+    site = rich(tmp_path / "site")
+    (site / ".git" / os.fsdecode(cut_off.NAME)).write_text('["an old run", []]')
+    source = made(site)
+    saved = Saved(source.capture())
+    assert b"site/git/" + cut_off.NAME not in {item.entry.path for item in saved}
+    source.restore(saved, saved, tmp_path / "copy", Restoring(run="new"))
+    assert cut_off.found(os.fsencode(tmp_path / "copy/site"), "new") == []
+    source.forget_run(tmp_path / "copy", Restoring(run="new"))
+    assert source.examine(tmp_path / "copy") == saved.facts
+
+
+@pytest.mark.parametrize("content", ["5", '"text"', "[1]", '["new", 5]', "", "\xff"])
+def test_another_file_of_that_name_is_no_mark(content: str, tmp_path: Path) -> None:
+    (tmp_path / os.fsdecode(cut_off.NAME)).write_bytes(content.encode("latin-1"))
+    assert cut_off.found(os.fsencode(tmp_path), "new") is None
+
+
+def test_a_mark_that_came_with_the_snapshot_is_replaced(tmp_path: Path) -> None:
+    (tmp_path / os.fsdecode(cut_off.NAME)).write_text('["an old run", []]')
+    cut_off.put(os.fsencode(tmp_path), "new", ["a line"])
+    assert cut_off.found(os.fsencode(tmp_path), "new") == ["a line"]

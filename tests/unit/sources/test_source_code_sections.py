@@ -227,11 +227,11 @@ def test_a_restore_without_a_section_gives_files(long: Nights, tmp_path: Path) -
     assert not (tmp_path / "files/site/.git").exists()
 
 
-def test_what_is_no_section_of_ours_is_damage(long: Nights, tmp_path: Path) -> None:
+def test_what_is_no_section_of_ours_is_damage(long: Nights) -> None:
     saved = Saved(made(long.site).capture())
-    path = b"site/repository.json"
-    document = saved[path].content
+    document = saved[b"site/repository.json"].content
+    (name,) = (item.entry.path.partition(b"/")[2] for item in saved if b"/history/" in item.entry.path)
+    assert Document.from_bytes(document).sections == (name,)
     for wrong in (b"../0001-" + b"a" * 40, b"history/0001-x.bundle", b"git/config"):
-        name = next(each.partition(b"/")[2] for each in (item.entry.path for item in saved) if b"/history/" in each)
         with pytest.raises(Damaged):
             Document.from_bytes(document.replace(name, wrong))

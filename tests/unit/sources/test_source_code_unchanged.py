@@ -60,7 +60,6 @@ def test_only_a_history_that_changed_is_counted_again(
     assert len(counted) == 3
     assert objects(third) == objects(first) > 0
     assert objects(third, "other") == counted[-1] > objects(first, "other")
-    git(site, "branch", "--delete", "--force", "topic", check=False)
     git(site, "tag", "newer")
     assert objects(save(repository, source, 4)) == counted[-1]
     assert len(counted) == 4
