@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Any
 from zoneinfo import ZoneInfo
 
@@ -42,7 +42,7 @@ def task_of(kind: str) -> Task[Any, Any]:
             if about is None:
                 raise NotFound(f"there is no run `{run}` in the record: send `backup.{kind}` to the queue `{QUEUE}`")
             if not installation.spool.sealed(source, run) and not parts_of(installation, source, run).division():
-                await_window(installation, source, about, datetime.now(UTC))
+                await_window(installation, source, about, installation.record.now())
 
             def share_parts(division: Division) -> None:
                 blanks = [blank_part(source, run, str(number)) for number in division.numbers]

@@ -10,15 +10,14 @@ import hashlib
 import os
 import re
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qs, urlencode, urlsplit
-
-import redis
-from redis.backoff import NoBackoff
-from redis.retry import Retry
 
 from tasks.errors import SettingsError
 from tasks.settings import Settings
+
+if TYPE_CHECKING:
+    import redis
 
 VARIABLE = "GEOMETRA_BACKUP_BROKER"
 SILENCE = float(os.environ.get("GEOMETRA_BACKUP_BROKER_SILENCE_SECONDS", "20"))
@@ -86,6 +85,10 @@ def socket_path(settings: Settings) -> Path:
 
 def connect(url: str, *, patient: bool = True) -> redis.Redis:
     """A client that decodes to text, safe in threads and after a fork. `patient=False`: one try, for readiness."""
+    import redis
+    from redis.backoff import NoBackoff
+    from redis.retry import Retry
+
     options: dict[str, object] = {"decode_responses": True, "socket_timeout": SILENCE, "socket_connect_timeout": 5}
     if not patient:
         options |= {"retry": Retry(NoBackoff(), 0), "socket_connect_timeout": 1, "socket_timeout": 2}
@@ -99,6 +102,8 @@ def connect(url: str, *, patient: bool = True) -> redis.Redis:
 def evicting(client: redis.Redis) -> str:
     """The policy by which a server that is full throws away what it holds; empty where it does not, or where this user
     may not ask."""
+    import redis
+
     try:
         memory: Any = client.info("memory")
     except redis.ResponseError:

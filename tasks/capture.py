@@ -58,7 +58,7 @@ def capture(
         run=run.id,
         plan=run.plan,
         host=settings.host,
-        started=now or datetime.now(UTC),
+        started=max(now or datetime.now(UTC), run.started),  # a clock that is behind makes it no older
         allow_incomplete=settings.sources[source].allow_incomplete,
         roots=made.roots() if isinstance(made, Rooted) else {},
     )

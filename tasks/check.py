@@ -7,7 +7,7 @@ import shutil
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from functools import partial
 
 from tasks.broker import broker_url, connect, evicting, is_embedded
@@ -208,15 +208,19 @@ def check_destination(installation: Installation, name: str, role: Role = "write
 def _clock(what: str, ahead: timedelta | None) -> Iterator[Finding]:
     if ahead is None or abs(ahead) < _CLOCKS_DIFFER:
         return
-    seconds = round(abs(ahead).total_seconds())
-    span = f"{seconds // 60} min {seconds % 60} s" if seconds < 7200 else f"{seconds / 3600:.1f} h"
     yield Finding(
         what,
         "weak",
-        f"this machine's clock is {span} {'ahead of' if ahead > timedelta(0) else 'behind'} the service's",
+        f"this machine's clock is {_off(ahead)} the service's",
         "set it, for example with `timedatectl set-ntp true`: a service refuses what is some minutes off, and locks are"
         " set by it",
     )
+
+
+def _off(ahead: timedelta) -> str:
+    seconds = round(abs(ahead).total_seconds())
+    span = f"{seconds // 60} min {seconds % 60} s" if seconds < 7200 else f"{seconds / 3600:.1f} h"
+    return f"{span} {'ahead of' if ahead > timedelta(0) else 'behind'}"
 
 
 def _repository(installation: Installation, source: str, destination: str) -> str:
@@ -224,7 +228,8 @@ def _repository(installation: Installation, source: str, destination: str) -> st
         repository = installation.repository(source, destination)
     except NotARepository:
         return "will be made by the first backup"
-    return f"{len(repository.snapshot_ids())} snapshots"
+    count = len(repository.snapshot_ids())
+    return f"{count} snapshot{'s' * (count != 1)}"
 
 
 def _broker(installation: Installation) -> str | Finding:
@@ -237,4 +242,7 @@ def _broker(installation: Installation) -> str | Finding:
     if policy := evicting(client):
         says = f"when its memory is full, it throws away messages and what it knows of runs (`{policy}`)"
         return Finding("broker", "weak", says, "set `maxmemory-policy noeviction` there")
+    if abs(ahead := datetime.now(UTC) - record.now()) >= _CLOCKS_DIFFER:
+        advice = "set the wrong one, for example with `timedatectl set-ntp true`: nights go by both"
+        return Finding("broker", "weak", f"this machine's clock is {_off(ahead)} the broker's", advice)
     return "answers, and takes what is written"

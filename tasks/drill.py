@@ -12,7 +12,7 @@ from typing import Any
 from celery import Task, shared_task
 
 from tasks.chosen import chosen_snapshot
-from tasks.errors import Damaged
+from tasks.errors import Damaged, NoSpace
 from tasks.installation import Installation
 from tasks.item import FILE, FOLDER, Facts, StoredItems
 from tasks.outcome import Outcome, State
@@ -49,8 +49,13 @@ def drill(
     now = datetime.now(UTC)
     found, rehearsal = list[str](), Rehearsal((), [])
     try:
-        with scratch_folder(installation.settings.scratch or usual()) as scratch:
-            rehearsal = _rehearsed(made, items, chosen.facts, scratch)
+        below = installation.settings.scratch or usual()
+        with scratch_folder(below) as scratch:
+            try:
+                rehearsal = _rehearsed(made, items, chosen.facts, scratch)
+            except NoSpace as error:
+                where = f"in the scratch folder `{below}`: free some space there, or point `scratch` elsewhere"
+                raise NoSpace(f"{error}; this is a drill, {where}") from error
             found = differences(chosen.facts, rehearsal.looks)
             if found and isinstance(made, Rooted):
                 check_holds_all(scratch)

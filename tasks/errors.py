@@ -135,3 +135,11 @@ class PartFailed(BackupError):
     @property
     def kind(self) -> str:
         return self._kind
+
+
+def exit_code_of(kind: str) -> int:
+    """Of an error of which only the `kind` is left, as in an outcome."""
+    known = [BackupError]
+    for each in known:  # which grows meanwhile
+        known += each.__subclasses__()
+    return next((each.exit_code for each in known if each.__name__ == kind), BackupError.exit_code)

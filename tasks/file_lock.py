@@ -6,7 +6,7 @@ import fcntl
 from typing import IO
 
 
-def is_mine(file: IO[str]) -> bool:
+def is_mine(file: IO[str] | int) -> bool:
     """Whether nobody else holds its lock, which is held now until the file is closed."""
     try:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -192,7 +192,7 @@ class Installation:
             return path.read_bytes()
         except FileNotFoundError as error:
             raise SettingsError(
-                f"`{path}` is missing: `geometra-backup init` makes it, or copy it from another host"
+                f"`{path}` is missing: `geometra-backup init` beside backup.toml makes it, or copy it from another host"
             ) from error
         except OSError as error:
             raise SettingsError(f"`{path}` can't be read: {error.strerror}") from error

@@ -5,7 +5,7 @@ Neither side knows the other: a source yields `Item`s, a repository keeps their 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 FILE, FOLDER, SYMLINK, HARDLINK, FIFO, SOCKET, CHARACTER_DEVICE, BLOCK_DEVICE = "fdlhpscb"
@@ -138,6 +138,36 @@ class WholeSink(Sink, Protocol):
         ...
 
 
+class InPlace(Protocol):
+    """What is in an item's place, open to be compared."""
+
+    def readinto(self, buffer: memoryview, /) -> int | None: ...
+
+    def close(self) -> None: ...
+
+    def stayed(self) -> bool:
+        """Whether it is still there, and nobody has changed it since it was opened. Raises `OSError`."""
+        ...
+
+
+@runtime_checkable
+class KeepingSink(Sink, Protocol):
+    """A sink that may have items already."""
+
+    @property
+    def may_keep(self) -> bool:
+        """Whether it is to be asked, before an item's bytes come."""
+        ...
+
+    def there(self, item: Stored) -> InPlace | None:
+        """What is in the item's place, where it is the item but for its bytes, which are not known."""
+        ...
+
+    def kept(self, item: Stored) -> None:
+        """They are the item's: nothing else is called for it."""
+        ...
+
+
 @runtime_checkable
 class ForgivingSink(Sink, Protocol):
     """A sink that may do without an item whose bytes are damaged."""
@@ -159,6 +189,19 @@ class StoredItems(Protocol):
 
     def extract(self, items: Iterable[Stored], into: Sink) -> None:
         """All bytes of many items, each stored block read once, in parallel. Raises `Damaged`."""
+        ...
+
+
+@runtime_checkable
+class SortedItems(StoredItems, Protocol):
+    """Items of which some can be read without all that come before."""
+
+    def since(self, path: bytes) -> Iterator[Stored]:
+        """From some item at or before `path` on."""
+        ...
+
+    def below(self, paths: Collection[bytes]) -> Iterator[Stored]:
+        """In their order, each once: all that are at or below one of these paths, and some that lie near them."""
         ...
 
 

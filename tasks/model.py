@@ -10,7 +10,7 @@ import sys
 from itertools import pairwise
 from typing import Any
 
-from pydantic import AliasChoices, BaseModel, ConfigDict, GetJsonSchemaHandler
+from pydantic import AliasChoices, BaseModel, ConfigDict, GetJsonSchemaHandler, ValidationInfo, field_validator
 from pydantic_core import CoreSchema
 
 # Pydantic would ask every installed package for plugins: slow, and none of them has any business with these settings.
@@ -27,6 +27,15 @@ class Model(BaseModel):
         arbitrary_types_allowed=True,
         hide_input_in_errors=True,
     )
+
+    @field_validator("*", mode="before")
+    @classmethod
+    def _name_a_path(cls, given: Any, about: ValidationInfo) -> Any:
+        """Empty, as of a variable that is not set, it would be the folder of backup.toml."""
+        empty = "" in (given if isinstance(given, list) else [given])
+        if empty and about.field_name and "Path" in str(cls.model_fields[about.field_name].annotation):
+            raise ValueError("an empty path; write `.` for the folder that this file is in")
+        return given
 
     @classmethod
     def __get_pydantic_json_schema__(cls, core_schema: CoreSchema, handler: GetJsonSchemaHandler) -> dict[str, Any]:

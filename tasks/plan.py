@@ -7,20 +7,21 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Sequence
-from datetime import UTC, datetime, timedelta
-from typing import Any, Literal
+from datetime import datetime, timedelta
+from typing import Annotated, Any
 from zoneinfo import ZoneInfo
 
 import structlog
 from celery import Task, chain, group, shared_task
 from celery.canvas import Signature
+from pydantic import AfterValidator
 
 from tasks import cron, due
 from tasks.asked import RunId, checked
 from tasks.backup import BACKUPS
 from tasks.drill import drill_task
-from tasks.due import next_due, slot_of
-from tasks.errors import BackupError, NotFound, Refused, Unavailable
+from tasks.due import is_slot, next_due, slot_of
+from tasks.errors import BackupError, NotFound, NotYet, Refused, Unavailable
 from tasks.installation import Installation, current
 from tasks.prune import prune_task
 from tasks.record import Run, Step, step_name
@@ -31,9 +32,11 @@ from tasks.settings import Settings
 from tasks.upload import upload_task
 from tasks.verify import verify_task
 
-DUE = "due"
-"""As a slot: the last time that the plan was due. So a message that comes twice, or a second beat, makes no second run,
-and a night missed three times is made up for once."""
+_DUE = "due"
+"""What a beat of an earlier build says instead of the time that it means."""
+
+_MOST_AHEAD = timedelta(days=1)
+"""So far ahead a clock is believed; one that is further is waited for up to the next time."""
 
 ON_TIME = timedelta(minutes=10)
 """What starts so much later than it was to start was not missed: beat or a worker was started anew."""
@@ -56,7 +59,7 @@ def begin(
     """Record a run of a plan, or of some sources of it (without a plan: of any, or of all), unless the plan has one
     for that slot or it has that `name`, its id, already; and send its messages unless they are sent. Raises `NotFound`
     for unknown names, `Refused` where the run of that name is another."""
-    now = now or datetime.now(UTC)
+    now = now or installation.record.now()
     settings = installation.settings
     chosen = _sources(settings, plan, sources)
     steps = [step for source in chosen for step in _steps(settings, source)]
@@ -74,24 +77,32 @@ def begin(
     return run
 
 
-def begin_due(installation: Installation, plan: str, now: datetime | None = None) -> Run | None:
-    """Begin the run of the last time that a plan was due, if neither the record nor a report on this host knows of one.
+def begin_due(installation: Installation, plan: str, now: datetime | None = None, *, meant: str = "") -> Run | None:
+    """Begin the run of the last time that a plan was due, if neither the record nor a report on this host knows of one:
+    so what is sent twice, or by a second beat, makes no second run, and a night missed three times is made up for once.
     None where that time was missed and is not made up for, as the plan is due again soon; a run's record is not kept
-    for ever, so neither is what is older than that. Raises `NotFound`."""
-    now = now or datetime.now(UTC)
+    for ever, so neither is what is older than that. Raises `NotFound`; and in the end `NotYet`, until the plan is due
+    next, where the slot that was `meant` is to come, as the clock of who sent this is ahead."""
+    now = now or installation.record.now()
     _sources(installation.settings, plan, ())
-    options, record = installation.settings.plans[plan], installation.record
-    last = last_due(installation.settings, plan, now)
-    if last is None or options.schedule is None:
+    last, schedule = last_due(installation.settings, plan, now), installation.settings.plans[plan].schedule
+    if last is None or schedule is None:
         raise NotFound(f"the plan `{plan}` was never due: it has no schedule")
-    slot = slot_of(last)
-    known = record.has_slot(plan, slot)
+    again = next_due(cron.parse(schedule), installation.settings.zone_of(plan), now)
+    begun = _begin_slot(installation, plan, last, now=now, again=again)
+    if slot_of(last) < meant <= slot_of(max(again, now + _MOST_AHEAD)):
+        raise NotYet(f"the plan `{plan}` is due at {again:%Y-%m-%d %H:%M} UTC", (again - now).total_seconds())
+    return begun
+
+
+def _begin_slot(installation: Installation, plan: str, last: datetime, *, now: datetime, again: datetime) -> Run | None:
+    options, slot = installation.settings.plans[plan], slot_of(last)
+    known = installation.record.has_slot(plan, slot)
     if not known and (ended := recall(installation, plan, slot)):
         return ended
-    if not known and now - last > ON_TIME + options.jitter:
-        again = next_due(cron.parse(options.schedule), installation.settings.zone_of(plan), now)
-        if again - now < options.catch_up or now - last > KEPT:
-            return None
+    is_missed = not known and now - last > ON_TIME + options.jitter
+    if is_missed and (again - now < options.catch_up or now - last > KEPT):
+        return None
     return begin(installation, plan, slot=slot, now=now)
 
 
@@ -204,6 +215,12 @@ def _branch(
     return chain(*links, join_task.si(run=run.id))
 
 
+def _slot(value: str) -> str:
+    if value not in ("", _DUE) and not is_slot(value):
+        raise ValueError("is beat's: a time such as `20261130T0130Z`")
+    return value
+
+
 @shared_task(name="plan.start", bind=True, max_retries=20, throws=(BackupError,))
 @checked
 def start(
@@ -212,16 +229,20 @@ def start(
     plan: str = "",
     sources: tuple[str, ...] = (),
     run: RunId = "",
-    slot: Literal["", "due"] = "",
+    slot: Annotated[str, AfterValidator(_slot)] = "",
 ) -> dict[str, Any]:
-    """Start a run, once: of the id `run`, or else for this message, however often it is delivered. `slot` is beat's."""
+    """Start a run, once: of the id `run`, or else for this message, however often it is delivered. `slot` is beat's:
+    when the plan was last due by its clock."""
     try:
-        if slot == DUE:
-            begun = begin_due(current(), plan)
+        if slot:
+            begun = begin_due(current(), plan, meant=slot)
         else:
             begun = begin(current(), plan, sources=sources, slot="" if run else str(self.request.id), name=run)
     except Unavailable as error:
         raise self.retry(countdown=5, exc=error) from error
+    except NotYet as error:
+        _log.warning("the clock of beat's host is ahead", plan=plan, waits=str(error))
+        raise self.retry(countdown=error.seconds, exc=error) from error
     if begun is None:
         _log.warning("missed", plan=plan, advice="it is due again within its `catch_up`, so this is not made up for")
         return {}

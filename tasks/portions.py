@@ -5,14 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import astuple, dataclass, field, replace
 from pathlib import Path
-from typing import Protocol
 
 import msgpack
 
 from tasks.chosen import Chosen, Wish
 from tasks.division import MOST_LINKS, Places, weight
 from tasks.errors import Damaged
-from tasks.item import FILE, FOLDER, Stored, StoredItems, order
+from tasks.item import FILE, FOLDER, SortedItems, Stored, order
 from tasks.sources.source import Limits, Restoring
 from tasks.sources.stretch import Stretch
 from tasks.sources.survey import Survey
@@ -20,14 +19,6 @@ from tasks.sources.survey import Survey
 _MOST_THERE = 100_000
 """Folders that may be there already, for they are held in memory and in the record."""
 _ODD = "surrogateescape"
-
-
-class SortedItems(StoredItems, Protocol):
-    """A snapshot's items, which can be read from the middle on."""
-
-    def since(self, path: bytes) -> Iterator[Stored]:
-        """From some item at or before `path` on."""
-        ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,15 +110,7 @@ def divided(whole: Portions, chosen: Iterable[Stored], limits: Limits) -> Portio
 
 def _found(items: SortedItems, paths: set[bytes]) -> dict[bytes, Stored]:
     """The items of these paths, by path."""
-    found: dict[bytes, Stored] = {}
-    if paths:
-        last = max(order(path) for path in paths)
-        for item in items.since(min(paths, key=order)):
-            if item.entry.path in paths:
-                found[item.entry.path] = item
-            if order(item.entry.path) >= last:
-                break
-    return found
+    return {item.entry.path: item for item in items.below(paths) if item.entry.path in paths}
 
 
 def _moved(partner: Stored | None, path: bytes) -> Stored:

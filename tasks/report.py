@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
-from datetime import UTC, datetime
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -108,7 +108,7 @@ def report(installation: Installation, run: str) -> dict[str, Any]:
         if about is None:
             raise NotFound(f"there is no run `{run}` in the record")
         outcomes = {step: Outcome.from_json(data) for step, data in record.outcomes(run).items()}
-        composed = compose(about, outcomes, datetime.now(UTC))
+        composed = compose(about, outcomes, record.now())
     # The file first: who sees the report in the record may end this worker.
     composed = _written(installation.reports, composed)
     kept = record.keep_report(run, composed)

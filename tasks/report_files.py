@@ -13,7 +13,7 @@ from itertools import chain, islice
 from pathlib import Path
 from typing import Any, TypeGuard
 
-from tasks.errors import Unavailable
+from tasks.errors import Refused, Unavailable
 from tasks.run_keys import is_run
 
 KEPT = 400
@@ -43,8 +43,15 @@ def write(folder: Path, composed: Mapping[str, Any]) -> Path:
 
 
 def read_reports(folder: Path, limit: int = 20) -> list[dict[str, Any]]:
-    """The last reports that were written on this host, newest first; without a broker."""
-    return list(islice(_read(reversed(_oldest_first(folder))), limit))
+    """The last reports that were written on this host, newest first; without a broker. Raises `Refused` where another
+    user's are not to be seen: none at all would pass for none that failed."""
+    try:
+        paths = _oldest_first(folder)
+    except PermissionError as error:
+        raise Refused(
+            f"not allowed to read the reports in `{folder}`: run this as the user who backs up here"
+        ) from error
+    return list(islice(_read(reversed(paths)), limit))
 
 
 def _read(paths: Iterable[Path]) -> Iterator[dict[str, Any]]:
@@ -59,8 +66,10 @@ def _read(paths: Iterable[Path]) -> Iterator[dict[str, Any]]:
 
 def _oldest_first(folder: Path) -> list[Path]:
     """By when they were written: a run may have an id of its caller's choice."""
-    found, latest = [], time.time() + _AHEAD_SECONDS
-    for path in folder.glob("*.json"):
+    found, names, latest = [], list[str](), time.time() + _AHEAD_SECONDS
+    with suppress(FileNotFoundError, NotADirectoryError):
+        names = os.listdir(folder)
+    for path in (folder / name for name in names if name.endswith(".json")):
         with suppress(OSError):  # removed meanwhile, or none of ours
             written = path.stat().st_mtime
             found.append((written if written <= latest else 0.0, path))

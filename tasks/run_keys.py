@@ -5,25 +5,26 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
-from datetime import timedelta
-
-import redis
-from redis.exceptions import NoPermissionError, OutOfMemoryError, ReadOnlyError, ResponseError
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING
 
 from tasks.errors import NotFound, Unavailable
+
+if TYPE_CHECKING:
+    import redis
 
 PREFIX = "geometra:"
 KEPT = timedelta(days=90)
 _NO_RIGHT = "its user may not do that; workers/BROKER.md has the rights that are needed"
 _REFUSALS = (
-    (OutOfMemoryError, "", "its memory is full; give it more, or raise `maxmemory`"),
-    (ReadOnlyError, "", "it is a replica; name its primary"),
-    (NoPermissionError, "", _NO_RIGHT),
+    ("OutOfMemoryError", "", "its memory is full; give it more, or raise `maxmemory`"),
+    ("ReadOnlyError", "", "it is a replica; name its primary"),
+    ("NoPermissionError", "", _NO_RIGHT),
     # In a script, as Redis up to 7.0 and newer ones say it.
-    (ResponseError, "The user executing the script can't run ", _NO_RIGHT),
-    (ResponseError, "ACL failure in script", _NO_RIGHT),
-    (ResponseError, "MISCONF ", "its disk is full, or can't be written to"),
-    (ResponseError, "DB index ", "it has no database of the number in its URL"),
+    ("ResponseError", "The user executing the script can't run ", _NO_RIGHT),
+    ("ResponseError", "ACL failure in script", _NO_RIGHT),
+    ("ResponseError", "MISCONF ", "its disk is full, or can't be written to"),
+    ("ResponseError", "DB index ", "it has no database of the number in its URL"),
 )
 _RUN = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,99}")
 
@@ -46,6 +47,12 @@ class RunKeys:
     def __init__(self, client: redis.Redis) -> None:
         self._redis = client
 
+    def now(self) -> datetime:
+        """By the broker's clock, the one that all hosts share. Raises `Unavailable`."""
+        with reaching():
+            seconds, micros = self._redis.time()
+        return datetime.fromtimestamp(seconds, UTC) + timedelta(microseconds=micros)
+
     def _key(self, *parts: str) -> str:
         return PREFIX + ":".join(parts)
 
@@ -53,6 +60,8 @@ class RunKeys:
 @contextmanager
 def reaching() -> Iterator[None]:
     """What Redis raises becomes `Unavailable`."""
+    import redis
+
     try:
         yield
     except redis.AuthenticationError as error:
@@ -70,7 +79,8 @@ def reaching() -> Iterator[None]:
 def _why(error: redis.RedisError) -> str:
     """Never its text, which may quote data."""
     text = str(error).rpartition(" of pipeline caused error: ")[2]
+    kinds = {each.__name__ for each in type(error).__mro__}
     for kind, beginning, why in _REFUSALS:
-        if isinstance(error, kind) and text.startswith(beginning):
+        if kind in kinds and text.startswith(beginning):
             return why
     return f"{type(error).__name__}; its log says more"

@@ -10,9 +10,11 @@ import struct
 import sys
 import tempfile
 import time
+from collections import deque
 from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager, suppress
-from itertools import count
+from itertools import count, islice
 from pathlib import Path
 from secrets import token_hex
 
@@ -26,6 +28,12 @@ _ACL = struct.pack("<I" + 5 * "HHI", 2, *(1, 6, 0), *(2, 4, 1), *(4, 4, 0), *(16
 """As Linux stores it: one user of a number may read, beside the owner, the group and all others."""
 _SPARSE, _DATA = 16 << 20, [(5 << 20, 1 << 20), (9 << 20, 4096)]
 """How large a file with holes is, and where its data lies."""
+_AT_ONCE = 8
+"""Folders that are emptied at the same time."""
+_MOST_NAMES = 1000
+"""That are held of one."""
+_MOST_LOOKS = 100
+"""At one: a process that goes on writing there is not waited for."""
 _FULL = (errno.ENOSPC, errno.EDQUOT)
 
 
@@ -125,29 +133,68 @@ def collect(below: Path) -> None:
 
 
 def _remove(folder: Path) -> None:
-    """What can be removed. Each folder is emptied right below this one, so that none is too deep; and a server that
-    wrote in it can put no link in its place."""
-    here, unlike = os.fspath(folder), token_hex(8)
-    waiting, numbers = [here], count()
-    while waiting:
-        top = waiting.pop()
-        with suppress(OSError):
-            for entry in list(os.scandir(top)):
-                with suppress(OSError):
-                    if entry.is_dir(follow_symlinks=False):
-                        moved = os.path.join(here, f"{unlike}-{next(numbers)}")
-                        _move(entry.path, moved)
-                        if os.path.islink(moved):  # which took its place
-                            os.unlink(moved)
-                        else:
-                            os.chmod(moved, 0o700)
-                            waiting.append(moved)
-                    else:
-                        os.unlink(entry.path)
-            if top != here:
-                os.rmdir(top)
+    """What can be removed. Where each removal waits for a disk, as one that is told of all that is free, or for a
+    server, several wait at once."""
+    emptying = _Emptying(os.fspath(folder))
+    waiting, running = emptying.empty(emptying.here), deque[Future[list[str]]]()
+    with ThreadPoolExecutor(_AT_ONCE, "removing") as pool:
+        while waiting or running:
+            if len(waiting) == 1 and not running:
+                waiting = emptying.empty(waiting[0])
+                continue
+            while waiting and len(running) < 2 * _AT_ONCE:
+                running.append(pool.submit(emptying.empty, waiting.pop()))
+            waiting += running.popleft().result()
     with suppress(OSError):
         folder.rmdir()
+
+
+class _Emptying:
+    """Each folder is emptied right below `here`, so that none is too deep; and a server that wrote in it can put no
+    link in its place."""
+
+    def __init__(self, here: str) -> None:
+        self.here = here
+        self._unlike, self._numbers = token_hex(8), count()
+
+    def empty(self, top: str) -> list[str]:
+        """Remove it, but for the folders in it; where these are now, right below `here`."""
+        moved = list[str]()
+        with suppress(OSError):
+            for _ in range(_MOST_LOOKS):  # some file systems list not all of a folder that changes meanwhile
+                changed = self._clear(top, moved)
+                if top != self.here:
+                    with suppress(OSError):
+                        os.rmdir(top)
+                        break
+                if not changed:
+                    break
+        return moved
+
+    def _clear(self, top: str, moved: list[str]) -> bool:
+        """Whether anything went from `top`."""
+        changed = False
+        with os.scandir(top) as found:
+            while some := list(islice(found, _MOST_NAMES)):
+                for entry in some:
+                    with suppress(OSError):
+                        if not entry.is_dir(follow_symlinks=False):
+                            os.unlink(entry.path)
+                        elif entry.name.startswith(self._unlike):
+                            continue
+                        elif folder := self._moved(entry.path):
+                            moved.append(folder)
+                        changed = True
+        return changed
+
+    def _moved(self, path: str) -> str | None:
+        moved = os.path.join(self.here, f"{self._unlike}-{next(self._numbers)}")
+        _move(path, moved)
+        if os.path.islink(moved):  # which took its place
+            os.unlink(moved)
+            return None
+        os.chmod(moved, 0o700)
+        return moved
 
 
 def _move(path: str, to: str) -> None:

@@ -7,16 +7,16 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from typing import Any
 
-import redis
 from celery import Task
 from celery.exceptions import OperationalError
 
-from tasks.errors import PartFailed
+from tasks.errors import PartFailed, Unavailable
 from tasks.installation import current
 from tasks.memory import give_back
 from tasks.outcome import Outcome
 from tasks.progress import Progress
 from tasks.record import step_name
+from tasks.run_keys import reaching
 from tasks.step import Work, take_step
 
 _LOOK_SECONDS = 0.2
@@ -40,7 +40,7 @@ def share(
     outcomes = record.outcomes(run)
     for blank, step in zip(blanks, steps, strict=True):
         if step not in outcomes:
-            with suppress(OperationalError, redis.RedisError):  # then this worker does it
+            with suppress(OperationalError, Unavailable), reaching():  # then this worker does it
                 part_task.apply_async(kwargs=_arguments(blank))
     give_back()  # as between two steps: what was done here until now was one, and each part is another
     while True:

@@ -15,7 +15,6 @@ from dataclasses import replace
 from functools import partial
 from typing import Any, NoReturn
 
-import redis
 import structlog
 from celery import Task
 from celery.exceptions import OperationalError, Reject, Retry
@@ -27,6 +26,7 @@ from tasks.lease import Lease, LeaseLost
 from tasks.outcome import Failure, Outcome
 from tasks.progress import Progress, Teller
 from tasks.record import Record, step_name
+from tasks.run_keys import reaching
 from tasks.stopwatch import Stopwatch
 
 LEASE_SECONDS = float(os.environ.get("GEOMETRA_BACKUP_LEASE_SECONDS", "20"))
@@ -152,8 +152,9 @@ def _do(task: Task[Any, Any], blank: Outcome, work: Work, lease: Lease) -> Outco
 def _show(task: Task[Any, Any], text: str) -> None:
     """As the task's result so far, in the state *PROGRESS*, where somebody watches Celery's events, as Flower does."""
     try:
-        task.send_event("task-progress", retry=False, result=text)
-    except (OperationalError, redis.RedisError) as error:
+        with reaching():
+            task.send_event("task-progress", retry=False, result=text)
+    except OperationalError as error:
         raise Unavailable("the broker does not answer") from error
 
 

@@ -25,7 +25,8 @@ def target_of(source: Source, to: str, options: Mapping[str, Sequence[str]]) -> 
             raise SettingsError(f"`{to}` is a folder, and options such as `{next(iter(options))}` are for servers")
         return Path(to).absolute()
     if not isinstance(source, Served):
-        raise SettingsError(f"sources of kind `{source.kind}` are restored into a folder: `{to}` is a server")
+        # The URL is not repeated, as there may be a password in it: whoever asks by the broker finds this in a log.
+        raise SettingsError(f"sources of kind `{source.kind}` are restored into a folder: name one, and no server")
     model = source.Target
     data = {"url": to} | {name: _value(model, name, list(values)) for name, values in options.items()}
     try:

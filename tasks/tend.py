@@ -6,10 +6,9 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
-import redis
 import structlog
 from celery import Celery, Task, shared_task
 from celery.exceptions import OperationalError
@@ -19,6 +18,7 @@ from tasks.errors import Unavailable
 from tasks.installation import Installation, current
 from tasks.plan import send, send_step, step_before
 from tasks.record import Life, Record, Run, Step
+from tasks.run_keys import reaching
 from tasks.runs import close
 
 OVERDUE = timedelta(hours=6)
@@ -174,15 +174,17 @@ def served_queues(app: Celery, timeout: float) -> set[str]:
     """Those that a running worker consumes, asked of the workers themselves, of whom those count that answer within
     `timeout` seconds. Raises `Unavailable` where the broker does not answer."""
     try:
-        answers = app.control.inspect(timeout=timeout).active_queues() or {}
-    except (OperationalError, redis.RedisError) as error:
+        with reaching():
+            answers = app.control.inspect(timeout=timeout).active_queues() or {}
+    except OperationalError as error:
         raise Unavailable("the broker does not answer; is its Redis running and can this host reach it?") from error
     return {queue["name"] for queues in answers.values() for queue in queues}
 
 
 @shared_task(name="plan.tend", bind=True, max_retries=0)
 def tend_task(self: Task[Any, Any]) -> None:
-    installation, now = current(), datetime.now(UTC)
+    installation = current()
+    now = installation.record.now()
     visibility = float(self.app.conf.broker_transport_options["visibility_timeout"])
     seen_to = tend(installation, now, silence=timedelta(seconds=2 * visibility))
     # It takes seconds to ask, so not each time.

@@ -6,7 +6,7 @@ import threading
 import time
 from collections.abc import Iterable, Iterator
 
-from tasks.item import ForgivingSink, Reading, Sink, Stored, StoredItems, Stream, WholeSink
+from tasks.item import ForgivingSink, InPlace, KeepingSink, Reading, Sink, Stored, StoredItems, Stream, WholeSink
 from tasks.progress import Progress
 
 _INTERVAL = 0.25
@@ -53,6 +53,19 @@ class _Count:
 class _CountedSink:
     def __init__(self, sink: Sink, count: _Count) -> None:
         self._sink, self._count = sink, count
+        self._keeping = sink if isinstance(sink, KeepingSink) and sink.may_keep else None
+
+    @property
+    def may_keep(self) -> bool:
+        return self._keeping is not None
+
+    def there(self, item: Stored) -> InPlace | None:
+        return self._keeping.there(item) if self._keeping else None
+
+    def kept(self, item: Stored) -> None:
+        if self._keeping:
+            self._keeping.kept(item)
+        self._count.add(item.entry.content_size, 1)
 
     def write(self, item: Stored, offset: int, data: memoryview) -> None:
         self._sink.write(item, offset, data)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -15,6 +14,8 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+
+from tests.free_port import free_port
 
 _CHILD = Path(__file__).with_name("chroma_child.py")
 _ENVIRONMENT = {**os.environ, "ANONYMIZED_TELEMETRY": "False"}
@@ -71,9 +72,7 @@ class ChromaServer:
         self.folder = folder
         self._program = str(Path(python).with_name("chroma"))
         self._child: subprocess.Popen[bytes] | None = None
-        with socket.socket() as free:
-            free.bind(("127.0.0.1", 0))
-            self.port = free.getsockname()[1]
+        self.port = free_port()
 
     @property
     def url(self) -> str:

@@ -6,7 +6,6 @@ import os
 import pwd
 import shutil
 import signal
-import socket
 import subprocess
 import tempfile
 import time
@@ -20,6 +19,7 @@ import psycopg
 from psycopg import sql
 
 from tasks.sources.postgresql.programs import installed
+from tests.free_port import free_port
 
 PASSWORD = "never in the open: 'x' \"y\" %41 $HOME"
 _SETTINGS = {
@@ -48,9 +48,7 @@ class PostgresProcess:
         self._settings = {**_SETTINGS, **settings}
         self._user = _user()
         self._child: subprocess.Popen[bytes] | None = None
-        with socket.socket() as free:
-            free.bind(("127.0.0.1", 0))
-            self.port: int = free.getsockname()[1]
+        self.port = free_port()
         if self._user:
             os.chown(folder, self._user.pw_uid, self._user.pw_gid)
         secret = folder / "password"

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import shutil
 import signal
-import socket
 import subprocess
 import tempfile
 import time
@@ -118,16 +117,3 @@ def redis_process(
     finally:
         server.kill()
         shutil.rmtree(folder, ignore_errors=True)
-
-
-def free_port() -> int:
-    """A loopback port that nobody listens on, nor on the one of its cluster bus."""
-    while True:
-        with socket.socket() as first, socket.socket() as second:
-            first.bind(("127.0.0.1", 0))
-            port: int = first.getsockname()[1]
-            try:
-                second.bind(("127.0.0.1", port + 10_000))
-            except (OSError, OverflowError):
-                continue
-            return port

@@ -26,6 +26,7 @@ _LOOK_SECONDS = LEASE_SECONDS / 3
 """How often each looks: so a standby is active after four thirds of that time at most."""
 
 _CLOCKS_DIFFER = timedelta(minutes=1)
+_SAME = timedelta(milliseconds=1)
 _LONG_AGO = datetime.fromtimestamp(0, UTC)
 
 _log = structlog.get_logger(__name__)
@@ -38,7 +39,7 @@ class OneBeat(Scheduler):
     def __init__(self, *arguments: Any, **options: Any) -> None:
         self._name = f"{current().settings.host}-{os.getpid()}-{uuid.uuid4().hex[:8]}"
         self._active = False
-        self._noted: set[str] = set()
+        self._noted: dict[str, datetime] = {}
         super().__init__(*arguments, **options)
 
     @cached_property
@@ -53,7 +54,7 @@ class OneBeat(Scheduler):
             if not taken:
                 self._become(active=False)
                 return _LOOK_SECONDS
-            if not self._active or self._is_ahead(datetime.now(UTC)):
+            if not self._active or self._is_ahead(datetime.now(UTC)) or self._is_forgotten():
                 self._go_on()
                 self._become(active=True)
         except Unavailable as error:
@@ -67,8 +68,9 @@ class OneBeat(Scheduler):
         """Sent first and noted then: what is sent twice is begun once."""
         try:
             sent = super().apply_async(entry, producer=producer, advance=advance, **options)
-            self._beats.mark(str(entry.name), datetime.now(UTC))
-            self._noted.add(str(entry.name))
+            now = datetime.now(UTC)
+            self._beats.mark(str(entry.name), now)
+            self._noted[str(entry.name)] = now
         except (SchedulingError, Unavailable):
             self._active = False  # the next look begins from what was noted, so it is sent again
             raise
@@ -88,10 +90,12 @@ class OneBeat(Scheduler):
         for name, entry in self.schedule.items():
             if name in noted:
                 entry.last_run_at = noted[name] if noted[name] <= latest else _LONG_AGO
-                self._noted.add(name)
+                self._noted[name] = noted[name]
             else:
                 entry.last_run_at = self._since(name, entry, is_blank=is_blank)
                 self._beats.mark(name, entry.last_run_at)
+                if name in self._noted:
+                    self._noted[name] = entry.last_run_at
         self._beats.keep_only(self.schedule)
         self._heap = None
 
@@ -99,6 +103,12 @@ class OneBeat(Scheduler):
         """Whether what was sent last was sent later than now."""
         sent = (entry.last_run_at for entry in self.schedule.values())
         return any(last is not None and last > now + _CLOCKS_DIFFER for last in sent)
+
+    def _is_forgotten(self) -> bool:
+        """Whether the broker lost what was noted, or has an older note: it may have come back with none of its data, or
+        with old data, so soon that it never seemed to be away."""
+        kept = self._beats.sent()
+        return any(kept.get(name, _LONG_AGO) < when - _SAME for name, when in self._noted.items())
 
     def _since(self, name: str, entry: ScheduleEntry, *, is_blank: bool) -> datetime:
         """From when on what is due is sent, of an entry that nothing is noted of: a new one begins now. If the broker

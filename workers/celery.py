@@ -19,7 +19,7 @@ import workers.parent
 import workers.signals
 from tasks.errors import BackupError
 from tasks.memory import keep_freed_memory
-from workers import delivered, own_spool
+from workers import delivered, half_read, own_spool
 
 
 def _in_one_line(kind: type[BaseException], error: BaseException, traceback: TracebackType | None) -> None:
@@ -37,6 +37,7 @@ app.config_from_object(os.environ.get("CELERY_CONFIG_MODULE", "celeryconfig"))
 app.set_default()
 delivered.install(app)
 own_spool.install(app)
+half_read.install(app)
 
 # Where `celery -A workers flower` finds its settings, unless `--conf` names others.
 os.environ.setdefault("FLOWER_CONF", str(Path(__file__).with_name("flowerconfig.py")))

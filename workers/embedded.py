@@ -8,7 +8,7 @@ import threading
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -69,6 +69,7 @@ def embedded(
         keeper.hand_back()
         from workers.celery import app
 
+        stack.callback(_forget_answers)
         console = settings.state / "logs" / "console.log"
         name = f"{settings.host}-{os.getpid()}@{settings.host}"
         work = partial(_work, name, queues(settings.host, pools), concurrency, lasting=beat)
@@ -144,7 +145,8 @@ class _Keeper:
         # Who asks for a run by hand is not made to wait for an old one.
         patience = RETURN if self._lasting else timedelta()
         with suppress(Unavailable, OperationalError):
-            tend(self._installation, datetime.now(UTC), silence, patience=patience)
+            tend(self._installation, self._installation.record.now(), silence, patience=patience)
+        _forget_answers()
 
 
 def _work(name: str, queues: tuple[str, ...], concurrency: int, *, lasting: bool) -> None:
@@ -184,6 +186,15 @@ def _running(child: Child) -> Iterator[Child]:
         raise
     else:
         child.end(patience=_PATIENCE)
+
+
+def _forget_answers() -> None:
+    """To what this thread has sent. Celery listens for them until Python clears away what stands for each: in the end,
+    with the broker gone, it would complain that it can't stop. Nobody here asks for any, the record has them all."""
+    from workers.celery import app
+
+    backend: Any = app.backend
+    backend.result_consumer.subscribed_to.clear()
 
 
 def _is_idle(app: Celery, name: str) -> bool:

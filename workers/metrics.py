@@ -17,7 +17,7 @@ from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.registry import Collector
 
 from tasks.broker import is_embedded
-from tasks.errors import BackupError, NotARepository
+from tasks.errors import BackupError, NotARepository, Unavailable
 from tasks.installation import Installation
 from tasks.plan import last_expected
 from tasks.record import Step
@@ -87,7 +87,14 @@ def read(installation: Installation, before: Reading, now: datetime) -> Reading:
     """All of it anew. What can't be reached keeps what was known `before`, and is told to be so."""
     settings = installation.settings
     pairs: list[Labels] = [(source, to) for source in settings.sources for to in settings.destinations_of(source)]
-    places = {pair: _place(installation, pair, before.places.get(pair, Place()), now) for pair in pairs}
+    places, away = dict[Labels, Place](), set[str]()
+    for pair in pairs:
+        known = before.places.get(pair, Place())
+        # Each source of one that does not answer would wait for it as long again, and all that is told gets old.
+        if pair[1] in away:
+            places[pair] = replace(known, readable=False)
+        else:
+            places[pair] = _place(installation, pair, known, now=now, away=away)
     due = {pair: when for pair in pairs if (when := _due(installation, pair[0], now - PATIENCE))}
     broker, runs, served = True, before.runs, before.served
     try:
@@ -101,7 +108,8 @@ def read(installation: Installation, before: Reading, now: datetime) -> Reading:
     return Reading(now.timestamp(), broker, places, runs, due, served)
 
 
-def _place(installation: Installation, pair: Labels, before: Place, now: datetime) -> Place:
+def _place(installation: Installation, pair: Labels, before: Place, *, now: datetime, away: set[str]) -> Place:
+    """A destination that does not answer is added to `away`."""
     source, destination = pair
     try:
         repository = installation.repository(source, destination)
@@ -117,6 +125,7 @@ def _place(installation: Installation, pair: Labels, before: Place, now: datetim
     except NotARepository:
         return Place(readable=True, known=True)  # never backed up
     except BackupError as error:
+        away |= {destination} if isinstance(error, Unavailable) else set()
         _log.warning("metrics without a repository", source=source, destination=destination, error=str(error))
         return replace(before, readable=False)
     newest = complete[-1] if complete else None

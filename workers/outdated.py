@@ -64,8 +64,11 @@ def _digest(file: Path) -> str:
 
 
 def _living(folder: Path) -> Iterator[Path]:
-    """What processes that have ended left goes."""
-    for place in sorted(folder.glob("[!.]*")):
+    """What processes that have ended left goes. What another user's have is not seen."""
+    places = list[Path]()
+    with suppress(OSError):
+        places = sorted(folder.glob("[!.]*"))
+    for place in places:
         with suppress(OSError), place.open("r+") as file:
             try:
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)

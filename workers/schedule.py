@@ -6,17 +6,15 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 from zoneinfo import ZoneInfo
 
+from celery.beat import BeatLazyFunc
 from celery.schedules import BaseSchedule, schedstate
 
 from tasks import cron, due
-from tasks.plan import DUE
 from tasks.settings import Settings
 
 PLAN = "plan "
 """What the name of each plan's entry begins with."""
-EXPIRES = timedelta(hours=20)
-"""A start that no worker took for so long is dropped: the next one makes up for it."""
-_TENDING_EXPIRES = timedelta(minutes=10)
+_TENDING_EXPIRES = timedelta(hours=1)
 """So few of them wait for a worker that comes back, and so far may its clock be ahead of beat's."""
 
 
@@ -34,10 +32,15 @@ class PlanSchedule(BaseSchedule):
     def is_due(self, last_run_at: datetime) -> Any:
         """Whether it was due since it was last sent, and in how many seconds it is due next."""
         now = self.now().astimezone(UTC)  # in a zone, a difference is one of clocks on the wall
-        last = due.last_due(self._schedule, self.zone, now - self.delay)
+        last = self._last_due(now)
         coming = due.next_due(self._schedule, self.zone, now - self.delay) + self.delay
         was_due = last is not None and last + self.delay > last_run_at
         return schedstate(was_due, (coming - now).total_seconds())
+
+    def slot(self) -> str:
+        """When it was last due, as beat's clock has it: the worker's may be behind."""
+        last = self._last_due(self.now().astimezone(UTC))
+        return due.slot_of(last) if last else ""
 
     def remaining_estimate(self, last_run_at: datetime) -> timedelta:
         state = self.is_due(last_run_at)
@@ -52,22 +55,21 @@ class PlanSchedule(BaseSchedule):
     def __repr__(self) -> str:
         return f"<plan: {self.fields} in {self.zone.key}, {self.delay} later>"
 
+    def _last_due(self, now: datetime) -> datetime | None:
+        return due.last_due(self._schedule, self.zone, now - self.delay)
+
     def _told(self) -> tuple[str, str, timedelta]:
         return self.fields, self.zone.key, self.delay
 
 
 def beat_schedule(settings: Settings, every: timedelta) -> dict[str, dict[str, Any]]:
     """An entry for each plan with a schedule, and one that sees to unfinished runs `every` so often."""
-    entries: dict[str, dict[str, Any]] = {
-        PLAN + name: {
-            "task": "plan.start",
-            "schedule": PlanSchedule(plan.schedule, settings.zone_of(name), delay_of(settings, name)),
-            "kwargs": {"plan": name, "slot": DUE},
-            "options": {"expires": EXPIRES.total_seconds()},
-        }
-        for name, plan in settings.plans.items()
-        if plan.schedule
-    }
+    entries: dict[str, dict[str, Any]] = {}
+    for name, plan in settings.plans.items():
+        if plan.schedule:
+            schedule = PlanSchedule(plan.schedule, settings.zone_of(name), delay_of(settings, name))
+            kwargs = {"plan": name, "slot": BeatLazyFunc(schedule.slot)}
+            entries[PLAN + name] = {"task": "plan.start", "schedule": schedule, "kwargs": kwargs}
     # Nobody asks what came of it, and it would be kept for a week.
     options = {"expires": max(every, _TENDING_EXPIRES).total_seconds(), "ignore_result": True}
     entries["tend runs"] = {"task": "plan.tend", "schedule": every, "options": options}

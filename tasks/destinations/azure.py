@@ -3,13 +3,13 @@ azure-storage-blob."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
 from datetime import UTC, datetime, timedelta
 from functools import partial
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, BinaryIO, ClassVar
 
-from tasks.destinations.azure_content import Part, only_of_azure, received, sending
+from tasks.destinations.azure_content import Part, Take, only_of_azure, received, sending
 from tasks.destinations.azure_errors import explained, locked
 from tasks.destinations.azure_settings import AzureSettings
 from tasks.destinations.body import body_of, is_whole
@@ -18,8 +18,9 @@ from tasks.destinations.foreign import kept_with
 from tasks.destinations.immutable import Terms, in_seconds
 from tasks.destinations.pace import Pace
 from tasks.destinations.per_process import PerProcess
-from tasks.destinations.remote import CHECKSUM, MIB, WHOLE_BYTES, Page, check_authorities, listed
-from tasks.errors import Damaged, Exists, Missing, Refused, Unavailable
+from tasks.destinations.pouring import poured
+from tasks.destinations.remote import CHECKSUM, MIB, WHOLE_BYTES, Page, check_arrived, check_authorities, listed
+from tasks.errors import Exists, Missing, Refused, Unavailable
 
 if TYPE_CHECKING:
     from azure.storage.blob import BlobClient, ContainerClient, ImmutabilityPolicy
@@ -79,19 +80,34 @@ class Azure:
             part = self._part(name, offset + at, min(step, expected - at), tag=first.tag, with_md5=not whole)
             contents.append(part.content)
         content = b"".join(contents)
-        if len(content) != expected:
-            raise Unavailable(f"of `{name}` only {len(content)} of {expected} bytes came from {self._where}")
-        if whole and not is_whole(content, first.checksum):
-            raise Damaged(f"`{name}` at {self._where} is not what was stored: run `verify` on its source")
+        is_right = not whole or is_whole(content, first.checksum)
+        check_arrived(name, self._where, len(content), expected, is_right=is_right)
         return content
 
-    def _part(self, name: str, offset: int, length: int, *, tag: str | None = None, with_md5: bool) -> Part:
+    def pour(self, name: str, into: BinaryIO) -> None:
+        size, checksum = poured((), into)
+
+        def take(read: Callable[[int | None], bytes]) -> int:
+            nonlocal size, checksum
+            size, checksum = poured(self._pace().pieces(read), into)
+            return size
+
+        found = self._part(name, 0, WHOLE_BYTES, with_md5=False, take=take)
+        if found.total > WHOLE_BYTES:
+            poured([self.get(name)], into)
+            return
+        is_right = found.checksum in (None, checksum)
+        check_arrived(name, self._where, size, found.total, is_right=is_right)
+
+    def _part(
+        self, name: str, offset: int, length: int, *, tag: str | None = None, with_md5: bool, take: Take | None = None
+    ) -> Part:
         """Without content where it begins at or behind the end."""
         from azure.core.exceptions import HttpResponseError
 
         with self._explained("read", name):
             try:
-                return received(self._blob(name), offset, length, self._pace(), tag=tag, with_md5=with_md5)
+                return received(self._blob(name), offset, length, self._pace(), tag=tag, with_md5=with_md5, take=take)
             except HttpResponseError as error:
                 if error.status_code != 416:
                     raise

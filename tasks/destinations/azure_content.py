@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from tasks.destinations.body import Body
@@ -41,31 +41,49 @@ def sending(body: Body) -> dict[str, Any]:
     return {"transactional_content_md5": bytearray(body.md5), "raw_request_hook": send}
 
 
+Take = Callable[[Callable[[int | None], bytes]], int]
+"""Takes content by reading it, from its start each time it is called, and tells how many bytes that were."""
+
+
 def received(
-    blob: BlobClient, offset: int, length: int, pace: Pace, *, tag: str | None = None, with_md5: bool = False
+    blob: BlobClient,
+    offset: int,
+    length: int,
+    pace: Pace,
+    *,
+    tag: str | None = None,
+    with_md5: bool = False,
+    take: Take | None = None,
 ) -> Part:
     """So many bytes from `offset` on, or fewer where the blob ends; of what has that `tag`, if one is given.
-    `with_md5`: checked by the MD5 of what the service read, which it gives for 4 MiB at most. Raises `Foreign`, and
-    what the SDK does."""
-    answers = list[tuple[Mapping[str, str], bytes]]()
+    `with_md5`: checked by the MD5 of what the service read, which it gives for 4 MiB at most. The part that is given to
+    `take` has no content. Raises `Foreign`, and what the SDK and `take` do."""
+    answers = list[tuple[Mapping[str, str], bytes, int]]()
 
     def ask(request: PipelineRequest[HttpRequest]) -> None:
         headers = {"Accept-Encoding": "identity"} | ({"x-ms-range-get-content-md5": "true"} if with_md5 else {})
         request.http_request.headers.update(headers)
 
-    def take(response: Any) -> None:
+    def read(response: Any) -> None:
         only_of_azure(response)
         answer = response.http_response
         if answer.status_code in (200, 206):
-            answers.append((dict(answer.headers.lower_items()), pace.read_all(answer.internal_response.raw.read)))
+            raw = answer.internal_response.raw
+            try:
+                content = b"" if take else pace.read_all(raw.read)
+                size = take(raw.read) if take else len(content)
+            except BaseException:  # half of an answer may be left in the connection
+                answer.close()
+                raise
+            answers.append((dict(answer.headers.lower_items()), content, size))
             # The SDK makes a list of what is left, with room for as many elements as this header says.
             answer.headers["Content-Length"] = "0"
 
     blob.download_blob(
-        offset, length, raw_request_hook=ask, raw_response_hook=take, max_concurrency=1, **_still_that(tag)
+        offset, length, raw_request_hook=ask, raw_response_hook=read, max_concurrency=1, **_still_that(tag)
     )
-    headers, content = answers[-1]  # of the one request, or of the last where the SDK asked again
-    total = check_span(headers.get("content-range"), offset, len(content))
+    headers, content, size = answers[-1]  # of the one request, or of the last where the SDK asked again
+    total = check_span(headers.get("content-range"), offset, size)
     found = headers.get("etag")
     if found is None or tag not in (None, found):
         raise Foreign("it came without its tag, or with another: something on the way changed it")

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 
 from tasks.destinations.destination import Data, Lent
 from tasks.destinations.file_errors import explained
-from tasks.errors import Missing, Refused
+from tasks.errors import Missing, Refused, Unavailable
 
 if TYPE_CHECKING:
     from _typeshed import WriteableBuffer
@@ -32,12 +32,20 @@ class Body(io.RawIOBase):
 
     def __init__(self, view: memoryview, mapped: mmap.mmap | None = None) -> None:
         super().__init__()
-        self.view = view
+        self._view = view
         self._mapped = mapped
         self._at = self._held_from = 0
 
     def __len__(self) -> int:
-        return len(self.view)
+        return len(self._view)
+
+    def is_same(self, content: bytes) -> bool:
+        at, view = 0, memoryview(content)
+        for piece in self._held(_HELD_BYTES):
+            if piece != view[at : at + len(piece)]:
+                return False
+            at += len(piece)
+        return at == len(view)
 
     @cached_property
     def md5(self) -> bytes:
@@ -51,7 +59,7 @@ class Body(io.RawIOBase):
     def crc32c(self) -> str:
         """What others check an upload by; kept beside each object, too, so that whoever reads all of it can tell that
         it is what was sent."""
-        return _crc32c(self._held(_HELD_BYTES))
+        return crc32c_of(self._held(_HELD_BYTES))
 
     def pieces(self, size: int) -> Iterator[memoryview]:
         """All of it, from the first byte on, without a copy, as it is sent."""
@@ -59,7 +67,7 @@ class Body(io.RawIOBase):
 
     def _held(self, size: int) -> Iterator[memoryview]:
         for at in range(0, len(self), size):
-            yield self.view[at : at + size]
+            yield self._part(at, at + size)
             self._let_go(min(at + size, len(self)))
 
     def readable(self) -> bool:
@@ -77,18 +85,22 @@ class Body(io.RawIOBase):
 
     def read(self, size: int | None = -1) -> bytes:
         end = len(self) if size is None or size < 0 else self._at + size
-        piece = bytes(self.view[self._at : end])
+        piece = bytes(self._part(self._at, end))
         self._at += len(piece)
         self._let_go(self._at)
         return piece
 
     def readinto(self, buffer: WriteableBuffer) -> int:
         target = memoryview(buffer).cast("B")
-        piece = self.view[self._at : self._at + len(target)]
+        piece = self._part(self._at, self._at + len(target))
         target[: len(piece)] = piece
         self._at += len(piece)
         self._let_go(self._at)
         return len(piece)
+
+    def _part(self, start: int, end: int) -> memoryview:
+        """As much of that as there is."""
+        return self._view[start:end]
 
     def _let_go(self, until: int) -> None:
         """What was read is not needed, and is in the system's cache if it is read again."""
@@ -103,11 +115,31 @@ class Body(io.RawIOBase):
             self._held_from = until
 
 
+class _Read(Body):
+    """A file, read as it goes."""
+
+    def __init__(self, file: io.FileIO, path: Path) -> None:
+        super().__init__(memoryview(b""))
+        self._file, self._path = file, path
+        self._size = os.fstat(file.fileno()).st_size
+
+    def __len__(self) -> int:
+        return self._size
+
+    def _part(self, start: int, end: int) -> memoryview:
+        length = max(min(end, self._size) - start, 0)
+        with explained("read", self._path):
+            piece = os.pread(self._file.fileno(), length, start)
+        if len(piece) < length:
+            raise Unavailable(f"`{self._path}` was cut short while it was read")
+        return memoryview(piece)
+
+
 class Altered(Body):
     """One whose pieces are not what it holds: sent by these, it arrives otherwise than it was signed."""
 
     def pieces(self, size: int) -> Iterator[memoryview]:
-        return Body(memoryview(bytes(byte ^ 1 for byte in self.view))).pieces(size)
+        return Body(memoryview(bytes(byte ^ 1 for byte in self._view))).pieces(size)
 
 
 def is_whole(content: bytes, expected: str | None) -> bool:
@@ -118,10 +150,11 @@ def is_whole(content: bytes, expected: str | None) -> bool:
 def crc32c(data: bytes | memoryview) -> str:
     """In base64 of four bytes, most significant first, as S3 and Google Cloud Storage write it. Some fifteen times as
     fast as an MD5, and enough against accidents; against an attacker it is the engine that seals each block."""
-    return _crc32c([data])
+    return crc32c_of([data])
 
 
-def _crc32c(pieces: Iterable[bytes | memoryview]) -> str:
+def crc32c_of(pieces: Iterable[bytes | memoryview]) -> str:
+    """That of all of them, joined."""
     value, calculate = 0, _model()
     for piece in pieces:
         value = calculate(piece, value)
@@ -142,9 +175,8 @@ def body_of(data: Data) -> Iterator[Body]:
     if isinstance(data, Lent):
         # Not mapped: a disk that can't read it would end this process, and the spool's files were just made.
         path = data.path
-        with explained("read", path), _opened(path) as number, open(number, "rb", 0, closefd=False) as file:
-            content = file.read()
-        yield Body(memoryview(content))
+        with _opened(path, os.O_NOFOLLOW) as number, io.FileIO(number, closefd=False) as file:
+            yield _Read(file, path)
         return
     if not isinstance(data, Path):
         yield Body(memoryview(data).cast("B"))
@@ -159,10 +191,10 @@ def body_of(data: Data) -> Iterator[Body]:
 
 
 @contextmanager
-def _opened(path: Path) -> Iterator[int]:
+def _opened(path: Path, flags: int = 0) -> Iterator[int]:
     with explained("read", path):
         try:
-            file = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
+            file = os.open(path, os.O_RDONLY | os.O_NONBLOCK | flags)
         except FileNotFoundError as error:
             raise Missing(f"`{path}`, the file that was to be stored, is not there") from error
     try:

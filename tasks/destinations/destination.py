@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple, Protocol, TypeVar, runtime_checkable
@@ -70,6 +70,15 @@ class OnDisk(Protocol):
 
     def path_of(self, name: str) -> Path | None:
         """The object's file, to be read or linked and never written; None where it is not there, or no file."""
+        ...
+
+
+@runtime_checkable
+class OfFolders(Protocol):
+    """A destination that may lie among what is not from here, as on a disk that has other uses."""
+
+    def folders_with(self, name: str) -> Sequence[str]:
+        """The folders at its top that hold an object of that name, sorted. Raises as `list` does."""
         ...
 
 

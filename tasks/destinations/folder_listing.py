@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import stat
 from collections.abc import Iterator
 from pathlib import Path
 
 from tasks.destinations.destination import Listed, is_name
-from tasks.destinations.folder import closing, open_step
+from tasks.destinations.folder import closing, open_below, open_step
 from tasks.errors import Refused
 
 _MORE_LOOKS = 4
@@ -28,6 +29,26 @@ def walk(folder: int, root: Path, path: str, start: str = "") -> Iterator[Listed
                 yield from walk(below, root, path + name)
         elif (size := sizes[name]) is not None:
             yield Listed(path + name, size)
+
+
+def folders_with(folder: int, root: Path, name: str) -> list[str]:
+    """The folders in an open one, which is `root`, that hold a file of that name, sorted. What else lies there, such as
+    somebody's own links, is not looked into. Raises `Refused` where a link leads to such a file."""
+    with os.scandir(folder) as entries:
+        names = sorted(entry.name for entry in entries if is_name(f"{entry.name}/{name}"))
+    return [each for each in names if _holds(folder, root, f"{each}/{name}")]
+
+
+def _holds(folder: int, root: Path, name: str) -> bool:
+    above, _, last = name.rpartition("/")
+    try:
+        os.stat(name, dir_fd=folder)
+    except OSError as error:
+        if error.errno in (errno.ENOENT, errno.ENOTDIR, errno.ELOOP):
+            return False
+        raise
+    with open_below(folder, above.split("/")) as below:
+        return _size(below, last, root / name) is not None
 
 
 def _look(folder: int, root: Path, path: str, start: str) -> tuple[list[str], dict[str, int | None]]:

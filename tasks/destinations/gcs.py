@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager
 from datetime import UTC, datetime, timedelta
 from functools import partial
-from typing import Any, ClassVar
+from typing import Any, BinaryIO, ClassVar
 
 from tasks.destinations.body import Body, body_of, crc32c
 from tasks.destinations.destination import Data, Listed, check_name, check_prefix, check_range, check_size
@@ -17,8 +17,9 @@ from tasks.destinations.gcs_settings import GcsSettings
 from tasks.destinations.immutable import Terms, in_seconds
 from tasks.destinations.pace import Pace
 from tasks.destinations.per_process import PerProcess
-from tasks.destinations.remote import MIB, Page, bounds, check_authorities, listed
-from tasks.errors import Damaged, Exists, Missing, Refused, SettingsError, Unavailable
+from tasks.destinations.pouring import poured
+from tasks.destinations.remote import MIB, Page, bounds, check_arrived, check_authorities, listed
+from tasks.errors import Exists, Missing, Refused, SettingsError, Unavailable
 
 _SESSION_BYTES = 8 * MIB
 """What is larger goes up in a session: it costs one request more."""
@@ -102,18 +103,7 @@ class Gcs:
         first, last = bounds(offset, length)
         whole = first == 0 and last is None
         byte_range = {} if whole else {"Range": f"bytes={first}-{'' if last is None else last}"}
-        with (
-            self._explained("read", name),
-            # The media itself, by the SDK's own session: its downloads tell neither the size nor the metadata of what
-            # they read a part of. As a stream, for what requests reads by itself is held twice.
-            self._session().get(
-                self._address(name) + "?alt=media",
-                headers={**byte_range, "Accept-Encoding": "identity"},
-                timeout=self._times,
-                stream=True,
-                allow_redirects=False,
-            ) as answer,
-        ):
+        with self._explained("read", name), self._asked(name, byte_range) as answer:
             if length is None and answer.status_code in (200, 206):
                 check_size(name, int(answer.headers.get("Content-Length", 0)))
             content = self._pace().read_all(answer.raw.read)
@@ -128,11 +118,21 @@ class Gcs:
         if total is None:  # it begins at or behind the end
             total, content = self._size(name), b""
         expected = check_range(name, total, offset, length)
-        if len(content) != expected:
-            raise Unavailable(f"of `{name}` only {len(content)} of {expected} bytes came from {self._where}")
-        if whole and not self._is_right(content, answer.headers):
-            raise Damaged(f"`{name}` at {self._where} is not what was stored: run `verify` on its source")
+        is_right = not whole or self._is_right(crc32c(content), answer.headers)
+        check_arrived(name, self._where, len(content), expected, is_right=is_right)
         return content
+
+    def pour(self, name: str, into: BinaryIO) -> None:
+        check_name(name)
+        with self._explained("read", name), self._asked(name) as answer:
+            if answer.status_code != 200:
+                told = self._pace().read_all(answer.raw.read).decode(errors="replace")
+                raise answered(answer.status_code, told, "read", name, settings=self._settings)
+            check_size(name, int(answer.headers.get("Content-Length", 0)))
+            size, checksum = poured(self._pace().pieces(answer.raw.read), into)
+        stored = answer.headers.get("X-Goog-Stored-Content-Length", answer.headers.get("Content-Length", -1))
+        is_right = self._is_right(checksum, answer.headers)
+        check_arrived(name, self._where, size, int(stored), is_right=is_right)
 
     def list(self, prefix: str = "") -> Iterator[Listed]:
         return listed(self._settings, partial(self.page, check_prefix(prefix)))
@@ -179,11 +179,22 @@ class Gcs:
         blob.retention.mode = "Unlocked" if self._terms.trial else "Locked"
         blob.retention.retain_until_time = until
 
+    def _asked(self, name: str, headers: Mapping[str, str] | None = None) -> Any:
+        """The media itself, by the SDK's own session: its downloads tell neither the size nor the metadata of what they
+        read a part of. As a stream, for what requests reads by itself is held twice."""
+        return self._session().get(
+            self._address(name) + "?alt=media",
+            headers={**(headers or {}), "Accept-Encoding": "identity"},
+            timeout=self._times,
+            stream=True,
+            allow_redirects=False,
+        )
+
     @staticmethod
-    def _is_right(content: bytes, headers: Mapping[str, str]) -> bool:
+    def _is_right(checksum: str, headers: Mapping[str, str]) -> bool:
         """By the service's own checksum, unless something on the way drops that."""
         hashes = headers.get("X-Goog-Hash", "")
-        return "crc32c=" not in hashes or f"crc32c={crc32c(content)}" in hashes
+        return "crc32c=" not in hashes or f"crc32c={checksum}" in hashes
 
     def _size(self, name: str) -> int:
         with self._explained("read", name):

@@ -8,7 +8,7 @@ import os
 import secrets
 import stat
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Any, ClassVar, Literal
@@ -18,7 +18,7 @@ from pydantic import Field, model_validator
 from tasks.destinations.destination import Data, Lent, Listed, check_name, check_prefix, check_range
 from tasks.destinations.file_errors import explained
 from tasks.destinations.folder import closing, make_below, open_below, open_root, sync_folder
-from tasks.destinations.folder_listing import walk
+from tasks.destinations.folder_listing import folders_with, walk
 from tasks.errors import Damaged, Exists, Missing, Refused, Unavailable
 from tasks.settings import DestinationSettings
 
@@ -125,6 +125,10 @@ class Local:
     def list(self, prefix: str = "") -> Iterator[Listed]:
         return self._list(check_prefix(prefix))
 
+    def folders_with(self, name: str) -> Sequence[str]:
+        with explained("list", self._root), self._open() as root:
+            return folders_with(root, self._root, check_name(name))
+
     def delete(self, name: str) -> None:
         """Durable on return: a deleted snapshot must not come back when the packs deleted after it do not."""
         path = self._root / check_name(name)
@@ -169,7 +173,7 @@ class Local:
         path = data.path if isinstance(data, Lent) else data
         with explained("read", path):
             try:
-                source = os.open(path, _READ)
+                source = os.open(path, _READ | (os.O_NOFOLLOW if isinstance(data, Lent) else 0))
             except FileNotFoundError as error:
                 raise Missing(f"`{path}`, the file that was to be stored, is not there") from error
         with closing(source):

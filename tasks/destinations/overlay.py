@@ -7,8 +7,10 @@ from heapq import merge
 from itertools import groupby
 from operator import attrgetter
 from pathlib import Path
+from typing import BinaryIO
 
 from tasks.destinations.destination import Data, Destination, Listed, OnDisk, check_name, check_prefix
+from tasks.destinations.pouring import pour
 from tasks.errors import Exists, Missing, Refused
 
 
@@ -34,6 +36,12 @@ class Overlay:
             return self._first.get(name, offset, length)
         except Missing:
             return self._then.get(name, offset, length)
+
+    def pour(self, name: str, into: BinaryIO) -> None:
+        try:
+            pour(self._first, name, into)
+        except Missing:
+            pour(self._then, name, into)
 
     def path_of(self, name: str) -> Path | None:
         """Of `first` alone: it has what was just made here."""

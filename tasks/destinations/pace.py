@@ -50,6 +50,10 @@ class Pace:
         """All that `read` gives, asked for in pieces that fit the pace; held once where there is none."""
         return b"".join(iter(lambda: read(self.piece), b"")) if self.limit else read(None)
 
+    def pieces(self, read: Callable[[int | None], bytes]) -> Iterator[bytes]:
+        """The same, one by one."""
+        return iter(lambda: read(self.piece), b"")
+
     def sent(self, body: Any) -> Any:
         """The body of a request, given out no faster than that."""
         if not self.limit or body is None:

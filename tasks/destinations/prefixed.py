@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterator
 from datetime import datetime, timedelta
 from pathlib import Path
+from typing import BinaryIO
 
 from tasks.destinations.checking import refuses_damaged
 from tasks.destinations.destination import Data, Destination, Listed, OnDisk, check_name, check_prefix
 from tasks.destinations.immutable import immutable, term_of
+from tasks.destinations.pouring import pour
 
 
 class Prefixed:
@@ -24,6 +26,9 @@ class Prefixed:
 
     def get(self, name: str, offset: int = 0, length: int | None = None) -> bytes:
         return self._destination.get(self._prefix + check_name(name), offset, length)
+
+    def pour(self, name: str, into: BinaryIO) -> None:
+        pour(self._destination, self._prefix + check_name(name), into)
 
     def path_of(self, name: str) -> Path | None:
         inner = self._destination

@@ -12,7 +12,7 @@ from typing import Annotated, Protocol
 from pydantic import AfterValidator, Field, model_validator
 
 from tasks.destinations.destination import Destination, Listed, is_name
-from tasks.errors import Refused, SettingsError
+from tasks.errors import Damaged, Refused, SettingsError, Unavailable
 from tasks.settings import DestinationSettings
 from tasks.values import Duration
 
@@ -146,6 +146,15 @@ def check_authorities(ca_file: Path | None) -> None:
     except OSError as error:  # what OpenSSL says is one too
         why = "it holds no certificate in PEM" if isinstance(error, ssl.SSLError) else error.strerror
         raise SettingsError(f"`ca_file` can't be used, `{ca_file}`: {why}") from error
+
+
+def check_arrived(name: str, where: str, size: int, expected: int, *, is_right: bool) -> None:
+    """Of what was read. Raises `Unavailable` where only so many of the expected bytes came, `Damaged` where it has not
+    the checksum that it should have."""
+    if size != expected:
+        raise Unavailable(f"of `{name}` only {size} of {expected} bytes came from {where}")
+    if not is_right:
+        raise Damaged(f"`{name}` at {where} is not what was stored: run `verify` on its source")
 
 
 def bounds(offset: int, length: int | None) -> tuple[int, int | None]:

@@ -6,11 +6,12 @@ from collections.abc import Callable, Iterator
 from datetime import datetime, timedelta
 from functools import partial
 from pathlib import Path
-from typing import TypeVar
+from typing import BinaryIO, TypeVar
 
 from tasks.destinations.checking import refuses_damaged
 from tasks.destinations.destination import Data, Destination, Listed, check_prefix
 from tasks.destinations.immutable import immutable, term_of
+from tasks.destinations.pouring import pour
 from tasks.destinations.remote import Page, Paged, RemoteSettings, listed
 from tasks.errors import Refused, SettingsError
 from tasks.secret import Secret
@@ -32,6 +33,9 @@ class Renewing:
 
     def get(self, name: str, offset: int = 0, length: int | None = None) -> bytes:
         return self._asked(lambda inner: inner.get(name, offset, length))
+
+    def pour(self, name: str, into: BinaryIO) -> None:
+        self._asked(lambda inner: pour(inner, name, into))
 
     def list(self, prefix: str = "") -> Iterator[Listed]:
         return listed(self._settings, partial(self.page, check_prefix(prefix)))

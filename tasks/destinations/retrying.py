@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from contextlib import suppress
 from datetime import datetime, timedelta
 from functools import partial
-from typing import TypeVar
+from typing import BinaryIO, TypeVar
 
 import tenacity
 
@@ -16,6 +16,7 @@ from tasks.destinations.checking import refuses_damaged
 from tasks.destinations.destination import READS_OF_DAMAGE, Data, Listed, check_prefix
 from tasks.destinations.immutable import immutable, term_of
 from tasks.destinations.per_process import PerProcess
+from tasks.destinations.pouring import pour
 from tasks.destinations.remote import Page, Paged, RemoteSettings, listed
 from tasks.errors import Damaged, Exists, Missing, NoStore, Unavailable
 
@@ -58,13 +59,10 @@ class Retrying:
         self._patiently(attempt)
 
     def get(self, name: str, offset: int = 0, length: int | None = None) -> bytes:
-        def attempt() -> bytes:
-            for _ in range(READS_OF_DAMAGE - 1):
-                with suppress(Damaged):
-                    return self._inner.get(name, offset, length)
-            return self._inner.get(name, offset, length)
+        return self._read(lambda: self._inner.get(name, offset, length))
 
-        return self._patiently(attempt)
+    def pour(self, name: str, into: BinaryIO) -> None:
+        self._read(lambda: pour(self._inner, name, into))
 
     def list(self, prefix: str = "") -> Iterator[Listed]:
         return listed(self._settings, partial(self.page, check_prefix(prefix)))
@@ -101,10 +99,19 @@ class Retrying:
     def refuses_damaged(self, name: str) -> bool:
         return refuses_damaged(self._inner, name)
 
+    def _read(self, read: Callable[[], T]) -> T:
+        def attempt() -> T:
+            for _ in range(READS_OF_DAMAGE - 1):
+                with suppress(Damaged):
+                    return read()
+            return read()
+
+        return self._patiently(attempt)
+
     def _is_stored(self, name: str, data: Data) -> bool:
         """Raises `Damaged` where an earlier try was stored wrong: nobody must rely on that one."""
         with body_of(data) as body:
-            return self._inner.get(name) == body.view
+            return body.is_same(self._inner.get(name))
 
     def _patiently(self, attempt: Callable[[], T]) -> T:
         waiting: tenacity.Retrying = tenacity.Retrying(

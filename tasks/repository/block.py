@@ -6,7 +6,7 @@ from array import array
 
 from tasks.repository import compression, stretches
 from tasks.repository.buffers import Buffer, Buffers
-from tasks.repository.compression import FLOATS, RAW, ZSTD, Way
+from tasks.repository.compression import DELTAS, FLOATS, RAW, ZSTD, Way
 from tasks.repository.pack import LISTS
 
 TARGET = 2 << 20
@@ -37,7 +37,7 @@ class Profile:
         if self._way is None or self._left < 0:
             self._way, self._left = compression.choose(data), self._next - 1
             # Where zstd takes its time anyway, a look costs little, and a wrong guess is not kept for long.
-            slow = self._way.method in (ZSTD, FLOATS)
+            slow = self._way.method in (ZSTD, FLOATS, DELTAS)
             self._next = min(2 * self._next, self._every // 3 or 1 if slow else self._every)
         return self._way
 

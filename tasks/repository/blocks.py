@@ -128,6 +128,10 @@ class Blocks:
         except ValueError as error:
             raise Damaged(f"`{object_name(pack.name)}`: block {within} does not decode: {error}") from error
 
+    def naming(self) -> Naming:
+        """What gives the chunks of contents their names."""
+        return Naming(self._keys.naming)
+
     def verify(self, name: bytes, data: memoryview, block: int) -> None:
         """Raises `Damaged` unless the bytes are those of the name."""
         pack, within, _ = self.index.block(block)

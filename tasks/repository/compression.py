@@ -1,4 +1,5 @@
-"""How a block's bytes become fewer: raw, zstd, byte planes then zstd, or that for the floats among other bytes.
+"""How a block's bytes become fewer: not; by zstd; or by that of byte planes: of all, of its floats, of what its numbers
+differ by.
 
 A sample decides. FORMAT.md, *Chunks, blocks*.
 """
@@ -12,11 +13,12 @@ from typing import NamedTuple
 
 from tasks.errors import NewerFormat
 from tasks.numbers import Bytes, numpy
-from tasks.repository import floats, planes, stretches
+from tasks.repository import deltas, floats, planes, stretches, words
+from tasks.repository.deltas import WIDTHS, Deltas
 from tasks.repository.zstd import compressor, decoded_size, decompress, decompress_into
 
 RAW, ZSTD = 0, 1
-PLANES_2, PLANES_4, PLANES_8, FLOATS = range(6, 10)
+PLANES_2, PLANES_4, PLANES_8, FLOATS, DELTAS = range(6, 11)
 WIDTH = {PLANES_2: 2, PLANES_4: 4, PLANES_8: 8}
 _IN_ONE_FRAME = {2: PLANES_2, 3: PLANES_4, 4: PLANES_8, 5: FLOATS}
 """Methods of earlier builds, in which all planes are one frame: read, and not written."""
@@ -26,17 +28,19 @@ GREATEST_BLOCK = 64 << 20
 
 _SAMPLE, _SPOTS = 16 << 10, 4
 _TRY_PLANES, _KEEP_RAW, _STRONG_PAYS, _PLANES_PAY = 0.3, 0.98, 0.985, 0.97
-_NEVER_STRONG = 0.55
+_NEVER_STRONG, _TRY_DELTAS = 0.55, 0.5
 _SOME_FLOATS, _ALL_FLOATS = 0.05, 0.9
-_TRIAL, _GLANCE, _WORD, _FEW = 512 << 10, 8 << 10, 4, 8
+_TRIAL, _STRETCH = 512 << 10, 128 << 10
 _FIRST = struct.Struct("<I")
 
 
 class Way(NamedTuple):
-    """How to compress: a stored method and a zstd strength that readers need not know."""
+    """How to compress: a stored method, and what readers need not know: a zstd strength, and of which widths numbers
+    are looked for that are near each other."""
 
     method: int
     strength: str
+    widths: tuple[int, ...] = WIDTHS
 
 
 STRONG = Way(ZSTD, "strong")
@@ -49,18 +53,20 @@ _WORDS = Way(ZSTD, "words")
 def choose(data: memoryview) -> Way:
     """The way that a sample of `data` does best with."""
     spots = _sample(data)
-    way = _best_of(spots)
+    way = _best_of(data, spots)
     # What comes again further away than a spot is long is not seen in any of them.
     if way.method == RAW:
         others: tuple[Way, ...] = (STRONG,)
-    elif way.method != ZSTD and _repeats(spots):
+    elif way.method != ZSTD and words.repeat(spots):
         others = (STRONG, _WORDS)
+    elif way.method == DELTAS:
+        others = (STRONG,)
     else:
         return way
     return min((way, *others), key=lambda each: _size_of_trial(data[:_TRIAL], each))
 
 
-def _best_of(spots: list[memoryview]) -> Way:
+def _best_of(data: memoryview, spots: list[memoryview]) -> Way:
     total = sum(map(len, spots))
     if not total:
         return FAST
@@ -81,30 +87,28 @@ def _best_of(spots: list[memoryview]) -> Way:
             size = sum(_size_of_planes(spot, WIDTH[method]) for spot in spots) / total
             if size < ratio * _PLANES_PAY:
                 best, ratio = Way(method, "planes"), size
+    if fast > _TRY_DELTAS:  # no text is that hard to compress
+        widths = WIDTHS[WIDTHS.index(2) : WIDTHS.index(WIDTH[best.method]) + 1] if best.method in WIDTH else WIDTHS
+        near, bits = deltas.find(spots, widths)
+        if bits < ratio * _PLANES_PAY:
+            size = sum(len(_encode_deltas(spot, near)) for spot in spots) / total
+            if size < ratio * _PLANES_PAY:
+                best, ratio = Way(DELTAS, "planes", widths), size
     if ratio > _KEEP_RAW:
         return _RAW
     if best is FAST or fast < _NEVER_STRONG:
         strong = sum(len(compressor("strong").compress(spot)) for spot in spots) / total
-        if strong < ratio * _STRONG_PAYS:
+        # Words of a text come again further apart than a spot is long: there, little of what is gained is seen.
+        if strong < ratio * _STRONG_PAYS or (best is FAST and strong < ratio and _strong_pays(data)):
             return STRONG
     return best
 
 
-def _repeats(spots: list[memoryview]) -> bool:
-    """Whether there are few different words as long as a float32: such are pictures as floats from 0 to 1, weights that
-    were quantised once, and what was rounded."""
-    # Chunks begin anywhere within a word. What has none twice is told by the first of them.
-    return any(
-        _few_words([spots[0][start:_GLANCE]], 2) and _few_words([spot[start:] for spot in spots], _FEW)
-        for start in range(_WORD)
-    )
-
-
-def _few_words(spots: list[memoryview], times: int) -> bool:
-    """Whether each comes so often, on average."""
-    words = numpy.concatenate([numpy.frombuffer(spot, "<u4", len(spot) // _WORD) for spot in spots])
-    words.sort()
-    return bool(numpy.count_nonzero(words[1:] != words[:-1]) * times < len(words))
+def _strong_pays(data: memoryview) -> bool:
+    """The same of one longer stretch."""
+    start = max(0, len(data) - _STRETCH) // 2
+    fast, strong = (len(compressor(each).compress(data[start : start + _STRETCH])) for each in ("fast", "strong"))
+    return strong < fast * _STRONG_PAYS
 
 
 def _size_of_trial(data: memoryview, way: Way) -> float:
@@ -130,6 +134,8 @@ def encode(data: memoryview | bytes, way: Way) -> tuple[int, bytes | memoryview]
         packed = compressor(way.strength).compress(data)
     elif way.method == FLOATS:
         packed = _encode_floats(data, way.strength)
+    elif way.method == DELTAS:
+        packed = _encode_deltas(data, deltas.find(_sample(memoryview(data)), way.widths)[0])
     else:
         packed = _encode_planes(data, WIDTH[way.method])
     return (way.method, packed) if len(packed) < len(data) else (RAW, data)
@@ -149,6 +155,8 @@ def decode(method: int, data: bytes | memoryview, size: int) -> memoryview:
         decoded = _decode_planes(memoryview(data), WIDTH[kind], size, one_frame=one_frame)
     elif kind == FLOATS:
         decoded = _decode_floats(memoryview(data), size, one_frame=one_frame)
+    elif kind == DELTAS:
+        decoded = _decode_deltas(memoryview(data), size)
     else:
         # It was sealed together with the block, so it is no damage.
         raise NewerFormat(f"a block is encoded in a way that this version can't read (method {method}): upgrade first")
@@ -217,6 +225,35 @@ def _decode_floats(data: memoryview, size: int, *, one_frame: bool) -> memoryvie
     for at, (begin, end) in enumerate(pairwise(accumulate(sizes, initial=0))):
         planes.join(found[at * width : (at + 1) * width], parts[begin:end])
     return floats.together(runs, parts)
+
+
+def _encode_deltas(data: memoryview | bytes, near: Deltas) -> memoryview:
+    source, head = numpy.frombuffer(data, numpy.uint8), near.header()
+    differences = deltas.part(source, near).view(numpy.uint8)
+    space = numpy.empty(len(head) + stretches.table(near.width) + len(source), numpy.uint8)
+    space[: len(head)] = numpy.frombuffer(head, numpy.uint8)
+    end = _pack_planes(space, len(head), [differences], near.width)
+    beside = source[: near.phase], source[near.phase + len(differences) :]
+    for each in beside:
+        space[end : end + len(each)] = each
+        end += len(each)
+    return space[:end].data
+
+
+def _decode_deltas(data: memoryview, size: int) -> memoryview:
+    """Raises `ValueError`."""
+    near, data = Deltas.parsed(data)
+    count = near.count(size)
+    found, beside = stretches.unpack(data, [count] * near.width)
+    start, end = near.phase, near.phase + count * near.width
+    if len(beside) != size - (end - start):
+        raise ValueError("a block of another size than listed")
+    decoded, others = numpy.empty(size, numpy.uint8), numpy.frombuffer(beside, numpy.uint8)
+    numbers = numpy.empty(end - start, numpy.uint8)
+    planes.join(found, numbers)
+    deltas.join(numbers, near)
+    decoded[:start], decoded[start:end], decoded[end:] = others[:start], numbers, others[start:]
+    return decoded.data
 
 
 def _pack_planes(space: Bytes, start: int, parts: Sequence[Bytes], width: int) -> int:

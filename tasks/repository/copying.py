@@ -13,7 +13,7 @@ from tasks.repository import reliance
 from tasks.repository.blocks import Blocks
 from tasks.repository.condemned import doomed_packs, doubts
 from tasks.repository.flights import fly
-from tasks.repository.handing_on import hand_on_index, is_durable, list_snapshot, put_pack
+from tasks.repository.handing_on import hand_on_index, is_durable, landing, list_snapshot, put_pack
 from tasks.repository.healing import heal
 from tasks.repository.index import Index, IndexedPack
 from tasks.repository.inventory import Inventory
@@ -165,7 +165,7 @@ class Copying:
             # What is listed was sent before: by a copy that was cut off, or by a capture that needed the room.
             if self._sizes.get(pack.name) == pack.size and is_durable(self._to.destination, object_name(pack.name)):
                 return False
-            put_pack(pack, self._here, self._to)
+            put_pack(pack, self._here, self._to, scratch)
             return True
 
         def landed(pack: IndexedPack, was_sent: bool) -> None:
@@ -180,7 +180,8 @@ class Copying:
             if self._progress:
                 self._progress({"done_bytes": done, "total_bytes": total, "items": 0})
 
-        fly(send, packs, landed, look)
+        with landing(self._here) as scratch:
+            fly(send, packs, landed, look)
         return sent
 
     def _name_there(self, origin: str, named: list[bytes], wanted: set[bytes]) -> None:

@@ -30,6 +30,8 @@ _FEW_RUNS = 64
 
 _BLOCK = attrgetter("block")
 
+_NO_BYTES = memoryview(b"")
+
 _HANDED_BACK = 2
 """Blocks that the caller's thread is left to finish: one that it is at, and the next."""
 
@@ -100,7 +102,10 @@ class Extraction:
         window, self._window = self._window, Window()
         jobs, nothing = window.plan(self._blocks.index, self._lock, self._lose)
         for pending in nothing:
-            self._into.complete(pending.item)
+            if self._whole and pending.is_whole(0):
+                self._whole(pending.item, _NO_BYTES)
+            else:
+                self._into.complete(pending.item)
         fetching: deque[tuple[list[Job], Future[Fetched]]] = deque()
         most = 0
         for group in self._blocks.neighbours(jobs, _BLOCK, _RANGE):

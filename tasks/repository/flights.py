@@ -13,7 +13,7 @@ T = TypeVar("T")
 R = TypeVar("R")
 
 AT_ONCE = 4
-"""Packs under way from one destination to another: each may be held in memory, some 32 MiB."""
+"""Packs under way from one destination to another: each takes some 32 MiB of this host's disk."""
 _LOOK_SECONDS = 1.0
 _SMALL_AT_ONCE = 8
 """Objects of some kilobytes: a destination that is far away is asked for the next ones before the first has come."""

@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import os
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
 from blake3 import blake3
 
-from tasks.destinations.destination import Data, Destination, Lent, OnDisk, whole
+from tasks.destinations.destination import Data, Destination, Lent, OnDisk
 from tasks.destinations.file_errors import explained
 from tasks.destinations.overlay import Overlay
-from tasks.errors import Damaged, Exists, Missing, NewerFormat, Refused
+from tasks.destinations.pouring import pour
+from tasks.errors import Damaged, Exists, Missing, NewerFormat, NoSpace, Refused, Unavailable
 from tasks.repository.index import IndexedPack
 from tasks.repository.inventory import Inventory
 from tasks.repository.pack import NAME, TRAILER, footer_of, footer_reach, object_name
+from tasks.repository.packing import scratch_folder
 from tasks.repository.sealing import unseal_stream
 
 
@@ -40,20 +43,21 @@ class MayNotDelete(Exception):
     """What is there can't be replaced."""
 
 
-def replace_pack(pack: IndexedPack, here: Inventory, to: Inventory) -> bool:
+def replace_pack(pack: IndexedPack, here: Inventory, to: Inventory, scratch: Path | None) -> bool:
     """False where it is not whole here either. Raises `MayNotDelete`."""
     name = object_name(pack.name)
-    try:
-        data = _whole_pack(pack, here)
-    except (Damaged, Missing):
-        return False
-    try:
-        with suppress(Missing):
-            to.destination.delete(name)
-    except Refused as error:
-        raise MayNotDelete from error
-    with suppress(Exists):
-        to.destination.put(name, data)
+    with ExitStack() as held:
+        try:
+            data = held.enter_context(_whole_pack(pack, here, scratch))
+        except (Damaged, Missing):
+            return False
+        try:
+            with suppress(Missing):
+                to.destination.delete(name)
+        except Refused as error:
+            raise MayNotDelete from error
+        with suppress(Exists):
+            to.destination.put(name, data)
     return True
 
 
@@ -71,32 +75,82 @@ def is_durable(destination: Destination, name: str) -> bool:
     return True
 
 
-def put_pack(pack: IndexedPack, here: Inventory, to: Inventory) -> None:
-    data = _whole_pack(pack, here)
+def put_pack(pack: IndexedPack, here: Inventory, to: Inventory, scratch: Path | None) -> None:
     # Where it is there: sent by an earlier try. Its name is the hash of its footer, and an object is whole or absent.
-    with suppress(Exists):
+    with _whole_pack(pack, here, scratch) as data, suppress(Exists):
         to.destination.put(object_name(pack.name), data)
 
 
-def _whole_pack(pack: IndexedPack, here: Inventory) -> Data:
+@contextmanager
+def landing(here: Inventory) -> Iterator[Path | None]:
+    """A folder for packs that come from elsewhere; None where this host has no room for one, and they are held in
+    memory: what is to be brought may be what fills it."""
+    with ExitStack() as held:
+        folder: Path | None = None
+        with suppress(NoSpace, Refused, Unavailable):
+            folder = held.enter_context(scratch_folder(here.place()))
+        yield folder
+
+
+@contextmanager
+def _whole_pack(pack: IndexedPack, here: Inventory, scratch: Path | None) -> Iterator[Data]:
     """All of it, as far as that can be told without the private key. Raises `Damaged`, `Missing`."""
     name = object_name(pack.name)
-    data = whole(here.destination, name)
-    if isinstance(data, Path):
-        end = _end_of(data, pack.size)
-        found = footer_of(pack.name, end) if end else b""
-    else:
-        found = footer_of(pack.name, memoryview(data)) if len(data) == pack.size else b""
-    if blake3(found).digest(NAME) != pack.name:
-        raise Damaged(f"`{name}` is not what was stored, so it is not handed on: run `verify` where it lies")
-    # A file of the spool may become the other's own, for there it goes.
-    return Lent(data) if isinstance(data, Path) and not isinstance(here.destination, Overlay) else data
+    path = here.destination.path_of(name) if isinstance(here.destination, OnDisk) else None
+    if path:
+        _check(pack, _end_of(path, pack.size))
+        # A file of the spool may become the other's own, for there it goes.
+        yield path if isinstance(here.destination, Overlay) else Lent(path)
+        return
+    with ExitStack() as held:
+        landed = scratch and _landed(pack, here, held.enter_context(_removed(scratch / pack.name.hex())))
+        if landed:
+            _check(pack, _end_of(landed, pack.size))
+            yield landed
+            return
+        content = here.destination.get(name)
+        _check(pack, memoryview(content) if len(content) == pack.size else memoryview(b""))
+        yield content
+
+
+def _landed(pack: IndexedPack, here: Inventory, path: Path) -> Path | None:
+    """The pack in a new file, which may become the other's own; None where there is no room for it."""
+    with suppress(NoSpace), explained("keep", path), open(path, "xb", opener=_private) as file:
+        pour(here.destination, object_name(pack.name), file)
+        return path
+    path.unlink(missing_ok=True)
+    return None
+
+
+def _private(path: str, flags: int) -> int:
+    return os.open(path, flags, 0o600)
+
+
+def _unfollowed(path: str, flags: int) -> int:
+    return os.open(path, flags | os.O_NOFOLLOW)
+
+
+@contextmanager
+def _removed(path: Path) -> Iterator[Path]:
+    """Is not there afterwards."""
+    try:
+        yield path
+    finally:
+        path.unlink(missing_ok=True)
+
+
+def _check(pack: IndexedPack, end: memoryview) -> None:
+    """By its end, with the footer, or all of it; nothing if it has another size."""
+    if blake3(footer_of(pack.name, end) if end else b"").digest(NAME) != pack.name:
+        raise Damaged(
+            f"`{object_name(pack.name)}` is not what was stored, so it is not handed on: run `verify` where it lies"
+        )
 
 
 def _end_of(path: Path, size: int) -> memoryview:
     """The end of a pack, with its footer; nothing if it has another size. Not by a map: what a disk can't read is an
     error then, and not the end of this process."""
-    with explained("read", path), path.open("rb", buffering=0) as file:
+    with explained("read", path), open(path, "rb", buffering=0, opener=_unfollowed) as file:
         number = file.fileno()
         if os.fstat(number).st_size != size:
             return memoryview(b"")

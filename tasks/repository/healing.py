@@ -7,7 +7,7 @@ from contextlib import suppress
 
 from tasks.repository.condemned import doubts, lift
 from tasks.repository.flights import fly
-from tasks.repository.handing_on import MayNotDelete, replace_pack
+from tasks.repository.handing_on import MayNotDelete, landing, replace_pack
 from tasks.repository.index import Index
 from tasks.repository.inventory import Inventory
 from tasks.repository.pack_check import Described, read_packs
@@ -29,8 +29,8 @@ def heal(here: Inventory, to: Inventory, index: Index, *, reading: bool = False)
             healed.add(pack)
 
     # By a writer that may not delete: what was damaged stays, and nothing new relies on it.
-    with suppress(MayNotDelete):
-        fly(lambda pack: replace_pack(index.pack(pack), here, to), wrong, landed)
+    with suppress(MayNotDelete), landing(here) as scratch:
+        fly(lambda pack: replace_pack(index.pack(pack), here, to, scratch), wrong, landed)
     if healed:
         lift(to.destination, to.keys, healed)
     return len(healed)

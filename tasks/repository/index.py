@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from bisect import bisect_right
 from collections.abc import Iterable, Iterator
+from itertools import pairwise
 from typing import IO, NamedTuple
 
 import msgpack
@@ -13,7 +14,7 @@ from tasks.errors import Damaged
 from tasks.memory import BUSY, give_back
 from tasks.numbers import SLICE, Numbers, numpy
 from tasks.repository.names import SortedNames, halves
-from tasks.repository.pack import GREATEST_LIST, NAME, Block, BlockList, SealedPack, header_size
+from tasks.repository.pack import GREATEST_LIST, Block, BlockList, SealedPack, header_size
 from tasks.repository.runs import Column, Growing
 
 _KINDS = "QQI"
@@ -193,17 +194,20 @@ class Index:
         """The names in these rows, joined."""
         return self._names.joined(rows)
 
-    def used_chunks(self, pack: bytes, used: Numbers) -> Iterator[tuple[bytes, Place]]:
-        """The chunks of a pack for which `used`, a boolean a row, is true, in the order in which they lie there."""
+    def used_blocks(self, pack: bytes, used: Numbers) -> Iterator[tuple[int, Numbers]]:
+        """The blocks of a pack that hold chunks for which `used`, a boolean a row, is true; and the rows of these, in
+        the order in which they lie there."""
         self._sort()
         number = self._numbers[pack]
         first, *later = self._first_chunks[number : number + 2]
         after = later[0] if later else self._chunk_count
         rows = numpy.flatnonzero(used & (self._chunks >= first) & (self._chunks < after))
         rows = rows[self._chunks[rows].argsort()]
-        names, places = self._names.joined(rows), zip(*(column.tolist() for column in self.places(rows)), strict=True)
-        for at, place in enumerate(places):
-            yield names[at * NAME : (at + 1) * NAME], Place(*place)
+        block = self._first_of_block.searchsorted(self._chunks[rows], "right") - 1
+        bounds = [0, *(numpy.flatnonzero(numpy.diff(block)) + 1).tolist(), len(rows)]
+        for start, end in pairwise(bounds):
+            if start < end:
+                yield int(block[start]), rows[start:end]
 
     def block(self, number: int) -> tuple[IndexedPack, int, Block]:
         """Block `number`: its pack, its number within that pack, and how it lies there (its count of chunks is 0)."""

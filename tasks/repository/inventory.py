@@ -10,7 +10,7 @@ from typing import Self
 
 from blake3 import blake3
 
-from tasks.destinations.destination import Destination, Listed
+from tasks.destinations.destination import Destination, Listed, OfFolders
 from tasks.errors import (
     Damaged,
     Exists,
@@ -93,6 +93,8 @@ class Inventory(StoredIndex):
     @staticmethod
     def sources_at(whole: Destination) -> list[str]:
         """By the names of their folders: all whose history lies at a destination."""
+        if isinstance(whole, OfFolders):
+            return list(whole.folders_with(_MARKER))
         names = (each.name.split("/") for each in whole.list())
         return sorted({parts[0] for parts in names if parts[1:] == [_MARKER]})
 

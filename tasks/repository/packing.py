@@ -178,10 +178,10 @@ class Packing:
 @contextmanager
 def scratch_folder(within: Path | None) -> Iterator[Path]:
     """A folder of its own for unfinished packs, gone afterwards. Raises `NoSpace`, `Refused`, `Unavailable`."""
-    with explained("pack into", within or Path(tempfile.gettempdir())):
-        if within is None:
-            _sweep(Path(tempfile.gettempdir()))
-        folder = tempfile.TemporaryDirectory(prefix=_SCRATCH, dir=within)
+    below = within or Path(tempfile.gettempdir())
+    with explained("pack into", below):
+        _sweep(below)
+        folder = tempfile.TemporaryDirectory(prefix=_SCRATCH, dir=below)
     with folder as path:
         alive = os.open(path, os.O_RDONLY)
         try:

@@ -17,9 +17,13 @@ def split(data: memoryview | bytes, width: int) -> list[bytes]:
 
 
 def part(data: Bytes, planes: list[Bytes]) -> None:
-    """Fill two, four or eight planes of one length: with the bytes at even and at odd places, and with each half again.
-    The even ones are what is left of 16-bit words that are made 8-bit ones, and the odd ones the same of what begins a
-    byte later. NumPy does that with vector instructions: some five times faster than copying every second byte."""
+    """Fill one, two, four or eight planes of one length: with the bytes at even and at odd places, and with each half
+    again. The even ones are what is left of 16-bit words that are made 8-bit ones, and the odd ones the same of what
+    begins a byte later. NumPy does that with vector instructions: some five times faster than copying every second
+    byte."""
+    if len(planes) == 1:
+        planes[0][:] = data
+        return
     if len(planes) == 2:
         numpy.copyto(planes[0], data.view("<u2"), casting="unsafe")
         numpy.copyto(planes[1][:-1], data[1:-1].view("<u2"), casting="unsafe")
@@ -33,6 +37,9 @@ def part(data: Bytes, planes: list[Bytes]) -> None:
 
 def join(planes: list[Bytes], data: Bytes) -> None:
     """The reverse of `part`."""
+    if len(planes) == 1:
+        data[:] = planes[0]
+        return
     if len(planes) > 2:
         even, odd = numpy.empty(len(data) // 2, numpy.uint8), numpy.empty(len(data) // 2, numpy.uint8)
         join(planes[0::2], even)

@@ -6,7 +6,6 @@ from collections.abc import Callable, Collection, Iterable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
-from itertools import groupby
 
 from tasks.errors import Damaged, Locked, Missing
 from tasks.repository.block import Draft, Profile
@@ -20,6 +19,7 @@ from tasks.repository.locks import Locks, needed_indexes
 from tasks.repository.pack import CONTENT, LISTS, SealedPack, object_name
 from tasks.repository.packing import MOST_CHUNKS_AN_INDEX, Packing, put_indexes, scratch_folder
 from tasks.repository.proof import delete_proofs
+from tasks.repository.records import names_in
 from tasks.repository.references import References
 from tasks.repository.snapshot import Snapshot, is_ahead
 from tasks.repository.stored_index import settled
@@ -254,12 +254,12 @@ def _repack(plan: PrunePlan, progress: Callable[[dict[str, float]], None] | None
             }
             for done, pack in enumerate(plan.repack):
                 draft = drafts[index.pack(pack).kind]
-                for number, chunks in groupby(index.used_chunks(pack, references.used), lambda each: each[1].block):
+                for number, rows in index.used_blocks(pack, references.used):
                     block = blocks.read(number)
-                    for name, place in chunks:
-                        data = block[place.offset : place.offset + place.length]
-                        blocks.verify(name, data, number)
-                        draft.add(name, bytes(data))
+                    blocks.verify_rows(rows, block, number)
+                    _, starts, lengths = (column.tolist() for column in index.places(rows))
+                    for name, start, length in zip(names_in(index.names(rows)), starts, lengths, strict=True):
+                        draft.add(name, bytes(block[start : start + length]))
                         if draft.size >= draft.target:
                             packing.submit(draft.take())
                 if progress:

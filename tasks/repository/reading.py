@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Set
+from collections.abc import Collection, Iterable, Iterator, Set
+from functools import cached_property
 
 from tasks.errors import Damaged
-from tasks.item import FILE, Reading, Sink, Stored, order
+from tasks.item import FILE, KeepingSink, Reading, Sink, Stored
 from tasks.repository import records
 from tasks.repository.blocks import Blocks, columns_of, shown
 from tasks.repository.columns import Columns, join
@@ -13,10 +14,12 @@ from tasks.repository.content_stream import ContentStream
 from tasks.repository.extraction import Extraction
 from tasks.repository.gathering import Gathering
 from tasks.repository.lists import Lists
-from tasks.repository.pack import NAME
 from tasks.repository.records import Group, names_in
+from tasks.repository.same_bytes import SameBytes
+from tasks.repository.whereabouts import Whereabouts
 
 _ITEM_LIST = "the item list"
+_NO_RECORD = "the item list holds something that is no record"
 
 
 class Items:
@@ -35,6 +38,12 @@ class Items:
         for group in self.groups(path):
             yield from group.items
 
+    def below(self, paths: Collection[bytes]) -> Iterator[Stored]:
+        """All at or below these paths, and some near them, without reading those that are far from them."""
+        for names in self._whereabouts.below(paths):
+            for group in self._read_groups(names):
+                yield from group.items
+
     def apart(self, other: Items) -> tuple[Iterator[Stored], Iterator[Stored]]:
         """What each of two lists has that the other has not, and some of what both have: without the groups that are
         in both, which are not read. A night's list has nearly all of them in common with the last one's."""
@@ -51,7 +60,7 @@ class Items:
 
     def groups(self, path: bytes = b"") -> Iterator[Group]:
         """The same, as they are stored together."""
-        for names in [self._since(b"".join(self._leaves()), path)] if path else self._leaves():
+        for names in [self._whereabouts.since(path)] if path else self._leaves():
             yield from self._read_groups(names)
 
     def _leaves(self) -> Iterator[bytes]:
@@ -63,18 +72,22 @@ class Items:
                 try:
                     items = list(records.decode(chunk))
                 except ValueError as error:
-                    raise Damaged("the item list holds something that is no record") from error
+                    raise Damaged(_NO_RECORD) from error
                 yield Group(name, len(chunk), items)
 
-    def _since(self, names: bytes, path: bytes) -> bytes:
-        wanted = order(path)
-        low, high = 0, len(names) // NAME  # of groups: those before `low` begin before `path`
-        while low < high:
-            middle = (low + high) // 2
-            (chunk,) = self._lists.chunks(names[middle * NAME : (middle + 1) * NAME], _ITEM_LIST)
-            first = next(records.decode(chunk))
-            low, high = (middle + 1, high) if order(first.entry.path) <= wanted else (low, middle)
-        return names[max(low - 1, 0) * NAME :]
+    @cached_property
+    def _whereabouts(self) -> Whereabouts:
+        return Whereabouts(b"".join(self._leaves()), self._first_path)
+
+    def _first_path(self, name: bytes) -> bytes:
+        """Of a group."""
+        (chunk,) = self._lists.chunks(name, _ITEM_LIST)
+        try:
+            for item in records.decode(chunk):
+                return item.entry.path
+        except ValueError as error:
+            raise Damaged(_NO_RECORD) from error
+        raise Damaged(_NO_RECORD)
 
     def list_chunks(self, names: bytes) -> Iterator[bytes]:
         return self._lists.chunks(names, "a list of chunks")
@@ -89,9 +102,12 @@ class Items:
         return RowStream(stream, columns_of(item)) if item.columns else stream
 
     def extract(self, items: Iterable[Stored], into: Sink) -> None:
+        same = SameBytes(self._blocks, into) if isinstance(into, KeepingSink) and into.may_keep else None
         with Extraction(self._blocks, into) as extraction, Gathering(self._blocks, into) as gathering:
             for item in items:
                 if item.entry.type != FILE:
+                    continue
+                if same and not item.columns and same.keeps(item, self.lists(item.level, item.content, shown(item))):
                     continue
                 if item.columns:
                     gathering.add(item, self.lists(item.level, item.content, shown(item)))

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import IO, TypeVar
 
 from tasks.destinations.destination import Destination, Listed, is_near
+from tasks.destinations.file_errors import explained
 from tasks.errors import BackupError, Damaged, Missing, NewerFormat, Unavailable
 from tasks.repository import index as indexes
 from tasks.repository.condemned import doubts
@@ -41,6 +42,14 @@ class StoredIndex:
         self._cache = cache / self.keys.identity.hex() if cache else None
         self._copies = IndexCopies(self._cache)
         self._remembered = Remembered(self._cache, self.keys)
+
+    def place(self) -> Path | None:
+        """A folder of this host where there is room for what is not whole yet; None: that for temporary files. Raises
+        `NoSpace`, `Refused`, `Unavailable`."""
+        if self._cache:
+            with explained("make", self._cache):
+                self._cache.mkdir(parents=True, exist_ok=True)
+        return self._cache
 
     def reliable_lists(self, known: Known | None = None) -> Index:
         """What a capture may rely on: all indexed packs that are there, and neither condemned nor damaged. Of others

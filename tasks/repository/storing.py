@@ -32,6 +32,7 @@ _ROOM = 1 << 20
 _READ = 1 << 20
 """Bytes of a large stream that are read, hashed and cut before the next: what the caches of one core hold. 3 % less for
 models than by whole buffers; but where chunks are as long, each would be looked at twice."""
+_ZEROS = bytes(SIZE)
 _new = tuple.__new__
 
 
@@ -62,6 +63,7 @@ class Storing:
         self._list = Draft(LISTS, Profile(STRONG), buffers)
         self._large: Draft | None = None
         self._columns: list[Draft] = []
+        self._zeros = dict[tuple[str, int], tuple[int, bytes]]()
         self.content_bytes = self.read_bytes = self.new_bytes = 0
 
     def _read_at_once(self, item: Item) -> Stored | None:
@@ -101,7 +103,7 @@ class Storing:
         hasher = ContentDigest() if item.want_digest else None
         cut_before, begin = before.cut if before else "", self._buffer.view[start:filled]
         cut = chunker.choose(max(about, filled - start), begin, cut_before, item.cut)
-        cutter, size = self._cutting.chunker(cut), 0
+        size = 0
         names = NameList(self._keep_list, FINE_NODES if cut == chunker.FINEST else NODES)
         read = SIZE if cut == chunker.COARSEST else _READ
         medium = ended and filled - start <= _MEDIUM_LIMIT
@@ -110,11 +112,11 @@ class Storing:
         while True:
             if hasher:
                 hasher.update(self._buffer.view[unhashed:filled])
-            if ends := cutter.cut(self._buffer.view[start:filled], ended):
-                names.extend(self._keep_chunks(start, ends, draft))
-                start += ends[-1]
-                size += ends[-1]
-                self.read_bytes += ends[-1]
+            length, joined = self._cut(cut, start, filled, draft, last=ended)
+            names.extend(joined)
+            start += length
+            size += length
+            self.read_bytes += length
             self._report(time.monotonic())
             if ended:
                 break
@@ -171,6 +173,19 @@ class Storing:
         self._buffer.view[:rest] = old.view[at : at + rest]
         self._buffers.release(old)
         self._at = 0
+
+    def _cut(self, cut: str, start: int, end: int, draft: Draft, *, last: bool) -> tuple[int, bytes]:
+        """Keep the chunks that these bytes begin with: how long they are, and their names, joined. As many zeros were
+        mostly met before, in an image of a disk or what was set aside for more: then it is known already."""
+        data = self._buffer.view[start:end]
+        zeros = (cut, len(data)) if not last and _ZEROS.startswith(data) else None
+        if zeros and (known := self._zeros.get(zeros)):
+            return known
+        ends = self._cutting.chunker(cut).cut(data, last)
+        kept = (ends[-1], self._keep_chunks(start, ends, draft)) if ends else (0, b"")
+        if zeros:
+            self._zeros[zeros] = kept
+        return kept
 
     def _keep_whole(self, data: memoryview, start: int, end: int) -> bytes:
         """The name of the one chunk of a small stream, which lies from there to there."""

@@ -231,7 +231,7 @@ def _said_otherwise(before: Any, fact: Any) -> bool:
 def _reached(target: ChromaTarget) -> Iterator[Access]:
     """How to reach the target; a folder is served meanwhile."""
     if isinstance(target.url, str) and target.url.startswith(SCHEME):
-        with served(Path(target.url.removeprefix(SCHEME))) as access:
+        with served(Path(target.url.removeprefix(SCHEME)), target.scratch or usual()) as access:
             yield access
     else:
         yield Access(target.url, target.token, target.token_header)

@@ -7,13 +7,11 @@ import os
 import msgpack
 from blake3 import blake3
 
-from tasks.content_digest import ContentDigest
-from tasks.item import FIFO, FILE, FOLDER, HARDLINK, SYMLINK, Entry, Facts, Stream
+from tasks.item import FIFO, FILE, FOLDER, HARDLINK, SYMLINK, Entry, Facts
 
 OWNERS = "owners"
 
 _COUNTED = {FILE: "files", FOLDER: "folders", SYMLINK: "symbolic_links", HARDLINK: "hard_links", FIFO: "pipes"}
-_BUFFER = 1 << 20
 _TOGETHER = 256
 """Records hashed together: a call for each costs more than the hash."""
 _GIVEN_BY_OWNERS = 0o6000
@@ -84,12 +82,3 @@ class _Records:
         self._digest.update(self._packer.bytes())
         self._packer.reset()
         self._waiting = 0
-
-
-def with_digest(stream: Stream) -> Entry:
-    """What was read, with the digest of its bytes as a repository would note it."""
-    digest = ContentDigest()
-    buffer = memoryview(bytearray(_BUFFER))
-    while count := stream.readinto(buffer):
-        digest.update(buffer[:count])
-    return stream.close().entry._replace(digest=digest.digest())

@@ -14,8 +14,9 @@ from tasks.errors import SourceError
 from tasks.item import FOLDER, Entry, Facts, Flaw, Item, Stored, StoredItems, Unreadable, Vanished
 from tasks.listing import Listed
 from tasks.settings import SourceSettings
+from tasks.sources.content_reader import ContentReader
 from tasks.sources.file_check import file_problems
-from tasks.sources.file_facts import FileFacts, with_digest
+from tasks.sources.file_facts import FileFacts
 from tasks.sources.file_restore import restore_files
 from tasks.sources.manner import Manner
 from tasks.sources.path_text import path_text
@@ -192,28 +193,26 @@ class JoinedFiles:
 def examined(folder: Path) -> Iterator[Entry]:
     """What a restored folder holds, as a capture would store it, with the digests of all contents. Raises
     `SourceError` where it can't all be read."""
-    base = os.fsencode(folder)
+    base, reader = os.fsencode(folder), ContentReader()
     try:
         roots = {name: os.path.join(base, name) for name in os.listdir(base)}
         walk = Walk(roots, Selection(), Manner(all_holes=True))
         for item in walk:
-            yield _looked_at(item, base)
+            yield _looked_at(item, base, reader)
     except (OSError, Unreadable, Vanished) as error:
         raise SourceError(f"the restored copy in `{folder}` can't be read: {error}") from error
     for flaw in walk.flaws:
         raise SourceError(f"the restored copy in `{folder}` can't be read: `{path_text(flaw.path)}`: {flaw.why}")
 
 
-def _looked_at(item: Item, base: bytes) -> Entry:
-    if not item.open:
-        return item.entry
+def _looked_at(item: Item, base: bytes, reader: ContentReader) -> Entry:
     mode = item.entry.mode
-    if mode & stat.S_IRUSR or os.geteuid() == 0:
-        return with_digest(item.open())
+    if not item.open or mode & stat.S_IRUSR or os.geteuid() == 0:
+        return reader.read(item)
     path = os.path.join(base, item.entry.path)
     # Its owner may not read it, as whoever looks at what root captured: for a moment it may, which its ACL tells too.
     os.chmod(path, mode | stat.S_IRUSR)
-    found = with_digest(item.open())
+    found = reader.read(item)
     os.chmod(path, mode)
     attributes = tuple((name, os.getxattr(path, name) if name == _ACL else value) for name, value in found.xattrs)
     return found._replace(mode=mode, xattrs=attributes)

@@ -12,7 +12,8 @@ from types import TracebackType
 from typing import Self
 
 from tasks.errors import UnsafePath
-from tasks.item import Stored
+from tasks.item import InPlace, Stored
+from tasks.sources.as_it_was import opened_as_it_was
 from tasks.sources.further_name import FurtherName
 from tasks.sources.left_journals import LeftJournals
 from tasks.sources.left_out import LeftOut
@@ -43,7 +44,7 @@ class FolderWriter:
 
     def __init__(self, into: Path, how: Restoring, names: Unfinished | None = None) -> None:
         self.missed = NotRestored()
-        self._overwrite = how.overwrite
+        self._overwrite = self.may_keep = how.overwrite
         self._names = names or Unfinished(overwrite=how.overwrite)
         self._metadata = Metadata(how.owners, self.missed)
         self._lock = Lock()
@@ -117,6 +118,21 @@ class FolderWriter:
     def _remove(self, target: TargetFile) -> None:
         with suppress(OSError):
             remove_made(self._folders.at(target.path.rpartition(b"/")[0]), target.name, target.made)
+
+    def there(self, item: Stored) -> InPlace | None:
+        """What is as the item was, but for its bytes maybe."""
+        with suppress(OSError):  # whoever writes it meets that too
+            return opened_as_it_was(*self._place(item.entry.path), item.entry, self._metadata)
+        return None
+
+    def kept(self, item: Stored) -> None:
+        """It stays: what has it open goes on with it, and the next night does not read it again. What a restore that
+        was killed had left of it goes."""
+        path = item.entry.path
+        with suppress(OSError):
+            parent, name = self._place(path)
+            remove(parent, self._names.name(path))
+            self._journals.look(parent, name, path)
 
     def whole(self, item: Stored, data: memoryview) -> None:
         entry = item.entry

@@ -92,9 +92,18 @@ def check_socket(path: Path) -> Path:
     return path
 
 
-def free_port() -> int:
-    """Of loopback; nobody listens there now."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port: int = free.getsockname()[1]
-        return port
+@contextmanager
+def free_port(port: int = 0) -> Iterator[int]:
+    """A port of loopback, this one or any, for one server and for nobody else for as long as this lasts.
+
+    Linux gives a port that is bound to nobody who asks for any, nor to a connection; and lets it be bound once more by
+    who sets `SO_REUSEADDR` and names it, as servers do, for as long as nobody listens there (`ip(7)`, `socket(7)`).
+    Other systems do not, and there it may be taken before the server is up. Raises `OSError` where it is taken.
+    """
+    with socket.socket() as holder:
+        holder.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        holder.bind(("127.0.0.1", port))
+        port = holder.getsockname()[1]
+        if sys.platform != "linux":
+            holder.close()
+        yield port

@@ -4,6 +4,7 @@ database next has SQLite write the pages of the old one over it."""
 from __future__ import annotations
 
 import os
+import time
 from contextlib import suppress
 
 from tasks.sources.not_restored import NotRestored
@@ -22,21 +23,23 @@ class LeftJournals:
 
     def __init__(self) -> None:
         self._found: list[tuple[bytes, bytes]] = []
+        self._looked = 0
 
     def look(self, folder: Descriptor, name: bytes, path: bytes) -> None:
-        """Beside a file that was restored."""
+        """Beside a file that was restored, or stays as what it is restored to."""
+        self._looked = self._looked or time.time_ns()
         for end in _ENDS:
             with suppress(OSError):
                 os.stat(name + end, dir_fd=folder.number, follow_symlinks=False)
                 self._found.append((path, end))
 
     def tell(self, folders: OpenFolders, began: int, missed: NotRestored) -> None:
-        """Once all is restored; `began`: when the first file was made, in ns of that file system's clock."""
+        """Once all is restored; `began`: when the first file was made, in ns of that file system's clock, or 0."""
         for path, end in self._found:
             parent, _, name = path.rpartition(b"/")
             with suppress(OSError):
                 folder = folders.at(parent)
                 status = os.stat(name + end, dir_fd=folder.number, follow_symlinks=False)
                 file = Descriptor(os.open(name, OPEN_FILE, dir_fd=folder.number))
-                if status.st_ctime_ns < began and os.pread(file.number, len(_MAGIC), 0) == _MAGIC:
+                if status.st_ctime_ns < (began or self._looked) and os.pread(file.number, len(_MAGIC), 0) == _MAGIC:
                     missed.add(_WHAT, path + end)

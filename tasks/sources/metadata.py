@@ -52,6 +52,15 @@ class Metadata:
         stays = not self._owners or self._own[0] != 0 or self._owner(entry)[0] == 0
         return mode if stays else _SAFE
 
+    def is_given(self, status: os.stat_result, entry: Entry) -> bool:
+        """Whether a file with this status has owner and permissions as `give` would leave them."""
+        mode, owner = entry.mode & 0o7777, self._owner(entry)
+        if not self._owners:
+            owner = self._own
+            if mode & _OWN_BITS or any(name.startswith(_OF_ROOT) for name, _ in entry.xattrs):
+                return False
+        return status.st_mode & 0o7777 == mode and (status.st_uid, status.st_gid) == owner
+
     def give(
         self, descriptor: int, entry: Entry, status: os.stat_result | None = None, *, was_there: bool = False
     ) -> None:

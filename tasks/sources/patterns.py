@@ -13,6 +13,10 @@ _FOLDERS_BELOW = re.compile(r"/\*\*/ *$")
 """In git, `data/**/` is every folder below `data`; the library has it match the files in `data` too."""
 
 
+_PLAIN = re.compile(r"/?([^/*?\[\]\\!#\s\ufffd]+(?:/[^/*?\[\]\\!#\s\ufffd]+)*)(?=/|\Z)")
+"""The names that a line begins with, and in which no sign means anything."""
+
+
 class Patterns:
     """A list of gitignore lines: the last one that matches decides, `!` turns a match round, a slash at the end is for
     folders, a slash elsewhere ties it to the top. Raises `ValueError` for a line that is no pattern."""
@@ -27,6 +31,12 @@ class Patterns:
     def __bool__(self) -> bool:
         return bool(self.lines)
 
+    @property
+    def reach(self) -> set[bytes] | None:
+        """Paths at or below which all lies that can be matched; None where that may be anywhere."""
+        heads = {_head(line) for line in self.lines if not line.startswith("!")}
+        return None if None in heads else {head for head in heads if head is not None}
+
     def match(self, path: bytes, folder: bool = False) -> bool:
         """True if `path`, relative to the folder that the patterns are for, is matched and not turned round."""
         return self._spec is not None and self._spec.check_file(_text(path, folder)).include is True
@@ -40,6 +50,13 @@ class Patterns:
             return GitIgnoreSpec.from_lines(_FOLDERS_BELOW.sub("/**/*/", line) for line in lines)
         except GitIgnorePatternError as error:
             raise ValueError(f"`{lines[0]}` is no pattern in gitignore style") from error
+
+
+def _head(line: str) -> bytes | None:
+    """At or below which all lies that a line matches, if it is tied to the top and begins with plain names."""
+    is_tied = "/" in line[:-1] and "//" not in line and line == line.strip()
+    plain = _PLAIN.match(line) if is_tied else None
+    return plain[1].encode("utf-8", "surrogateescape") if plain else None
 
 
 def _text(path: bytes, folder: bool) -> str:

@@ -14,7 +14,8 @@ from pydantic import Field
 from tasks.errors import BackupError, SettingsError, SourceError, Unavailable
 from tasks.item import Entry, Facts, Flaw, Item, Stored, StoredItems
 from tasks.settings import SourceSettings
-from tasks.sources.file_facts import OWNERS, with_digest
+from tasks.sources.content_reader import ContentReader
+from tasks.sources.file_facts import OWNERS
 from tasks.sources.filetree import PatternLines
 from tasks.sources.git.capture import DOCUMENT, RepositoryCapture
 from tasks.sources.git.check import repository_problems
@@ -181,10 +182,11 @@ class SourceCodeCapture:
 
     def examine(self) -> None:
         """Reads everything but the histories, which git itself checks. Raises `Unavailable` where that was killed."""
+        reader = ContentReader()
         for item in self:
             name = item.entry.path.split(b"/")[1:2]
             if name not in ([BUNDLE], [HISTORY], [DOCUMENT]):
-                self.stored(Stored(with_digest(item.open()) if item.open else item.entry))
+                self.stored(Stored(reader.read(item)))
         for capture in self._captures.values():
             capture.whole = capture.is_connected()
             if capture.killed:

@@ -14,6 +14,7 @@ from pathlib import Path
 
 from tasks.destinations import Local, Prefixed
 from tasks.destinations.local import LocalSettings
+from tasks.memory import keep_freed_memory
 from tasks.repository import About, ReaderKey, Repository, WriterKey, create_keys, open_keys, snapshot_id
 from tasks.sources.kinds import SOURCES
 from tasks.sources.source import Restoring, Source
@@ -81,7 +82,8 @@ def _source(kind: str, folder: Path) -> Source:
 
 
 if __name__ == "__main__":
-    gc.freeze()  # as a worker does
+    keep_freed_memory()  # as a worker does
+    gc.freeze()
     watch = Stopwatch()
     main(sys.argv[1], Path(sys.argv[2]), sys.argv[3], Path(sys.argv[4]))
     print(json.dumps(watch.figures()))

@@ -24,6 +24,7 @@ import zstandard
 
 from tasks.repository.block import TARGET, Profile
 from tasks.repository.compression import (
+    DELTAS,
     FAST,
     FLOATS,
     PLANES_2,
@@ -46,6 +47,7 @@ _NAMES = {
     ZSTD: "zstd",
     **{way: f"planes of {width}" for way, width in WIDTH.items()},
     FLOATS: "floats apart",
+    DELTAS: "deltas",
 }
 _PLANES = {"F64": PLANES_8, "F32": PLANES_4, "I32": PLANES_4, "F16": PLANES_2, "BF16": PLANES_2}
 

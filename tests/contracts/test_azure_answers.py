@@ -63,8 +63,11 @@ def test_an_object_that_lost_its_content_is_damaged_not_empty(tmp_path: Path) ->
         kept = {"X-Ms-Meta-Crc32c": crc32c(b"what was stored"), "x-ms-blob-type": "BlockBlob"}
         return (200, kept, b"") if verb == "HEAD" else (416, {"x-ms-error-code": "InvalidRange"}, b"")
 
-    with azure_that(answering, tmp_path) as destination, pytest.raises(Damaged, match="not what was stored"):
-        destination.get("packs/one")
+    with azure_that(answering, tmp_path) as destination, (tmp_path / "file").open("wb") as file:
+        with pytest.raises(Damaged, match="not what was stored"):
+            destination.get("packs/one")
+        with pytest.raises(Damaged, match="not what was stored"):
+            destination.pour("packs/one", file)
 
 
 def test_parts_of_two_objects_are_never_joined(tmp_path: Path) -> None:

@@ -25,9 +25,9 @@ from tasks.installation import Installation
 from tasks.secret import Secret
 from tasks.settings import DestinationSettings, Settings, SourceSettings
 from tasks.sources.docs import DocsSettings
+from tests.free_port import free_port
 from tests.stores.answering_server import Answer, answering_server
 from tests.stores.azure import AzureServer
-from tests.stores.child_server import free_port
 from tests.stores.gcs import GcsServer
 from tests.stores.rgw import RgwServer
 from tests.stores.tls_front import tls_front

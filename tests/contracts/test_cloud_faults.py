@@ -18,6 +18,7 @@ import pytest
 from tasks.destinations import Data, Destination, Overlay, Prefixed, open_destination
 from tasks.destinations.azure import Azure
 from tasks.destinations.gcs import Gcs
+from tasks.destinations.pouring import pour
 from tasks.destinations.remote import Paged
 from tasks.destinations.retrying import Retrying
 from tasks.destinations.s3 import S3
@@ -50,7 +51,7 @@ class FaultContract:
 
     @pytest.mark.timeout(600)
     def test_whatever_the_connection_does_what_is_reported_is_true(
-        self, reached: tuple[FaultyProxy, Destination, Destination]
+        self, reached: tuple[FaultyProxy, Destination, Destination], tmp_path: Path
     ) -> None:
         proxy, faulty, direct = reached
         ended: Counter[str] = Counter()
@@ -73,6 +74,9 @@ class FaultContract:
             try:
                 assert faulty.get(name) == content, seed
                 assert len(faulty.get(name, 0, len(content) // 2)) == len(content) // 2, seed
+                with (tmp_path / "poured").open("wb") as file:
+                    pour(faulty, name, file)
+                assert (tmp_path / "poured").read_bytes() == content, seed
                 assert [each.name for each in faulty.list(name)] == [name], seed
                 ended["read"] += 1
             except BackupError as error:

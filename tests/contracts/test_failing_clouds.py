@@ -6,6 +6,7 @@ import random
 import urllib.request
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -13,6 +14,7 @@ import pytest
 from tasks.destinations import Destination, open_destination
 from tasks.destinations.body import crc32c
 from tasks.destinations.immutable import immutable
+from tasks.destinations.pouring import pour
 from tasks.destinations.s3 import S3
 from tasks.errors import BackupError, Damaged, Unavailable
 from tests.contracts.failing_destination_contract import (
@@ -21,9 +23,9 @@ from tests.contracts.failing_destination_contract import (
     RefusingDestinationContract,
     VanishingDestinationContract,
 )
+from tests.free_port import free_port
 from tests.stores.answering_server import Answer, answering_server
 from tests.stores.azure import AzureServer
-from tests.stores.child_server import free_port
 from tests.stores.faulty_proxy import faulty_proxy
 from tests.stores.gcs import GcsServer
 from tests.stores.rgw import RgwServer
@@ -205,17 +207,18 @@ TAGGED = {"ETag": '"65a1-26"'}
     ],
 )
 def test_what_something_else_answers_is_neither_an_object_nor_the_lack_of_one(
-    request: pytest.FixtureRequest, kind: str, answer: Answer
+    request: pytest.FixtureRequest, tmp_path: Path, kind: str, answer: Answer
 ) -> None:
     """Such as a network for guests, which has one page for all that is asked, in place of the service."""
     server: Any = request.getfixturevalue(kind)
-    with answering_server(lambda verb, headers: answer) as url:
+    with answering_server(lambda verb, headers: answer) as url, (tmp_path / "file").open("wb") as file:
         where = {"url": f"{url}/account"} if kind == "azure" else {"endpoint": url}
         elsewhere = open_destination(server.settings("anything", **where, **HASTY))
         for operation in (
             lambda: elsewhere.put("kept/two", PAGE),
             lambda: elsewhere.get("kept/one"),
             lambda: elsewhere.get("kept/one", 0, len(PAGE)),
+            lambda: pour(elsewhere, "kept/one", file),
             lambda: list(elsewhere.list()),
             # That of Google says no more; what is not deleted is found by the next prune.
             *((lambda: elsewhere.delete("kept/one"),) if (kind, answer[0]) != ("gcs", 204) else ()),
@@ -242,10 +245,17 @@ def test_another_part_than_was_asked_for_is_not_taken(request: pytest.FixtureReq
             elsewhere.get("kept/one", 50, 4)
 
 
-def test_a_checksum_counts_in_whatever_case_a_proxy_sends_its_name(s3: S3Server) -> None:
+def test_a_checksum_counts_in_whatever_case_a_proxy_sends_its_name(s3: S3Server, tmp_path: Path) -> None:
     kept = MARKS | {"X-Amz-Meta-Crc32c": crc32c(b"what was stored")}
-    with answering_server(lambda verb, headers: (200, kept, b"what was St0red")) as url, pytest.raises(Damaged):
-        open_destination(s3.settings("anything", endpoint=url, **HASTY)).get("kept/one")
+    with (
+        answering_server(lambda verb, headers: (200, kept, b"what was St0red")) as url,
+        (tmp_path / "f").open("wb") as file,
+    ):
+        elsewhere = open_destination(s3.settings("anything", endpoint=url, **HASTY))
+        with pytest.raises(Damaged):
+            elsewhere.get("kept/one")
+        with pytest.raises(Damaged):
+            pour(elsewhere, "kept/one", file)
 
 
 class TestAnS3ThatDoesNotCheckWhatItIsSent:

@@ -75,6 +75,14 @@ def test_a_wrong_passphrase(copied: Terminal) -> None:
     assert not (copied.folder / "back").exists()
 
 
+@pytest.mark.parametrize("command", ["verify", "drill", "prune"])
+def test_a_failure_ends_all_that_proves_with_the_code_that_help_names(copied: Terminal, command: str) -> None:
+    (copied.folder / "keys/passphrase").write_text("another")
+    assert {each["failure"]["kind"] for each in copied.json(command, code=77)} == {"WrongKey"}
+    (copied.folder / "keys/passphrase").unlink()
+    assert {each["failure"]["kind"] for each in copied.json(command, code=78)} == {"SettingsError"}
+
+
 def test_a_folder_that_is_no_repository(lived: Terminal, tmp_path: Path) -> None:
     said = lived.complaint("restore", "docs", "--from", tmp_path, "--to", tmp_path / "back", code=66)
     assert "no repository" in said
@@ -147,6 +155,11 @@ def test_a_restore_without_a_passphrase_and_with_the_sheet_as_it_was_printed(liv
     assert state_of(tmp_path / "back/docs") == state_of(lived.folder / "docs")
 
 
+def test_a_folder_is_no_recovery_sheet(lived: Terminal) -> None:
+    said = lived.complaint("list", "--from", "backups", "--recovery-sheet", "config", code=66)
+    assert "there is no recovery sheet at `config`" in said
+
+
 def test_a_keyring_document_that_has_rotted_is_told_from_a_wrong_passphrase(copied: Terminal, tmp_path: Path) -> None:
     right = (copied.folder / "keys/passphrase").read_text().strip()
     (stored,) = (copied.folder / "backups/docs/keys").iterdir()
@@ -185,6 +198,20 @@ def test_a_time_that_does_not_exist(copied: Terminal) -> None:
     copied.edit(zone, 'timezone = "Europe/Berlin"')
     said = copied.complaint("restore", "docs", "--at", "2026-03-29 02:30", "--to", "back", code=66)
     assert "02:30" in said
+
+
+@pytest.mark.parametrize(
+    ("arguments", "both"),
+    [
+        (("restore", "docs", "--snapshot", "2026", "--at", "now"), "--at and --snapshot"),
+        (("restore", "docs", "--destination", "local", "--from", "backups"), "--from and --destination"),
+        (("list", "--destination", "nothing", "--from", "backups"), "--from and --destination"),
+    ],
+)
+def test_of_two_options_that_say_the_same_none_is_ignored(
+    lived: Terminal, arguments: tuple[str, ...], both: str
+) -> None:
+    assert both in lived.run(*arguments, code=2).stderr
 
 
 def test_unknown_names(lived: Terminal) -> None:

@@ -27,7 +27,8 @@ from tasks.settings import Settings
 from tests.flows.house import House
 from tests.flows.test_flower import Flower
 from tests.flows.test_night import assert_restores, local, originals_of, tree
-from tests.redis_process import KEEPING, RedisProcess, free_port
+from tests.free_port import free_port
+from tests.redis_process import KEEPING, RedisProcess
 from workers.unserved import unserved
 
 TEXT = (Path(__file__).parents[2] / "workers/BROKER.md").read_text(encoding="utf-8")

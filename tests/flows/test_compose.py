@@ -19,7 +19,7 @@ import pytest
 import yaml
 
 from tests.flows.trees import grow, state_of
-from tests.redis_process import free_port
+from tests.free_port import free_port
 
 ROOT = Path(__file__).parents[2]
 TEXT = (ROOT / "docker-compose.yml").read_text()

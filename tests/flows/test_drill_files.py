@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import shutil
 import subprocess
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -12,17 +14,17 @@ import pytest
 
 from tasks.configuration import parse
 from tasks.drill import drill
-from tasks.errors import Damaged, Refused, Unavailable
+from tasks.errors import Damaged, NoSpace, Refused, Unavailable
 from tasks.installation import Installation
 from tasks.sources.source_code import SourceCode
 from tests.flows.test_drill import proofs, scratch
 from tests.flows.test_verbs import install, installed, night
 from tests.git_sample import commit, init
 from tests.repositories import PASSPHRASE, keys
-from tests.unit.sources.conftest import ext3_disk, huge_pages, xfs_disk
+from tests.unit.sources.conftest import disk_of, ext3_disk, huge_pages, xfs_disk
 from tests.unit.test_scratch import anybodys
 
-__all__ = ["anybodys", "ext3_disk", "huge_pages", "installed", "scratch", "xfs_disk"]
+__all__ = ["anybodys", "disk_of", "ext3_disk", "huge_pages", "installed", "scratch", "xfs_disk"]
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root captures what nobody may read")
@@ -91,6 +93,22 @@ def test_a_file_system_without_such_holes_is_told_and_nothing_is_damaged(
     captured = night(installed, 0, "here")
     with pytest.raises(Refused, match="does not hold holes as they were written"):
         drill(installed, "docs", "here")
+    assert proofs(installed, captured.snapshot) == []
+
+
+def test_a_scratch_folder_that_gets_full_on_the_way_is_named(
+    installed: Installation,
+    disk_of: Callable[[int], Path],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    (installed.settings.state.parent / "originals/docs/large").write_bytes(os.urandom(3 << 20))
+    scratch = disk_of(2 << 20) / "scratch"
+    monkeypatch.setenv("TMPDIR", str(scratch))
+    captured = night(installed, 0, "here")
+    with pytest.raises(NoSpace, match=f"in the scratch folder `{scratch}`"):
+        drill(installed, "docs", "here")
+    gc.collect()  # what its traceback refers to is open on that disk
+    assert list(scratch.iterdir()) == []
     assert proofs(installed, captured.snapshot) == []
 
 

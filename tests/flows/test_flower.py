@@ -14,7 +14,8 @@ import pytest
 
 from tests.flows.house import House
 from tests.flows.test_night import assert_restores, local, originals_of, tree
-from tests.redis_process import free_port, redis_process
+from tests.free_port import free_port
+from tests.redis_process import redis_process
 from tests.repositories import PASSPHRASE, keys
 
 PASSWORD, LOGIN = "of-the-broker-7613", "operator:of-flower-9025"

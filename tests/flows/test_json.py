@@ -16,7 +16,14 @@ from tests.redis_process import redis_process
 
 @pytest.mark.parametrize(
     "arguments",
-    [("restore",), ("mirror", "local", "local"), ("nothing",), ("list", "--nothing"), ("restore", "docs", "--to")],
+    [
+        ("restore",),
+        ("mirror", "local", "local"),
+        ("nothing",),
+        ("list", "--nothing"),
+        ("restore", "docs", "--to"),
+        ("serve", "--concurrency", "0"),
+    ],
     ids=" ".join,
 )
 def test_what_is_not_understood_is_one_too(lived: Terminal, arguments: tuple[str, ...]) -> None:

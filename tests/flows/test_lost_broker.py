@@ -35,14 +35,14 @@ def own(tmp_path: Path) -> Iterator[House]:
             house.close()
 
 
-def restart(broker: RedisProcess, *, kept: bool) -> None:
+def restart(broker: RedisProcess, *, kept: bool, seconds: float = 2) -> None:
     time.sleep(1.2)  # what the broker's log file may lack
     broker.kill()
     if not kept:
         for path in broker.folder.iterdir():
             if path.name.startswith("appendonly"):
                 shutil.rmtree(path)
-    time.sleep(2)
+    time.sleep(seconds)
     broker.start()
 
 
@@ -61,8 +61,12 @@ def runs_of(house: House) -> list[Any]:
     return [(run.plan, run.slot, run.id) for run in house.record.runs()]
 
 
-@pytest.mark.parametrize("kept", [True, False], ids=["with its data", "with none"])
-def test_a_broker_that_comes_back_in_the_middle_of_a_scheduled_night_costs_no_night(own: House, kept: bool) -> None:
+@pytest.mark.parametrize(
+    ("kept", "seconds"), [(True, 2), (False, 2), (False, 0)], ids=["with its data", "with none", "with none, at once"]
+)
+def test_a_broker_that_comes_back_in_the_middle_of_a_scheduled_night_costs_no_night(
+    own: House, kept: bool, seconds: float
+) -> None:
     gate = gated_source(own)
     schedule(own)
     miss_three_nights(own)
@@ -71,7 +75,7 @@ def test_a_broker_that_comes_back_in_the_middle_of_a_scheduled_night_costs_no_ni
     (first,) = own.wait_for(own.record.runs, "the run")
     reached(own, gate)
     own.wait_for(lambda: own.record.outcome(first.id, "prune/docs/here"), "the source beside it")
-    restart(own.broker, kept=kept)
+    restart(own.broker, kept=kept, seconds=seconds)
     own.wait_for(own.record.runs, "the run, or another")
     gate.unlink()
     (last,) = own.record.runs()

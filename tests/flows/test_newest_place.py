@@ -61,7 +61,7 @@ def test_a_snapshot_that_is_named_is_verified_where_it_is(home: Terminal) -> Non
     verify = ("verify", "docs", "--snapshot")
     proven = home.json(*verify, newest, GEOMETRA_BACKUP_PASSPHRASE=PASSPHRASE)
     assert [(each["destination"], each["state"]) for each in proven] == [("offsite", "done")]
-    failed = home.json(*verify, "2001", code=1, GEOMETRA_BACKUP_PASSPHRASE=PASSPHRASE)
+    failed = home.json(*verify, "2001", code=66, GEOMETRA_BACKUP_PASSPHRASE=PASSPHRASE)
     assert [(each["destination"], each["state"]) for each in failed] == [("here", "failed"), ("offsite", "failed")]
 
 

@@ -46,3 +46,20 @@ def test_a_broker_that_refuses_for_a_while_costs_a_pause_and_not_the_worker(own:
     assert_once(own, own.report(run), "gated", "docs")
     assert worker.child.poll() is None
     worker.stop()
+
+
+def test_what_a_process_says_in_two_halves_is_heard_when_the_broker_goes_away_between_them(own: House) -> None:
+    begin, end = REFUSALS["it is a replica"]
+    gate, half = gated_source(own), own.folder / "half"
+    worker = own.worker(CELERY_CONFIG_MODULE="tests.flows.celeryconfig_with_pauses", GEOMETRA_TESTS_HALF=str(half))
+    own.beat()
+    run = own.start()
+    reached(own, gate)
+    own.client.execute_command(*begin.split())  # type: ignore[no-untyped-call]
+    gate.unlink()  # what can't be sent again comes back with all that led to it, which is long
+    own.wait_for(half.exists, "half of what it says")
+    own.client.execute_command("CLIENT", "KILL", "TYPE", "normal")  # type: ignore[no-untyped-call]
+    time.sleep(2)
+    own.client.execute_command(*end.split())  # type: ignore[no-untyped-call]
+    assert_once(own, own.report(run), "gated", "docs")
+    worker.stop()

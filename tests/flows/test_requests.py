@@ -22,7 +22,8 @@ from kombu.transport.redis import Channel
 
 from tests.flows.house import House
 from tests.flows.test_night import assert_restores, local, originals_of, tree
-from tests.redis_process import free_port, redis_process
+from tests.free_port import free_port
+from tests.redis_process import redis_process
 
 TEXT = (Path(__file__).parents[2] / "tasks/REQUESTS.md").read_text(encoding="utf-8")
 EXAMPLE = re.findall(r"```python\n(.*?)```", TEXT, re.DOTALL)[0]

@@ -56,6 +56,7 @@ def test_a_source_that_was_never_backed_up_stops_no_prune_of_the_others(second: 
         ("config", "local"),
         ("docs", "local"),
     ]
+    assert second.run("prune", "-d", "disk").stdout == "Nothing was ever uploaded to disk.\n"
     assert "nothing was ever uploaded" in second.complaint("prune", "anew", "-d", "local", code=66)
 
 

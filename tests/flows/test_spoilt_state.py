@@ -161,3 +161,21 @@ def test_a_failed_run_that_a_wrong_clock_dated_ahead_is_over_after_a_good_one(co
     (copied.folder / "away").rename(copied.folder / "docs")
     assert copied.json("run", "--source", "docs")["state"] == "done"
     assert copied.json("status")["good"] is True
+
+
+@pytest.mark.needs("setpriv")
+@pytest.mark.parametrize("private", [".geometra-backup", ".geometra-backup/reports"])
+def test_who_may_not_see_the_reports_is_told_so_and_not_that_all_is_good(copied: Terminal, private: str) -> None:
+    if os.geteuid() != 0:
+        pytest.skip("only root can give a folder to another user")
+    folder = copied.folder / private
+    folder.chmod(0o700)
+    os.chown(folder, 65534, 65534)
+    humble = ["setpriv", "--bounding-set=-dac_override,-dac_read_search,-fowner"]
+    error = copied.json("status", code=77, prefix=humble)["error"]
+    assert "run this as the user who backs up here" in error["message"]
+    metrics = copied.run("metrics", prefix=humble).stdout
+    assert "geometra_backup_broker_reachable 0.0" in metrics
+    if private == ".geometra-backup":
+        copied.json("check", code=1, prefix=humble)
+        copied.json("run", code=75, prefix=humble)

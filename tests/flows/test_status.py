@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import shutil
-from contextlib import closing
+import socket
+import threading
+from contextlib import closing, suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -64,6 +66,42 @@ def test_why_there_is_no_backup_yet_is_told(copied: Terminal) -> None:
     reports = copied.folder / ".geometra-backup/reports"
     write(reports, reported(run_of("night", "docs"), "docs", DENIED))
     assert problem_of(copied.json("status", code=1), "docs") == "the last run failed: may not delete"
+
+
+def test_a_destination_that_does_not_answer_is_asked_for_one_source_alone(copied: Terminal) -> None:
+    """Each other one would wait for it as long again, minutes as it is set unless told otherwise."""
+    asked: list[bytes] = []
+    with closing(socket.create_server(("127.0.0.1", 0))) as server:
+        port = server.getsockname()[1]
+
+        def listen() -> None:
+            with suppress(OSError):
+                while True:
+                    connection, _ = server.accept()
+                    held.append(connection)
+                    asked.append(connection.recv(1000).split(b" ")[1])
+
+        held: list[socket.socket] = []
+        threading.Thread(target=listen, daemon=True).start()
+        (copied.folder / "key").write_text("key")
+        far = f"""[destinations.far]
+kind = "s3"
+bucket = "far-away"
+endpoint = "http://127.0.0.1:{port}"
+path_style = true
+access_key = "file:key"
+secret_key = "file:key"
+read_timeout = "1s"
+deadline = "1s"
+"""
+        copied.edit("[sources.docs]", f"{far}\n[sources.docs]")
+        status = copied.json("status", code=1)
+    places = {(place["source"], place["destination"]): place for place in status["sources"]}
+    assert places["docs", "local"]["good"]
+    assert places["config", "local"]["good"]
+    for source in ("docs", "config"):
+        assert "no answer" in places[source, "far"]["problem"]
+    assert len({path.split(b"/")[2] for path in asked}) == 1
 
 
 def test_a_run_that_was_reported_on_another_host_is_told(

@@ -164,6 +164,23 @@ def test_two_hosts_that_captured_the_same_both_send_it_the_same_day(hosts: tuple
     assert len(hosts[0].installation.repository("docs", "here").snapshots()) == 1
 
 
+def test_what_a_host_whose_clock_is_behind_captures_is_no_older_than_its_run(hosts: tuple[House, House]) -> None:
+    """Else it was older than yesterday's, and the night that had proven it let it go."""
+    house, _ = hosts
+    configure(hosts, {"docs": tree(house, "docs", "docs")})
+    now = datetime.now(UTC)
+    for number, clock in enumerate((now, now - timedelta(days=1), now + timedelta(minutes=20))):
+        run = Run(f"run-{number}", "", "", now + timedelta(minutes=number), ("backup/docs", "upload/docs/here"))
+        assert capture(house.installation, "docs", run, now=clock).state == "done"
+    started = [sealed.folder for sealed in house.installation.spool.all_sealed()]
+    assert len(started) == 3
+    house.worker(queues="transfer")
+    house.wait_for(lambda: not spool(house), "an empty spool")
+    kept = house.installation.repository("docs", "here").snapshots()
+    dates = {each.run: each.started for each in kept}
+    assert dates == {"run-0": now, "run-1": now + timedelta(minutes=1), "run-2": now + timedelta(minutes=20)}
+
+
 def test_a_late_upload_whose_message_was_lost_is_sent_again(hosts: tuple[House, House]) -> None:
     house, _ = hosts
     configure(hosts, {"docs": tree(house, "docs", "docs")})

@@ -48,6 +48,22 @@ def test_a_place_that_holds_nothing_is_said_to(elsewhere: Terminal) -> None:
     )
 
 
+def test_what_else_lies_on_that_disk_is_in_nobodys_way(lived: Terminal, elsewhere: Terminal) -> None:
+    (elsewhere.folder / "disk/photos").mkdir()
+    (elsewhere.folder / "disk/photos/link").symlink_to("/etc/passwd")
+    passphrase = (lived.folder / "keys/passphrase").read_text()
+    found = elsewhere.json("list", "--from", "disk", GEOMETRA_BACKUP_PASSPHRASE=passphrase)
+    assert {row["source"] for row in found} == {"config", "docs"}
+    assert elsewhere.json("init", "--from", "disk", GEOMETRA_BACKUP_PASSPHRASE=passphrase)["stored"] == [
+        "config",
+        "docs",
+    ]
+    (elsewhere.folder / "second").mkdir()
+    with (elsewhere.folder / "backup.toml").open("a") as file:
+        file.write('[destinations.second]\nkind = "local"\npath = "second"\n')
+    assert {row["source"] for row in elsewhere.json("mirror", "local", "second")} == {"config", "docs"}
+
+
 def test_a_new_machine_goes_on_with_the_history_of_a_lost_one(lived: Terminal, elsewhere: Terminal) -> None:
     shutil.copytree(lived.folder / "docs", elsewhere.folder / "docs", symlinks=True)
     wrong = elsewhere.complaint("init", "--from", "disk", code=77, GEOMETRA_BACKUP_PASSPHRASE="another")

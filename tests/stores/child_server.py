@@ -11,13 +11,6 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
-
-
 @contextmanager
 def child_server(
     command: Sequence[str], port: int | None, log: Path, environment: Mapping[str, str] | None = None

@@ -13,7 +13,8 @@ from pathlib import Path
 from typing import Any
 
 from tasks.destinations.gcs_settings import GcsSettings
-from tests.stores.child_server import child_server, free_port
+from tests.free_port import free_port
+from tests.stores.child_server import child_server
 
 
 class GcsServer:

@@ -14,7 +14,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tasks.secret import Secret
-from tests.stores.child_server import child_server, free_port
+from tests.free_port import free_port
+from tests.stores.child_server import child_server
 from tests.stores.s3 import KEY, SECRET, S3Server
 
 if TYPE_CHECKING:

@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 from tasks.destinations.s3_settings import S3Settings
 from tasks.secret import Secret
-from tests.stores.child_server import child_server, free_port
+from tests.free_port import free_port
+from tests.stores.child_server import child_server
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -13,6 +14,7 @@ from tasks.check import Finding, check
 from tasks.configuration import parse
 from tasks.errors import Unavailable
 from tasks.installation import Installation
+from tasks.record import Record
 from tasks.run_keys import reaching
 from tests.redis_process import RedisProcess, redis_process
 
@@ -43,6 +45,15 @@ def test_one_that_takes_what_is_written_is_good(
     assert (
         found(broker, tmp_path, monkeypatch, "ACL SETUSER default -info", "CONFIG SET maxmemory 99mb").state == "good"
     )
+
+
+@pytest.mark.parametrize(("seconds", "says"), [(-601, "10 min 1 s ahead of"), (90_000, "25.0 h behind")])
+def test_one_whose_clock_is_another_is_told_of(
+    broker: RedisProcess, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, *, seconds: int, says: str
+) -> None:
+    monkeypatch.setattr(Record, "now", lambda record: datetime.now(UTC) + timedelta(seconds=seconds))
+    finding = found(broker, tmp_path, monkeypatch)
+    assert (finding.state, finding.says) == ("weak", f"this machine's clock is {says} the broker's")
 
 
 @pytest.mark.parametrize(

@@ -6,6 +6,7 @@ import json
 from collections.abc import Iterator
 from contextlib import closing
 from datetime import UTC, datetime, timedelta
+from unittest import mock
 
 import pytest
 import redis
@@ -78,6 +79,18 @@ def test_the_lease_of_who_was_lost_meanwhile_is_free(installed: Installation) ->
     assert record.take(run.id, "backup/docs", "next", 20) == 1
     assert record.take(run.id, "backup/docs", "another", 20) is None
     assert record.holder(run.id, "backup/docs") == "next"
+
+
+def test_a_sign_of_life_is_dated_by_the_broker_whatever_clock_its_host_has(
+    installed: Installation, client: redis.Redis
+) -> None:
+    """A host without a battery starts in another year: its run was closed while it worked."""
+    run, record = begin(installed, now=NOW), installed.record
+    with mock.patch.object(client, "time", return_value=(int(NOW.timestamp()) + 60, 500_000)):
+        record.touch(run.id)
+        record.take(run.id, "backup/docs", "holder", 20)
+        dated = NOW + timedelta(seconds=60.5)
+        assert record.life(run.id).signs == {"": dated, "docs": dated}
 
 
 def test_what_is_done_every_so_often_is_done(installed: Installation) -> None:

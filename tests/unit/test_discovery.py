@@ -15,6 +15,7 @@ from zoneinfo import ZoneInfo
 import pytest
 
 from tasks.discovery import Recognised, Service, discover
+from tests.free_port import free_port
 from tests.unit.configuration.sample_folder import geometra, make
 from workers.broker_program import find_server
 
@@ -141,12 +142,6 @@ def answering(answer: bytes) -> Iterator[int]:
 
 def services(**ports: int) -> tuple[Service, ...]:
     return discover(Path("/nonexistent"), usual=(), services=ports).services
-
-
-def free_port() -> int:
-    with closing(socket.create_server(("127.0.0.1", 0))) as server:
-        port: int = server.getsockname()[1]
-        return port
 
 
 def test_a_running_redis_is_found(tmp_path: Path) -> None:

@@ -116,7 +116,7 @@ def test_missing_or_broken_keys_are_one_clear_line(folder: Path) -> None:
     with pytest.raises(WrongKey, match="no writer key"):
         install(folder).writer_key()
     (folder / "keys/writer.key").unlink()
-    with pytest.raises(SettingsError, match=r"writer\.key` is missing: `geometra-backup init` makes it"):
+    with pytest.raises(SettingsError, match=r"writer\.key` is missing: `geometra-backup init` beside"):
         install(folder).writer_key()
     (folder / "keys/writer.key").mkdir()
     with pytest.raises(SettingsError, match="can't be read"):

@@ -12,7 +12,7 @@ import pytest
 import redis
 from celery import Celery
 
-from tasks.errors import NotFound
+from tasks.errors import NotFound, NotYet
 from tasks.installation import Installation
 from tasks.outcome import Outcome
 from tasks.plan import begin, begin_due, last_due, last_expected, step_before
@@ -108,6 +108,42 @@ def test_the_same_due_time_is_sent_once(installed: Installation, client: redis.R
     assert (first.slot, sent) == ("20261123T0130Z", 1)
     assert begin_due(installed, "nightly", NOW.replace(minute=5)) == first
     assert client.llen("waiting") == sent
+
+
+def test_a_slot_that_beat_s_clock_has_reached_first_is_waited_for_and_begun(installed: Installation) -> None:
+    """Else the one before it was begun, once more: and none that night."""
+    before = begin_due(installed, "nightly", NOW)
+    for ahead in (timedelta(milliseconds=20), timedelta(minutes=10), timedelta(hours=13, minutes=29)):
+        now = NOW.replace(day=24, hour=1, minute=30) - ahead
+        with pytest.raises(NotYet, match="is due at 2026-11-24 01:30 UTC") as raised:
+            begin_due(installed, "nightly", now, meant="20261124T0130Z")
+        assert raised.value.seconds == ahead.total_seconds()
+    due = NOW.replace(day=24, hour=1, minute=30)
+    begun = begin_due(installed, "nightly", due, meant="20261124T0130Z")
+    assert begun
+    assert begun != before
+    assert begun.slot == "20261124T0130Z"
+    # One that is behind says what was, or is years ahead: this host's own goes.
+    for meant in ("20261123T0130Z", "20361124T0130Z"):
+        assert begin_due(installed, "nightly", due, meant=meant) == begun
+
+
+def test_one_that_is_a_day_ahead_costs_no_night_either(installed: Installation) -> None:
+    for day in (24, 25, 26):
+        with pytest.raises(NotYet):
+            begin_due(installed, "nightly", NOW.replace(day=day, hour=1, minute=31), meant=f"202611{day + 1}T0130Z")
+        assert installed.record.runs()[0].slot == f"202611{day}T0130Z"
+
+
+def test_of_what_is_due_each_hour_a_clock_that_is_further_ahead_costs_nothing(installed: Installation) -> None:
+    installed.settings.plans["hourly"] = PlanSettings(schedule="0 * * * *", timezone="UTC", sources=("docs",))
+    for hour in range(3, 8):
+        meant = f"20261124T{hour + 2:02}00Z"
+        for now in (NOW.replace(day=24, hour=hour, minute=30), NOW.replace(day=24, hour=hour + 1)):
+            with pytest.raises(NotYet):
+                begin_due(installed, "hourly", now, meant=meant)
+        assert installed.record.runs()[0].slot == f"20261124T{hour + 1:02}00Z"
+    assert begin_due(installed, "hourly", NOW.replace(day=24, hour=8), meant="due")
 
 
 def began(installation: Installation, plan: str, now: str) -> str | None:

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from bisect import bisect_right
-from collections.abc import Iterator
-from itertools import pairwise
+from collections.abc import Collection, Iterator
+from itertools import pairwise, takewhile
 from pathlib import Path
 
 import pytest
@@ -25,6 +25,11 @@ class Listed(MemoryItems):
     def since(self, path: bytes) -> Iterator[Stored]:
         at = bisect_right([order(item.entry.path) for item in self._items], order(path))
         yield from self._items[max(at - 1, 0) // 5 * 5 :]
+
+    def below(self, paths: Collection[bytes]) -> Iterator[Stored]:
+        last = max(map(order, paths), default=b"") + b"\1"
+        first = self.since(min(paths, key=order)) if paths else iter(())
+        return takewhile(lambda item: order(item.entry.path) < last, first)
 
 
 def item(path: str, kind: str = FILE, *, link: str = "", size: int = 100) -> Stored:

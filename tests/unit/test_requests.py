@@ -71,7 +71,7 @@ def test_every_kind_can_be_asked_for(app: Celery) -> None:
         ("plan.start", (), {"sources": ["docs", 1]}, "`sources.1` must be text"),
         ("plan.start", (), {"run": "../run"}, "`run` is no run's id: it has letters"),
         ("plan.start", (), {"run": "x" * 101}, "`run` is no run's id: it has letters"),
-        ("plan.start", (), {"slot": "20261123"}, "`slot` there is no such choice"),
+        ("plan.start", (), {"slot": "20261123"}, "`slot` is beat's"),
         ("plan.start", ("nightly",), {}, "by name: plan, sources, run"),
         ("backup.docs", (), {}, "`backup.docs`: `source` is missing"),
         ("backup.docs", (), {"source": {"docs": 1}}, "`source` must be text in quotes, not a table"),

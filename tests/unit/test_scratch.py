@@ -6,6 +6,7 @@ import fcntl
 import os
 from collections.abc import Iterator
 from pathlib import Path
+from threading import Barrier
 from typing import Any
 
 import pytest
@@ -109,3 +110,28 @@ def test_an_old_file_system_is_told(tmp_path: Path, old_disk: Path) -> None:
         assert list(folder.iterdir()) == []
     with scratch_folder(old_disk) as folder, pytest.raises(Refused, match="does not hold times to the nanosecond"):
         check_holds_all(folder)
+
+
+def test_removals_that_wait_for_a_slow_disk_wait_together(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    unlink, together = os.unlink, Barrier(4)
+
+    def slow(path: str) -> None:
+        together.wait(10)
+        unlink(path)
+
+    with scratch_folder(tmp_path) as folder:
+        for number in range(4):
+            (folder / f"{number}").mkdir()
+            (folder / f"{number}/file").touch()
+        (folder.parent / ".alive").unlink()
+        monkeypatch.setattr(os, "unlink", slow)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_folder_of_many_goes(tmp_path: Path) -> None:
+    with scratch_folder(tmp_path) as folder:
+        for number in range(3000):
+            (folder / f"{number}").touch()
+        for number in range(300):
+            (folder / f"folder {number}/deeper").mkdir(parents=True)
+    assert list(tmp_path.iterdir()) == []

@@ -74,5 +74,7 @@ def test_what_does_not_fit_is_said_in_one_line(to: str, options: dict[str, list[
 
 
 def test_files_go_into_folders_only() -> None:
-    with pytest.raises(SettingsError, match="restored into a folder"):
-        target_of(cast(Source, Docs("d", FileTreeSettings.model_construct(kind="docs"))), "http://shelves", {})
+    files = cast(Source, Docs("d", FileTreeSettings.model_construct(kind="docs")))
+    with pytest.raises(SettingsError, match="restored into a folder") as raised:
+        target_of(files, "http://reader:hunter2@shelves", {})
+    assert "hunter2" not in str(raised.value)

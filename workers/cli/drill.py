@@ -41,7 +41,7 @@ def command(session: Session, source: str | None, snapshot: str, destination: st
 
 def _said(result: dict[str, Any]) -> str:
     figures = result["figures"]
-    compared = f"[green]the same came back[/], by {figures['compared_facts']:.0f} facts"
+    compared = f"[green]the same came back[/], by {screen.counted(figures['compared_facts'], 'fact')}"
     how = compared if figures["compared_facts"] else "[yellow]it came back, and there was nothing to compare[/]"
-    items = f"{figures['items']:,.0f} item{'s' * (figures['items'] != 1)}, {screen.size(figures['restored_bytes'])}"
+    items = f"{screen.counted(figures['items'], 'item')}, {screen.size(figures['restored_bytes'])}"
     return f"{how}; {items}, in {screen.duration(figures['seconds'])}"

@@ -63,11 +63,13 @@ def command(session: Session, pattern: str, source: str | None, destination: str
 def _found(
     repositories: Iterable[tuple[str, str, Repository]], patterns: Patterns, *, every: bool
 ) -> Iterator[dict[str, Any]]:
+    reach = patterns.reach
     for name, place, repository in repositories:
         last: Items | None = None
         snapshots = repository.readable_snapshots()
         for snapshot, items in zip(snapshots, repository.read_each(snapshots), strict=True):
-            for item in items if every or last is None else _changed(last, items):
+            everything = items if reach is None else items.below(reach)
+            for item in everything if every or last is None else _changed(last, items):
                 if patterns.match(item.entry.path, folder=item.entry.type == FOLDER):
                     yield _row(name, place, snapshot.id, item)
             last = items

@@ -9,7 +9,7 @@ import json
 import os
 import signal
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, NoReturn
@@ -161,6 +161,13 @@ def _fail(message: str, kind: str, as_json: bool) -> None:
 def exit_code(state: str) -> int:
     """The exit code for an outcome's or a report's state."""
     return {"done": 0, "incomplete": 3}.get(state, 1)
+
+
+def shared_code(codes: Iterable[int]) -> int:
+    """Of failures of several sources or destinations: the exit code that all have, or else that something failed; 0 of
+    none."""
+    different = set(codes)
+    return different.pop() if len(different) == 1 else min(len(different), 1)
 
 
 def subcommand(name: str) -> Callable[[Callable[..., Any]], click.Command]:

@@ -14,7 +14,7 @@ from tasks.stopwatch import Stopwatch
 from tasks.values import is_name
 from workers.cli import screen
 from workers.cli.following import watching
-from workers.cli.main import exit_code, subcommand
+from workers.cli.main import exit_code, shared_code, subcommand
 from workers.cli.session import Session
 
 
@@ -53,8 +53,7 @@ def command(session: Session, origin: str, destination: str, sources: tuple[str,
         for result in results:
             _print(result, origin)
     if errors:
-        codes = {error.exit_code for error in errors}
-        return codes.pop() if len(codes) == 1 else 1
+        return shared_code(error.exit_code for error in errors)
     return max(exit_code(result["state"]) for result in results)
 
 
@@ -72,7 +71,7 @@ def _print(result: dict[str, Any], origin: str) -> None:
         return
     figures = result["figures"]
     screen.console.print(
-        f"{what}: {screen.state(result['state']).markup}; {figures['snapshots']:.0f} snapshots brought,"
+        f"{what}: {screen.state(result['state']).markup}; {screen.counted(figures['snapshots'], 'snapshot')} brought,"
         f" {figures['skipped']:.0f} were there; {screen.size(figures['sent_bytes'])} sent in"
         f" {screen.duration(figures['seconds'])}"
     )

@@ -36,7 +36,7 @@ def read_sheet(path: Path) -> str:
     with explained("read", path):
         try:
             return path.read_text(encoding="utf-8", errors="replace")
-        except FileNotFoundError as error:
+        except (FileNotFoundError, IsADirectoryError) as error:
             raise NotFound(f"there is no recovery sheet at `{path}`") from error
 
 
@@ -132,6 +132,8 @@ def from_place(function: Callable[..., Any]) -> Callable[..., Any]:
 
     @wraps(function)
     def looking(session: Session, *, address: str | None, recovery_sheet: Path | None, **others: Any) -> Any:
+        if address is not None and others.get("destination") is not None:
+            raise click.UsageError("--from and --destination both say where to look: give one of them")
         session.address, session.sheet = address, recovery_sheet
         return function(session, **others)
 

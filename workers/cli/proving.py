@@ -7,12 +7,13 @@ from collections.abc import Callable, Iterator
 from dataclasses import replace
 from typing import Any
 
-from tasks.errors import BackupError, Damaged
+from tasks.errors import BackupError, Damaged, exit_code_of
 from tasks.outcome import Outcome
 from tasks.progress import Progress
 from tasks.stopwatch import Stopwatch
 from workers.cli import screen
 from workers.cli.following import watching
+from workers.cli.main import shared_code
 from workers.cli.session import Session
 
 Pair = tuple[str, str]
@@ -51,7 +52,8 @@ def pairs_of(session: Session, source: str | None, destination: str | None, snap
 
 
 def show(session: Session, results: list[dict[str, Any]], said: Callable[[dict[str, Any]], str]) -> int:
-    """Print them all, `said` of what did not fail; the exit code, which is that of damage where something is."""
+    """Print them all, `said` of what did not fail; the exit code, which is that of damage where something is, else the
+    one that all failures share."""
     if session.as_json:
         screen.print_json(results)
     for result in [] if session.as_json else results:
@@ -61,6 +63,6 @@ def show(session: Session, results: list[dict[str, Any]], said: Callable[[dict[s
         else:
             screen.console.print(f"{what}: {said(result)}")
     failures = [result["failure"]["kind"] for result in results if result["state"] == "failed"]
-    if not failures:
-        return 0
-    return Damaged.exit_code if Damaged.__name__ in failures else 1
+    if Damaged.__name__ in failures:
+        return Damaged.exit_code
+    return shared_code(map(exit_code_of, failures))

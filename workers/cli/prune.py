@@ -11,7 +11,7 @@ from tasks.errors import BackupError, NotARepository
 from tasks.prune import Pruning, act, plan_pruning, replace_damaged
 from workers.cli import screen
 from workers.cli.following import watching
-from workers.cli.main import subcommand
+from workers.cli.main import shared_code, subcommand
 from workers.cli.session import Session
 
 
@@ -48,8 +48,9 @@ def command(
             _print(shown[-1], dry_run)
     if session.as_json:
         screen.print_json(shown)
-    codes = {error.exit_code for error in errors}
-    return codes.pop() if len(codes) == 1 else min(len(codes), 1)
+    elif not shown:
+        screen.line(f"Nothing was ever uploaded to {', '.join(sorted({place for _, place in pairs}))}.")
+    return shared_code(error.exit_code for error in errors)
 
 
 def _row(source: str, destination: str, pruning: Pruning, figures: dict[str, float]) -> dict[str, Any]:
@@ -81,7 +82,8 @@ def _print(row: dict[str, Any], dry_run: bool) -> None:
     )
     figures, would = row["figures"], "would be " if dry_run else ""
     screen.console.print(
-        f"{figures['forget']:.0f} snapshots {would}let go; {figures['condemn']:.0f} packs {would}condemned,"
+        f"{screen.counted(figures['forget'], 'snapshot')} {would}let go;"
+        f" {screen.counted(figures['condemn'], 'pack')} {would}condemned,"
         f" {figures['repack']:.0f} {would}rewritten, {figures['delete']:.0f} {would}deleted:"
         f" {screen.size(figures['freed_bytes'])} freed"
     )

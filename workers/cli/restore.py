@@ -39,7 +39,7 @@ from workers.cli.session import Session, chosen
 )
 @click.option("-m", "--match", "patterns", multiple=True, help="Only what matches, in gitignore style.")
 @click.option("-d", "--destination", help="From there; default: the first that holds the newest, or what is named.")
-@click.option("--overwrite", is_flag=True, help="Replace what is in the way.")
+@click.option("--overwrite", is_flag=True, help="Replace what is in the way, unless it is as it was.")
 @click.option("--no-owners", is_flag=True, help="Let everything belong to who restores.")
 @from_place
 def command(
@@ -60,6 +60,8 @@ def command(
     Writes into a new folder, never outside it, and replaces nothing unless told to. Ends with 3 where all but what is
     named, such as an owner, was given back.
     """
+    if at is not None and snapshot != "latest":
+        raise click.UsageError("--at and --snapshot both say which snapshot: give one of them")
     watch = Stopwatch()
     now = datetime.now(UTC)
     if session.place is None and destination is None:
@@ -105,7 +107,7 @@ def command(
 
 def restored(snapshot: str, figures: Mapping[str, float], *, some: bool) -> str:
     """What was done, in words. `some`: only a server knows how much of the items its options have chosen."""
-    items = f"{figures['items']:,.0f} item{'s' * (figures['items'] != 1)}, {screen.size(figures['restored_bytes'])}"
+    items = f"{screen.counted(figures['items'], 'item')}, {screen.size(figures['restored_bytes'])}"
     what = f"what `-o` says of {snapshot} ({items} in all)" if some else f"{items}, of {snapshot}"
     return f"Restored {what} in {screen.duration(figures['seconds'])}"
 

@@ -23,6 +23,7 @@ __all__ = [
     "STATE",
     "age",
     "console",
+    "counted",
     "duration",
     "errors",
     "line",
@@ -150,6 +151,11 @@ def _cell(content: Any) -> Text:
 
 def state(name: str) -> Text:
     return Text(name, style=STATE.get(name, ""))
+
+
+def counted(number: float, what: str) -> str:
+    """As in `1 snapshot`, and `2,000 snapshots`."""
+    return f"{number:,.0f} {what}{'s' * (number != 1)}"
 
 
 def duration(seconds: float) -> str:

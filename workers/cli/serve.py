@@ -16,7 +16,7 @@ from workers.pools import POOLS
 
 @subcommand("serve")
 @click.option("-p", "--pool", "pools", multiple=True, type=click.Choice([p.name for p in POOLS]), help="Only these.")
-@click.option("--concurrency", default=2, show_default=True, help="Tasks at a time.")
+@click.option("--concurrency", type=click.IntRange(min=1), default=2, show_default=True, help="Tasks at a time.")
 @click.option("--no-beat", is_flag=True, help="Start no plan by its schedule.")
 def command(session: Session, pools: tuple[str, ...], concurrency: int, no_beat: bool) -> None:
     """Run everything that a single machine needs, for systemd or a terminal: the nights start by themselves."""
@@ -33,6 +33,6 @@ def command(session: Session, pools: tuple[str, ...], concurrency: int, no_beat:
     ):
         names = ", ".join(pools or (pool.name for pool in POOLS))
         logs = session.settings.state / "logs"
-        screen.errors.print(f"Serving {names}; logs in {logs}. Stop with Ctrl-C.", markup=False)
+        screen.errors.print(f"Serving {names}; logs in {logs}. Stop with Ctrl-C.", markup=False, soft_wrap=True)
         stop.wait()
         screen.errors.print("Stopping: tasks under way are brought to an end.")

@@ -31,7 +31,8 @@ class Session:
         keep_freed_memory()
         # What a person should see is printed; what workers log, they log themselves.
         structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.ERROR))
-        self._config = config
+        self.named = config
+        """The backup.toml of `--config`."""
         self.as_json = as_json
         self.address: str | None = None
         """Of a place that was named by `--from`: then no settings are looked for."""
@@ -40,7 +41,7 @@ class Session:
 
     @cached_property
     def file(self) -> Path:
-        file = find(self._config).absolute()
+        file = find(self.named).absolute()
         # Celery's settings are made when its app is imported, from the configuration that the environment names.
         os.environ[VARIABLE] = str(file)
         return file

@@ -51,7 +51,8 @@ def _print(found: Snapshot, place: str, proofs: list[Proof]) -> None:
     taken = f"{found.started:%Y-%m-%d %H:%M:%S} UTC on {found.host or '?'} in run {found.run}"
     out(f"  taken     {taken}", markup=False, soft_wrap=True)
     out(
-        f"  holds     {figures.get('items', 0):,.0f} items, {screen.size(figures.get('content_bytes', 0))};"
+        f"  holds     {screen.counted(figures.get('items', 0), 'item')},"
+        f" {screen.size(figures.get('content_bytes', 0))};"
         f" {figures.get('unchanged', 0):,.0f} were unchanged and not read again"
     )
     out(

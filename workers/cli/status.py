@@ -11,7 +11,7 @@ from typing import Any
 from rich.text import Text
 
 from tasks.broker import broker_url, connect, is_embedded
-from tasks.errors import BackupError, Damaged, NotARepository
+from tasks.errors import BackupError, Damaged, NotARepository, Unavailable
 from tasks.plan import last_expected
 from tasks.record import Record
 from tasks.report_files import KEPT, read_reports
@@ -56,7 +56,10 @@ def command(session: Session) -> int:
     settings = session.settings
     pairs = [(source, to) for source in settings.sources for to in settings.destinations_of(source)]
     last, failed = _last_runs(session, pairs)
-    places = [_place(session, *pair, failed.get(pair, _Failed()), now) for pair in pairs] + list(_left_over(session))
+    places, away = list[dict[str, Any]](), dict[str, str]()
+    for pair in pairs:
+        places.append(_place(session, *pair, failed.get(pair, _Failed()), away=away, now=now))
+    places += _left_over(session)
     reports = [
         {name: report[name] for name in ("run", "plan", "state", "started", "seconds", "failures")} for report in last
     ]
@@ -68,16 +71,26 @@ def command(session: Session) -> int:
     return 0 if good else 1
 
 
-def _place(session: Session, source: str, destination: str, failed: _Failed, now: datetime) -> dict[str, Any]:
+def _place(
+    session: Session, source: str, destination: str, failed: _Failed, *, away: dict[str, str], now: datetime
+) -> dict[str, Any]:
+    """`away`: which destinations do not answer, and why. Each of their sources would wait for them as long again."""
     spool, problem = session.installation.spool, failed.problem
     place: dict[str, Any] = {"source": source, "destination": destination, "spooled": 0, "good": False}
     try:
         place["spooled"] = waiting = len(spool.pending(source, destination))
         unreadable = spool.unreadable(source)
+    except BackupError as error:
+        return place | {"problem": str(error)}
+    if destination in away:
+        return place | {"problem": away[destination]}
+    try:
         listed = rows(source, destination, session.installation.repository(source, destination))
     except NotARepository:
         return place | {"problem": problem or "never backed up"}
     except BackupError as error:
+        if isinstance(error, Unavailable):
+            away[destination] = str(error)
         return place | {"problem": str(error)}
     if not listed:
         return place | {"problem": problem or "no snapshot"}

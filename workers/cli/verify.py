@@ -33,6 +33,7 @@ def command(session: Session, source: str | None, snapshot: str, destination: st
 def _said(result: dict[str, Any]) -> str:
     figures = result["figures"]
     return (
-        f"[green]good[/]; {figures['snapshots']:.0f} snapshots, {figures['packs']:.0f} packs, of which"
+        f"[green]good[/]; {screen.counted(figures['snapshots'], 'snapshot')},"
+        f" {screen.counted(figures['packs'], 'pack')}, of which"
         f" {figures.get('read_packs', 0):.0f} read whole ({screen.size(figures.get('read_bytes', 0))})"
     )

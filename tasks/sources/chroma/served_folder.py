@@ -5,34 +5,52 @@ from __future__ import annotations
 import os
 import shutil
 import sys
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from tasks.errors import BackupError, Occupied, Refused, SettingsError, Unavailable
+from tasks.file_lock import is_mine
+from tasks.scratch import scratch_folder
 from tasks.sources.chroma.server import Access, Server
 from tasks.sources.chroma.stored_folder import DATABASE
-from tasks.sources.kept_server import free_port, kept
+from tasks.sources.kept_server import free_port, kept, wait_until
+from tasks.sources.target_path import OPEN_FOLDER, make_top, translated
 
 SCHEME = "chroma://"
 _START_SECONDS = 60.0
 
 
 @contextmanager
-def served(path: Path) -> Iterator[Access]:
+def served(path: Path, scratch: Path) -> Iterator[Access]:
     """Raises `SettingsError` where no Chroma is installed, `Occupied` where a process has the folder open, `Refused`
-    where Chroma does not open it."""
+    where Chroma does not open it. `scratch`: below which its log is, meanwhile."""
     program = find_chroma(f"restoring into the folder `{path}`")
-    if user := user_of(path / DATABASE):
-        raise Occupied(f"process {user} has `{path / DATABASE}` open: stop it, or restore into its server's URL")
-    path.mkdir(parents=True, exist_ok=True)
-    port = free_port()
-    command = [program, "run", "--path", str(path), "--host", "127.0.0.1", "--port", str(port)]
-    with kept(command, environment={"ANONYMIZED_TELEMETRY": "False"}):
-        access = Access(f"http://127.0.0.1:{port}")
-        _wait(access, path)
-        yield access
+    with _alone(path), free_port() as port, scratch_folder(scratch) as beside:
+        if user := user_of(path / DATABASE):
+            raise Occupied(f"process {user} has `{path / DATABASE}` open: stop it, or restore into its server's URL")
+        command = [program, "run", "--path", str(path.absolute()), "--host", "127.0.0.1", "--port", str(port)]
+        access, what, log = Access(f"http://127.0.0.1:{port}"), f"`chroma run --path {path}`", beside / "log"
+        with kept(command, environment={"ANONYMIZED_TELEMETRY": "False"}, log=log) as child:
+            wait_until(lambda: _answers(access, what), child, what, seconds=_START_SECONDS, log=log)
+            yield access
+
+
+@contextmanager
+def _alone(path: Path) -> Iterator[None]:
+    """The folder, made if need be, is no other restore's meanwhile: what two Chromas wrote would be damaged."""
+    try:
+        make_top(path)
+        folder = os.open(path, OPEN_FOLDER)
+    except OSError as error:
+        raise translated(error, os.fsencode(path)) from error
+    try:
+        with suppress(OSError):  # of a share that has no locks nobody takes one
+            if not is_mine(folder):
+                raise Occupied(f"another restore is writing to `{path}`: let it end first")
+        yield
+    finally:
+        os.close(folder)
 
 
 def find_chroma(what: str = "a drill of Chroma") -> str:
@@ -45,19 +63,15 @@ def find_chroma(what: str = "a drill of Chroma") -> str:
     return program
 
 
-def _wait(access: Access, path: Path) -> None:
-    deadline = time.monotonic() + _START_SECONDS
-    while True:
-        try:
-            with Server(access) as server:
-                server.version()
-            return
-        except Unavailable as error:
-            if time.monotonic() > deadline:
-                raise Refused(f"`chroma run --path {path}` does not answer; start it by hand to see why") from error
-        except BackupError as error:
-            raise Refused(f"`chroma run --path {path}` can't be used: {error}") from error
-        time.sleep(0.1)
+def _answers(access: Access, what: str) -> bool:
+    try:
+        with Server(access) as server:
+            server.version()
+    except Unavailable:
+        return False
+    except BackupError as error:
+        raise Refused(f"{what} can't be used: {error}") from error
+    return True
 
 
 def user_of(database: Path) -> int:

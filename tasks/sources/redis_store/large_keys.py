@@ -79,10 +79,7 @@ class Elements:
 
     def close(self) -> None:
         self._arguments.clear()
-        with suppress(BackupError, ErrorReply):  # the error that ended the restore matters more
-            self._connection.close()  # a signal may have ended it between a command and its reply
-            self._connection.call("SELECT", self._key.database)
-            self._connection.call("UNLINK", self._temporary)
+        _take_back(self._connection, self._key.database, self._temporary)
 
     def _write(self) -> None:
         if self._arguments:
@@ -111,6 +108,8 @@ class Spooled:
         self._connection, self._key, self._overwrite, self._mark = connection, key, overwrite, mark
         self._passing = mark.passing(key.name) if mark and key.kind != rdb.MODULE else b""
         self._footer = rdb.least_version(key.kind, version).to_bytes(2, "little")
+        self._is_there = False
+        """Under the passing name, or about to be."""
         self._file = tempfile.TemporaryFile()  # noqa: SIM115, closed with this
         self._checksum = 0
         self._write(bytes([key.kind]))
@@ -133,6 +132,7 @@ class Spooled:
         head = (b"RESTORE", key.name, expires)
         if self._passing:
             head = (b"RESTORE", self._passing, b"%d" % (time_of(connection) + _TEMPORARY_MILLISECONDS))
+        self._is_there = bool(self._passing)
         connection.send_raw(
             b"*%d\r\n" % (6 if self._overwrite else 5)
             + b"".join(b"$%d\r\n%b\r\n" % (len(part), part) for part in head)
@@ -142,18 +142,21 @@ class Spooled:
         while piece := self._file.read(_PIECE):
             connection.send_raw(piece)
         connection.send_raw(b"\r\n$6\r\nABSTTL\r\n" + (b"$7\r\nREPLACE\r\n" if self._overwrite else b""))
-        self.close()
+        self._file.close()
         reply = connection.reply_or_error()
         if isinstance(reply, ErrorReply):
             raise refusal(connection, reply, key)
         if self._mark:
             _name(self._mark, connection, self._passing, key)
+        self._is_there = False
 
     def abandon(self) -> None:
-        self.close()
+        self._file.close()
 
     def close(self) -> None:
         self._file.close()
+        if self._is_there:
+            _take_back(self._connection, self._key.database, self._passing)
 
     def _write(self, data: bytes | memoryview) -> None:
         self._checksum = rdb.crc64(data, self._checksum)
@@ -163,6 +166,14 @@ class Spooled:
             raise SourceError(
                 f"no room in `{tempfile.gettempdir()}` for a large key: {error.strerror}; free some, or set TMPDIR"
             ) from error
+
+
+def _take_back(connection: Connection, database: int, passing: bytes) -> None:
+    """What has a passing name, of a key that did not come to its end."""
+    with suppress(BackupError, ErrorReply):  # the error that ended the restore matters more
+        connection.close()  # a signal may have ended it between a command and its reply
+        connection.call("SELECT", database)
+        connection.call("UNLINK", passing)
 
 
 def _name(mark: Mark, connection: Connection, passing: bytes, key: Key) -> None:

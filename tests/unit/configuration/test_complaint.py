@@ -70,6 +70,14 @@ CASES: dict[str, tuple[str, str]] = {
         BASE.replace('["models"]', '"models"'),
         'line 6, sources.models.paths: must be a list in brackets, such as ["one", "two"], not text',
     ),
+    "an empty path in a list": (
+        BASE.replace('["models"]', '["models", ""]'),
+        "line 6, sources.models.paths: an empty path; write `.` for the folder that this file is in",
+    ),
+    "an empty path": (
+        BASE + '[destinations.far]\nkind = "folder"\npath = ""',
+        "line 9, destinations.far.path: an empty path; write `.` for the folder that this file is in",
+    ),
     "an empty list where one is needed": (
         BASE.replace('["models"]', "[]"),
         "line 6, sources.models.paths: must hold at least 1",

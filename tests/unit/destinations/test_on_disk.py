@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 
 from tasks.destinations import Local, Overlay, Prefixed
-from tasks.destinations.destination import whole
+from tasks.destinations.body import body_of
+from tasks.destinations.destination import Lent, whole
 from tasks.destinations.local import LocalSettings
 from tasks.errors import Missing, Refused, Unavailable
 from tests.faulty_destination import FaultyDestination
@@ -35,6 +36,18 @@ def test_no_path_leads_out_through_a_link(local: Local, root: Path, finished: Pa
     for name in ("packs/finished", "one"):
         with pytest.raises(Refused, match="symbolic link"):
             whole(local, name)
+
+
+def test_what_became_a_link_since_its_path_was_told_is_not_handed_on(local: Local, root: Path, finished: Path) -> None:
+    local.put("packs/one", b"x")
+    path = local.path_of("packs/one")
+    assert path
+    path.unlink()
+    path.symlink_to(finished)
+    with pytest.raises(Refused, match="symbolic link"):
+        local.put("packs/two", Lent(path))
+    with pytest.raises(Refused, match="symbolic link"), body_of(Lent(path)):
+        pass
 
 
 def test_a_bad_name_has_no_path(local: Local) -> None:

@@ -7,7 +7,7 @@ from pydantic import ValidationError
 
 from tasks.destinations import open_destination
 from tasks.destinations.probe import probe
-from tasks.destinations.s3 import _LOADER
+from tasks.destinations.s3_loader import LOADER
 from tasks.destinations.s3_settings import S3Settings
 from tasks.errors import NoStore, SettingsError
 from tasks.secret import Secret
@@ -68,5 +68,5 @@ def test_credentials_are_given_or_looked_for_never_both_nor_neither(s3: S3Server
 
 def test_the_description_of_s3_is_kept_in_plain_dictionaries() -> None:
     """As boto3 reads it, it takes half as much again. Fails should a new botocore not ask for it in this way."""
-    loaded = _LOADER().load_service_model("s3", "service-2")
+    loaded = LOADER().load_service_model("s3", "service-2")
     assert type(loaded["operations"]["PutObject"]) is dict

@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from tasks.errors import NewerFormat
 from tasks.repository import floats, zstd
 from tasks.repository.compression import (
+    DELTAS,
     FAST,
     FLOATS,
     GREATEST_BLOCK,
@@ -38,6 +39,7 @@ WAYS = [
     Way(PLANES_4, "planes"),
     Way(PLANES_8, "planes"),
     Way(FLOATS, "between"),
+    Way(DELTAS, "fast"),
 ]
 PLANES = {PLANES_2, PLANES_4, PLANES_8}
 OLD_PLANES_4, OLD_FLOATS = 3, 5
@@ -144,7 +146,7 @@ def test_a_way_is_found_for_any_length(size: int) -> None:
     assert choose(memoryview(bytes(size))).method in {ZSTD, RAW, *PLANES}
 
 
-@pytest.mark.parametrize("method", [ZSTD, PLANES_2, PLANES_4, PLANES_8, FLOATS])
+@pytest.mark.parametrize("method", [ZSTD, PLANES_2, PLANES_4, PLANES_8, FLOATS, DELTAS])
 @pytest.mark.parametrize("off", [-1, 1, 4096, -4096])
 def test_a_block_of_another_size_than_listed_is_refused(method: int, off: int) -> None:
     data = vector_store()[:100_000] if method == FLOATS else TEXT[:100_000]
@@ -158,13 +160,13 @@ def test_a_raw_block_of_another_size_is_refused() -> None:
         decode(RAW, b"1234", 5)
 
 
-@pytest.mark.parametrize("method", [10, 77, 255])
+@pytest.mark.parametrize("method", [11, 77, 255])
 def test_a_method_of_the_future_is_refused(method: int) -> None:
     with pytest.raises(NewerFormat, match=f"method {method}.*upgrade"):
         decode(method, b"1234", 4)
 
 
-@pytest.mark.parametrize("method", [ZSTD, PLANES_4, FLOATS])
+@pytest.mark.parametrize("method", [ZSTD, PLANES_4, FLOATS, DELTAS])
 @given(data=st.binary(max_size=200))
 def test_bytes_that_are_no_frame_are_refused(method: int, data: bytes) -> None:
     try:
@@ -183,7 +185,8 @@ def test_a_frame_that_lies_about_its_size_costs_no_memory(claimed: int, known: b
     first = len(bomb).to_bytes(4, "little") + bomb
     tabled = len(bomb).to_bytes(4, "little") * 4 + bomb * 4
     floats_apart = len(LANE).to_bytes(4, "little") + LANE + tabled
-    tried = [(ZSTD, bomb), (PLANES_4, tabled), (FLOATS, first), (FLOATS, floats_apart)]
+    tried = [(ZSTD, bomb), (PLANES_4, tabled), (DELTAS, bytes((4, 1, 0)) + tabled), (FLOATS, first)]
+    tried += [(FLOATS, floats_apart)]
     tried += [(OLD_PLANES_4, bomb), (OLD_FLOATS, first), (OLD_FLOATS, len(LANE).to_bytes(4, "little") + LANE + bomb)]
     for method, encoded in tried:
         with pytest.raises(ValueError):  # noqa: PT011 - that it is refused is all that is promised
@@ -205,7 +208,7 @@ LANE = zstandard.ZstdCompressor().compress(struct.pack("<IIIB", 1, 0, 4, 3))
 """A table of one run of floats, and nothing beside it."""
 
 
-@pytest.mark.parametrize("way", [way for way in WAYS if way.method in {ZSTD, *PLANES, FLOATS}])
+@pytest.mark.parametrize("way", [way for way in WAYS if way.method in {ZSTD, *PLANES, FLOATS, DELTAS}])
 def test_a_block_with_something_behind_it_is_refused(way: Way) -> None:
     data = vector_store(60)
     method, encoded = encode(memoryview(data), way)

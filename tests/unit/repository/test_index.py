@@ -129,10 +129,11 @@ def test_used_bytes_and_chunks_are_counted_by_pack(described: list[tuple[str, Bl
     assert list(index.raw_bytes()) == raw
     assert list(index.used_bytes(~everything)) == [0] * len(packs)
     for pack in packs:
-        chunks = list(index.used_chunks(pack.name, everything))
-        assert b"".join(name for name, _ in chunks) == bytes(pack.listed.names)
-        assert [place.length for _, place in chunks] == list(pack.listed.lengths)
-        assert {resolved(index, place)[0] for _, place in chunks} <= {pack.name}
+        blocks = list(index.used_blocks(pack.name, everything))
+        assert b"".join(index.names(rows) for _, rows in blocks) == bytes(pack.listed.names)
+        assert [length for _, rows in blocks for length in index.places(rows)[2].tolist()] == list(pack.listed.lengths)
+        assert all(set(index.places(rows)[0].tolist()) == {number} for number, rows in blocks)
+        assert {index.block(number)[0].name for number, _ in blocks} <= {pack.name}
 
 
 @given(st.lists(PACK, max_size=5))

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import random
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
 from tasks.errors import Unavailable
 from tasks.item import FOLDER, HARDLINK, SYMLINK, Item, Stored
-from tasks.repository import Repository
+from tasks.repository import Repository, chunker, storing
 from tests.memory_source import File, MemoryCapture, contents, tree
-from tests.repositories import about, packs, read_through, restored, save, stored_bytes
+from tests.repositories import about, create, local, packs, read_through, restored, save, stored_bytes
 
 MIB = 1 << 20
 
@@ -59,6 +60,35 @@ def test_equal_contents_are_stored_once(repository: Repository) -> None:
     distinct = sum(map(len, set(contents(TREE).values())))
     assert snapshot.figures["new_bytes"] <= distinct
     assert stored_bytes(repository.destination) < 12 * MIB, "the noise, once, and little else"
+
+
+def test_zeros_are_cut_and_named_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As they lie in an image of a disk, and in what a database has set aside for later."""
+    files = {
+        b"image": File(noise(2, MIB + 5) + bytes(14 * MIB) + noise(3, 99)),
+        b"pages": File(bytes(6 * MIB + 7), cut="p4"),
+        b"records": File(bytes(12 * MIB) + b"the end", cut="c1"),
+        b"zeros": File(bytes(24 * MIB)),
+    }
+    looked_at, listed, cut = [0], list[list[Stored]](), chunker.Content.cut
+
+    def counted(cutter: chunker.Content, data: memoryview, last: bool) -> list[int]:
+        looked_at[-1] += len(data)
+        return cut(cutter, data, last)
+
+    monkeypatch.setattr(chunker.Content, "cut", counted)
+    # How long chunks of zeros are, and so how many lengths of them are met, goes by the key: by one in 30 it is more.
+    monkeypatch.setattr(chunker, "Cutting", lambda _, made=chunker.Cutting: made(1))
+    for name in "once", "anew":
+        repository = create(local(tmp_path / name))
+        snapshot = save(repository, files, 0)
+        assert restored(repository, snapshot) == {path: file.content for path, file in files.items()}
+        listed.append(list(repository.read(snapshot)))
+        monkeypatch.setattr(storing, "_ZEROS", b"")
+        looked_at.append(0)
+    once, anew = listed
+    assert once == anew, "the same chunks"
+    assert looked_at[0] < looked_at[1] / 3, looked_at
 
 
 def test_nothing_has_a_snapshot_too(repository: Repository) -> None:

@@ -95,3 +95,33 @@ def test_a_line_that_is_no_pattern_is_refused_by_name(line: str) -> None:
 def test_no_lines_match_nothing() -> None:
     assert not Patterns([])
     assert not Patterns([]).match(b"a")
+
+
+@pytest.mark.parametrize(
+    ("lines", "reach"),
+    [
+        ([], set()),
+        (["/a"], {b"a"}),
+        (["a/b/", "!a/b/c"], {b"a/b"}),
+        (["/a b/x", "/\xe4/*.gz"], None),
+        (["/\xe4/*.gz", "a/b*/c", "x/**"], {b"\xc3\xa4", b"a", b"x"}),
+        (["/\udcff/x"], {b"\xff/x"}),
+        *(
+            ([line], None)
+            for line in ("a", "a/", "a/ ", "a/\t", " /a", "*/a", "/a*", "**/a", "/\\a", "/[a]", "", "#a/b", "a//")
+        ),
+        (["/a", "*.gz"], None),
+    ],
+)
+def test_lines_that_are_tied_to_the_top_say_below_which_names_all_lies(
+    lines: list[str], reach: set[bytes] | None
+) -> None:
+    assert Patterns(lines).reach == reach
+
+
+@pytest.mark.parametrize("lines", LINES, ids=" ".join)
+def test_nothing_is_matched_that_is_out_of_reach(lines: list[str]) -> None:
+    patterns = Patterns(lines)
+    found = [name.encode() for name in FILES if patterns.match(name.encode())]
+    reach = patterns.reach
+    assert reach is None or all(any((name + b"/").startswith(top + b"/") for top in reach) for name in found)

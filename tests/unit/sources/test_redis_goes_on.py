@@ -16,6 +16,7 @@ import pytest
 
 from tasks.errors import Occupied, Unavailable
 from tasks.sources.redis_store import writing
+from tasks.sources.redis_store.large_keys import COMMANDS
 from tasks.sources.source import Restoring
 from tests.contracts.memory_items import Saved
 from tests.redis_process import RedisProcess
@@ -244,6 +245,28 @@ def test_a_server_that_is_emptied_while_it_is_written_to_is_noticed(
     restoring_from(of(filled), saved, into(fresh))()
     of(filled).forget_run(into(fresh), RUN)
     assert held(fresh) == whole
+
+
+@pytest.mark.parametrize("in_parts", [True, False], ids=["in parts", "at once"])
+def test_nothing_stays_of_a_large_key_whose_turn_is_over(
+    filled: RedisProcess,
+    saved: Saved,
+    fresh: RedisProcess,  # noqa: F811
+    in_parts: bool,
+) -> None:
+    """It would take its room for an hour."""
+    begin = writing.Writer.begin
+
+    def emptied(writer: Any, key: Any, count: int) -> None:
+        begin(writer, key, count)
+        if (key.kind in COMMANDS) == in_parts:
+            with fresh.client() as client:
+                client.flushall()
+
+    lost = pytest.raises(Unavailable, match="has lost what tells how far")
+    with mock.patch.object(writing.Writer, "begin", emptied), lost:
+        of(filled).restore_into(saved, saved, into(fresh), RUN)
+    assert held(fresh) == {}
 
 
 def test_what_somebody_else_keeps_by_the_name_of_a_mark_is_left(

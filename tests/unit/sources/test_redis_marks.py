@@ -15,7 +15,15 @@ from tasks.sources.source import Restoring
 from tests.contracts.memory_items import Saved
 from tests.contracts.test_served_source_contract import valkey
 from tests.redis_process import RedisProcess
-from tests.unit.sources.redis_cut_off import RUN, cut_off, killed, names, restoring_from, small_steps  # noqa: F401
+from tests.unit.sources.redis_cut_off import (  # noqa: F401 - a fixture
+    RUN,
+    cut_off,
+    killed,
+    names,
+    restoring_from,
+    slowly,
+    small_steps,
+)
 from tests.unit.sources.test_redis_restore import fresh, held, into, of, start  # noqa: F401 - fixtures
 from tests.unit.sources.test_redis_servers import cluster, url_of
 
@@ -36,9 +44,8 @@ def test_servers_of_a_cluster_go_on_each_where_it_was(monkeypatch: pytest.Monkey
             made, saved, dice = of(server), Saved(of(server).capture()), random.Random(3)
             target = RedisTarget(url=url_of(nodes[0]))
             lives = 1
-            while (
-                ended := killed(restoring_from(made, saved, target), dice.uniform(0.01, 0.1) + 0.02 * lives)
-            ) is None:
+            restore = slowly(restoring_from(made, saved, target))
+            while (ended := killed(restore, dice.uniform(0.01, 0.1) + 0.02 * lives)) is None:
                 lives += 1
             assert (ended, lives > 1) == (0, True)
             made.forget_run(target, RUN)

@@ -16,7 +16,8 @@ from tasks.sources.redis_store.place import place_of
 from tasks.sources.redis_store.servers import resolved
 from tasks.sources.source import Restoring
 from tests.contracts.memory_items import Saved
-from tests.redis_process import RedisProcess, free_port
+from tests.free_port import free_port
+from tests.redis_process import RedisProcess
 from tests.unit.sources.test_redis_restore import fresh, held, into, of, source, start  # noqa: F401 - a fixture
 
 pytestmark = pytest.mark.needs("redis-server")

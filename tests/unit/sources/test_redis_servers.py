@@ -15,7 +15,8 @@ from tasks.sources.redis import RedisTarget
 from tasks.sources.source import Restoring
 from tests.contracts.memory_items import Saved, read_all
 from tests.contracts.test_served_source_contract import valkey
-from tests.redis_process import RedisProcess, free_port
+from tests.free_port import free_port
+from tests.redis_process import RedisProcess
 from tests.unit.sources.test_redis_restore import held, into, of, source, start
 
 pytestmark = pytest.mark.needs("redis-server")

@@ -164,6 +164,19 @@ def test_a_destination_that_is_away_is_told_and_what_was_known_of_it_stays(house
     assert not any(name == "geometra_backup_last_success_timestamp_seconds" for name, _ in unknown)
 
 
+def test_a_destination_that_is_away_is_waited_for_once_for_all_its_sources(house: Installation, tmp_path: Path) -> None:
+    night(house, "first", NIGHT)
+    two = parse(TEXT + '[sources.more]\nkind = "docs"\npaths = ["documents"]\n', tmp_path / "backup.toml")
+    before = read(Installation(two), Reading(), NOON)
+    (tmp_path / "store").rename(tmp_path / "away")
+    with mock.patch.object(Installation, "repository", autospec=True, side_effect=Installation.repository) as asked:
+        samples = told(read(Installation(two), before, NOON))
+    assert asked.call_count == 1
+    for source in ("docs", "more"):
+        assert value(samples, "repository_readable", source=source, destination="here") == 0
+    assert value(samples, "last_success_timestamp_seconds", **HERE) == NIGHT.timestamp()
+
+
 def test_a_destination_that_was_emptied_is_not_one_that_never_had_a_backup(house: Installation, tmp_path: Path) -> None:
     night(house, "first", NIGHT)
     shutil.rmtree(tmp_path / "store/docs")
