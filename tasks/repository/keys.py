@@ -6,7 +6,6 @@ import base64
 import binascii
 import json
 import os
-import re
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -20,6 +19,7 @@ from nacl.secret import SecretBox
 from nacl.signing import SigningKey, VerifyKey
 
 from tasks.errors import Damaged, NewerFormat, Refused, WrongKey
+from tasks.repository import recovery_sheet
 from tasks.secret import plain
 
 FORMAT = 1
@@ -32,7 +32,6 @@ _UNREADABLE = (ValueError, KeyError, TypeError, OverflowError, RecursionError)
 """What JSON that is not as it was written trips whoever reads it with; whoever owns the place may write any."""
 
 _WRITER_TAG = "geometra-backup-writer-1"
-_SHEET_CHECK = 3
 
 
 def derive(purpose: str, material: bytes) -> bytes:
@@ -136,9 +135,7 @@ class ReaderKey(WriterKey):
 
     def recovery_sheet(self) -> str:
         """The seed in groups of four letters, to be printed and locked away: whoever has it can read everything."""
-        code = base64.b32encode(self.seed + blake3(self.seed).digest(_SHEET_CHECK)).decode()
-        groups = [code[at : at + 4] for at in range(0, len(code), 4)]
-        return "\n".join(" ".join(groups[at : at + 7]) for at in range(0, len(groups), 7)) + "\n"
+        return recovery_sheet.printed(self.seed)
 
 
 def create_keys(passphrase: str) -> tuple[bytes, WriterKey, str]:
@@ -191,7 +188,7 @@ def check_document(document: bytes, writer: WriterKey) -> None:
 def open_keys(document: bytes, *, passphrase: str | None = None, sheet: str | None = None) -> ReaderKey:
     """The private key, by passphrase or by recovery sheet. Raises `WrongKey`, `Damaged`, `NewerFormat`."""
     fields = _document(document)
-    seed = _seed_of_sheet(sheet) if sheet is not None else _seed_of_passphrase(fields, passphrase or "")
+    seed = recovery_sheet.seed_of(sheet) if sheet is not None else _seed_of_passphrase(fields, passphrase or "")
     private, signing = PrivateKey(derive("encryption", seed)), SigningKey(derive("signing", seed))
     public, verify = bytes(private.public_key), bytes(signing.verify_key)
     if (_encode(public), _encode(verify)) != (fields["public_key"], fields["verify_key"]):
@@ -233,19 +230,6 @@ def _opened(fields: dict[str, str], passphrase: bytes) -> bytes:
     except _UNREADABLE:
         raise Damaged("the keyring document's private part is damaged: take `keyring.json` from another copy") from None
     return SecretBox(wrapping).decrypt(box)
-
-
-def _seed_of_sheet(sheet: str) -> bytes:
-    # As `init` prints it, with the words around it, or typed without a space between.
-    groups = re.search(r"(?<![A-Z2-7])(?:[A-Z2-7]{4}\s*){14}(?![A-Z2-7])", sheet.upper())
-    try:
-        data = base64.b32decode("".join(groups[0].split()) if groups else "")
-    except ValueError:
-        data = b""
-    seed, check = data[:32], data[32:]
-    if len(data) != 32 + _SHEET_CHECK or blake3(seed).digest(_SHEET_CHECK) != check:
-        raise WrongKey("the recovery sheet is mistyped: it has 56 letters and digits (A-Z, 2-7) in groups of four")
-    return seed
 
 
 def _document(document: bytes) -> dict[str, str]:
