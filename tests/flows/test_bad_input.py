@@ -196,8 +196,8 @@ def test_a_time_that_does_not_exist(copied: Terminal) -> None:
         line for line in (copied.folder / "backup.toml").read_text().splitlines() if line.startswith("timezone")
     )
     copied.edit(zone, 'timezone = "Europe/Berlin"')
-    said = copied.complaint("restore", "docs", "--at", "2026-03-29 02:30", "--to", "back", code=66)
-    assert "02:30" in said
+    said = copied.run("restore", "docs", "--at", "2026-03-29 02:30", "--to", "back", code=2).stderr
+    assert "02:30 does not exist in Europe/Berlin" in said
 
 
 @pytest.mark.parametrize(
@@ -223,3 +223,20 @@ def test_unknown_names(lived: Terminal) -> None:
 
 def test_errors_are_json_for_scripts(lived: Terminal) -> None:
     assert lived.json("show", "nothing", code=66)["error"]["kind"] == "NotFound"
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("restore", "docs", "--at", "the day before the fire"),
+        ("restore", "docs", "--at", ""),
+        ("restore", "docs", "--at", "2026-02-30", "--from", "backups", "--recovery-sheet", "sheet.txt"),
+        ("list", "--since", "2026-13-01"),
+        ("list", "--since", ""),
+    ],
+    ids=" ".join,
+)
+def test_what_is_no_time_was_not_understood(lived: Terminal, arguments: tuple[str, ...]) -> None:
+    error = lived.json(*arguments, code=2)["error"]
+    assert error["kind"] == "UsageError"
+    assert "write `2026-11-23`, `2026-11-23 02:30`" in error["message"]

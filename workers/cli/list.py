@@ -9,7 +9,6 @@ from typing import Any
 import click
 from rich.text import Text
 
-from tasks import moments
 from tasks.repository import Proof, Repository, Snapshot, is_proven
 from workers.cli import screen
 from workers.cli.main import subcommand
@@ -24,7 +23,7 @@ from workers.cli.session import Session
 @from_place
 def command(session: Session, source: str | None, destination: str | None, since: str | None) -> int:
     """The snapshots of one source, or of all."""
-    first = moments.parse(since, session.zone, datetime.now(UTC)).first.astimezone(UTC) if since else None
+    first = None if since is None else session.moment(since, datetime.now(UTC)).first
     found = [
         row
         for name, place, repository in session.repositories(source, destination)

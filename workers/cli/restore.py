@@ -9,9 +9,9 @@ from pathlib import Path
 
 import click
 
-from tasks import moments
 from tasks.errors import NotFound
 from tasks.installation import unconfigured
+from tasks.moments import newest_at
 from tasks.repository import CLOCKS_DIFFER, Repository, Snapshot, open_keys
 from tasks.restore import Wanted, restore_from
 from tasks.room import free_at
@@ -64,18 +64,18 @@ def command(
         raise click.UsageError("--at and --snapshot both say which snapshot: give one of them")
     watch = Stopwatch()
     now = datetime.now(UTC)
+    moment = None if at is None else session.moment(at, now)
     if session.place is None and destination is None:
         reader = session.sheet is None
         opening = session.reader if reader else session.installation
-        if at is None and snapshot != "latest":
+        if moment is None and snapshot != "latest":
             destination = place_of(opening, source, snapshot, reader=reader)
         else:
-            until = now + CLOCKS_DIFFER if at is None else moments.parse(at, session.zone, now).last
+            until = now + CLOCKS_DIFFER if moment is None else moment.last
             destination = place_of_newest(opening, source, until, reader=reader)
     repository = _open(session, source, destination)
-    if at is not None:
-        moment = moments.parse(at, session.zone, now)
-        found = moments.newest_at(repository.readable_snapshots(), moment)
+    if moment is not None:
+        found = newest_at(repository.readable_snapshots(), moment)
         if found is None:
             raise NotFound(
                 f"`{source}` has no snapshot as old as `{at}` ({session.zone}): `list {source}` shows the oldest"

@@ -10,12 +10,14 @@ from functools import cached_property
 from pathlib import Path
 from zoneinfo import ZoneInfo
 
+import click
 import structlog
 
 from tasks.configuration import VARIABLE, find, load
 from tasks.errors import BackupError, NotARepository, NotFound, Unavailable
 from tasks.installation import PASSPHRASE, Installation
 from tasks.memory import keep_freed_memory
+from tasks.moments import Moment, parse
 from tasks.repository import Repository, Snapshot, is_ahead
 from tasks.settings import Settings
 from workers.cli import screen
@@ -70,6 +72,14 @@ class Session:
     def zone(self) -> ZoneInfo:
         """In which times are typed."""
         return ZoneInfo("UTC" if self.address is not None else self.settings.timezone)
+
+    def moment(self, typed: str, now: datetime) -> Moment:
+        """Raises `UsageError` for what is no time, with what to type instead."""
+        zone = self.zone
+        try:
+            return parse(typed, zone, now)
+        except NotFound as error:
+            raise click.UsageError(str(error)) from error
 
     def passphrase(self) -> str | None:
         """What was typed; None where the settings or the environment have it, or nobody is there to ask."""
