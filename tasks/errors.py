@@ -125,6 +125,10 @@ class Occupied(BackupError):
     exit_code = 73
 
 
+TO_OVERWRITE = "allow to overwrite (`--overwrite`; of a task, `overwrite`)"
+"""How that is told to, wherever a restore was asked for."""
+
+
 class PartFailed(BackupError):
     """What one of those that share a step failed with, for good; `kind` is that of its own error."""
 

@@ -6,7 +6,7 @@ import errno
 import os
 from pathlib import Path
 
-from tasks.errors import BackupError, NoSpace, Occupied, Refused, UnsafePath
+from tasks.errors import TO_OVERWRITE, BackupError, NoSpace, Occupied, Refused, UnsafePath
 from tasks.item import FOLDER, Stored
 from tasks.sources.path_text import path_text
 
@@ -50,9 +50,7 @@ class InOrder:
 
 
 def is_there(path: bytes) -> Occupied:
-    return Occupied(
-        f"`{path_text(path)}` is there already; restore to another folder, or allow to overwrite (`--overwrite`)"
-    )
+    return Occupied(f"`{path_text(path)}` is there already; restore to another folder, or {TO_OVERWRITE}")
 
 
 def is_a_folder(path: bytes) -> Occupied:

@@ -34,6 +34,7 @@ def test_what_was_there_before_is_found_before_anything_is_written(house: House,
     told = outcome(house)
     assert (told["state"], told["failure"]["kind"]) == ("failed", "Occupied")
     assert f"models/{name}" in told["failure"]["message"]
+    assert "of a task, `overwrite`" in told["failure"]["message"]
     assert state_of(house.folder / "back") == before
     assert parts(house) == {}
 

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 
-from tasks.errors import Occupied, Refused
+from tasks.errors import TO_OVERWRITE, Occupied, Refused
 from tasks.sources.chroma.served_folder import user_of
 from tasks.sources.left_journals import JOURNALS
 
@@ -25,7 +25,7 @@ def look(databases: Sequence[Path], *, overwrite: bool) -> None:
         if not overwrite and (left := next((each for each in _beside(database) if os.path.lexists(each)), None)):
             raise Occupied(
                 f"`{left}` is there already, and SQLite would read it into the restored database: restore somewhere"
-                " else, or allow to overwrite (`--overwrite`)"
+                f" else, or {TO_OVERWRITE}"
             )
 
 

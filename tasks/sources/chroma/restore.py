@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from tasks.errors import NotFound, Occupied, SettingsError, Unavailable
+from tasks.errors import TO_OVERWRITE, NotFound, Occupied, SettingsError, Unavailable
 from tasks.sources.chroma.facts import line
 from tasks.sources.chroma.records import BATCH, Batch, Collection, Record, Records, at_once
 from tasks.sources.chroma.server import NotTaken, Server, ServerCollection, configuration_of
@@ -73,7 +73,7 @@ class CollectionRestore:
             if not self._replace:
                 raise Occupied(
                     f"`{about.label}` is there already, with {_shape(there.about)} instead of {_shape(about)}: restore"
-                    " under another name (`as`), or allow to overwrite"
+                    f" under another name (`as`), or {TO_OVERWRITE}"
                 )
             there.delete()
             there = None
@@ -147,8 +147,8 @@ class CollectionRestore:
         if not (present.foreign or present.other):
             what = "other metadata"
         raise Occupied(
-            f"the collection `{about.label}` is there already, with {what}: restore under another name (`as`), allow to"
-            " overwrite (they go), or to `mix` (they stay)"
+            f"the collection `{about.label}` is there already, with {what}: restore under another name (`as`),"
+            f" {TO_OVERWRITE}, and they go, or to `mix`, and they stay"
         )
 
     def _sized(self, batch: Batch, rows: list[int]) -> Iterator[Batch]:

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 from contextlib import closing
 from typing import TYPE_CHECKING, Any
 
-from tasks.errors import Occupied, Unavailable
+from tasks.errors import TO_OVERWRITE, Occupied, Unavailable
 from tasks.sources.postgresql import catalogue
 from tasks.sources.postgresql.catalogue import literal, quoted
 from tasks.sources.postgresql.databases import Database, sorting, sorting_rules
@@ -158,7 +158,7 @@ def _rename(connection: Connection, names: list[tuple[str, str]]) -> None:
         except (psycopg.errors.DuplicateDatabase, psycopg.errors.UniqueViolation) as error:
             raise Occupied(
                 f"the database `{names[-1][1]}` was made by someone else meanwhile, and is left as it is: restore under"
-                " another name (`as`), or allow to overwrite it"
+                f" another name (`as`), or {TO_OVERWRITE}"
             ) from error
         except psycopg.Error as error:
             if error.sqlstate != _IN_USE:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from tasks.errors import BackupError, Damaged, NoSpace, Occupied, Refused, SettingsError, Unavailable
+from tasks.errors import TO_OVERWRITE, BackupError, Damaged, NoSpace, Occupied, Refused, SettingsError, Unavailable
 from tasks.item import Stored, StoredItems
 from tasks.sources.postgresql import catalogue, creating, in_work
 from tasks.sources.postgresql.filling import Filling
@@ -243,14 +243,13 @@ def _check_free(server: Server, connection: Connection, way: Way, database: Data
 def _unlike(name: str, encoding: str, database: DatabaseItems) -> Occupied:
     return Occupied(
         f"the database `{name}` is there, empty, and its encoding is {encoding} instead of"
-        f" {database.document.database.encoding}: drop it, restore under another name (`as`), or allow to overwrite it"
+        f" {database.document.database.encoding}: drop it, restore under another name (`as`), or"
+        f" {TO_OVERWRITE}"
     )
 
 
 def _occupied(name: str) -> Occupied:
-    return Occupied(
-        f"the database `{name}` has data already: restore under another name (`as`), or allow to overwrite it"
-    )
+    return Occupied(f"the database `{name}` has data already: restore under another name (`as`), or {TO_OVERWRITE}")
 
 
 def _running(name: str) -> Occupied:
@@ -259,8 +258,7 @@ def _running(name: str) -> Occupied:
 
 def _cut_off(name: str) -> Occupied:
     return Occupied(
-        f"the database `{name}` holds a part of itself, from a restore that was cut off: allow to overwrite it, or"
-        " drop it"
+        f"the database `{name}` holds a part of itself, from a restore that was cut off: {TO_OVERWRITE}, or drop it"
     )
 
 

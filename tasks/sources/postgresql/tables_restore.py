@@ -8,7 +8,7 @@ from contextlib import closing, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from tasks.errors import BackupError, Occupied
+from tasks.errors import TO_OVERWRITE, BackupError, Occupied
 from tasks.item import Stored
 from tasks.sources.postgresql import in_work
 from tasks.sources.postgresql.catalogue import Table, full_name, literal, quoted
@@ -55,8 +55,8 @@ def drop_unfinished(connection: Connection, filling: Filling, into: str, ours: s
                 raise _running(into, name)
     if others := [name for name in left if not overwrite and comments[name] != ours]:
         raise Occupied(
-            f"the table {others[0]} in database `{into}` is left from a restore that was cut off: drop it, or allow to"
-            " overwrite it"
+            f"the table {others[0]} in database `{into}` is left from a restore that was cut off: drop it, or"
+            f" {TO_OVERWRITE}"
         )
     if left:
         with filling.server.explained(f"database `{into}`: can't drop what a restore has left"):
@@ -103,7 +103,7 @@ def load_existing(connection: Connection, filling: Filling, into: str, *, overwr
         if occupied and not overwrite:
             raise Occupied(
                 f"the table {occupied[0].removeprefix('ONLY ')} in database `{into}` has rows: restore into another"
-                " database (`as`), or allow to overwrite them"
+                f" database (`as`), or {TO_OVERWRITE}"
             )
         if occupied:
             connection.execute(f"TRUNCATE {', '.join(occupied)}".encode())

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tasks.errors import Occupied, Refused
+from tasks.errors import TO_OVERWRITE, Occupied, Refused
 from tasks.sources.redis_store import rdb
 from tasks.sources.redis_store.connection import Connection, ErrorReply
 from tasks.sources.redis_store.text import shown
@@ -24,7 +24,7 @@ def refusal(connection: Connection, error: ErrorReply, key: Key) -> Exception:
             " of Valkey), or choose another one"
         )
     if error.code in ("BUSYKEY", "EXISTS"):
-        return Occupied(f"{place} has the key {named} already; choose keys, or allow to overwrite (`--overwrite`)")
+        return Occupied(f"{place} has the key {named} already; choose keys, or {TO_OVERWRITE}")
     if "payload" in says or "Bad data format" in says:
         if key.kind == rdb.MODULE:
             return Refused(

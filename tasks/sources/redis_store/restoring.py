@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from itertools import zip_longest
 from typing import NamedTuple
 
-from tasks.errors import BackupError, Damaged, NewerFormat, NotFound, Unavailable
+from tasks.errors import TO_OVERWRITE, BackupError, Damaged, NewerFormat, NotFound, Unavailable
 from tasks.item import Stored, StoredItems
 from tasks.sources.redis_store import rdb
 from tasks.sources.redis_store.capture import USERS
@@ -191,7 +191,7 @@ def _cut_off(error: Damaged | NewerFormat, count: int) -> BackupError:
 def _half_way(error: BackupError, written: int, *, overwrite: bool, goes_on: bool) -> BackupError:
     if goes_on and isinstance(error, Unavailable):
         return type(error)(f"{error}. {written:,} keys were restored by then; the same run goes on behind them")
-    again = "" if overwrite else " with `--overwrite`, as these are there now"
+    again = "" if overwrite else f", and {TO_OVERWRITE}, as these are there now"
     return type(error)(f"{error}. {written:,} keys were restored by then: restore again{again}")
 
 

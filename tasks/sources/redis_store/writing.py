@@ -7,7 +7,7 @@ from collections import deque
 from itertools import chain
 from typing import NoReturn
 
-from tasks.errors import Occupied
+from tasks.errors import TO_OVERWRITE, Occupied
 from tasks.sources.redis_store import rdb
 from tasks.sources.redis_store.connection import Connection, ErrorReply
 from tasks.sources.redis_store.info import time_of
@@ -64,8 +64,7 @@ class Writer:
                 if self._mark and self._has(code):
                     return
                 raise Occupied(
-                    f"{shown_at} has a library of functions already ({error}); choose keys, or allow to overwrite"
-                    " (`--overwrite`)"
+                    f"{shown_at} has a library of functions already ({error}); choose keys, or {TO_OVERWRITE}"
                 ) from error
             if not error.is_forbidden:
                 raise self._connection.translated(error, "FUNCTION RESTORE") from error

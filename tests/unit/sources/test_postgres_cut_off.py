@@ -216,7 +216,9 @@ def test_half_of_another_restore_is_not_taken_for_what_this_one_has_left(
     killed_after("ANALYZE", postgres, saved, into="made")
     postgres.run("CREATE TABLE own (id integer)", database="made")
     source, target = source_of(postgres), target_of(postgres, **{"as": "made"})
-    with pytest.raises(Occupied, match="from a restore that was cut off: allow to overwrite it, or drop it"):
+    with pytest.raises(
+        Occupied, match=r"from a restore that was cut off: allow to overwrite \(`--overwrite`; .*\), or drop it"
+    ):
         source.restore_into(saved, saved, target, Restoring(again=True, run="later"))
     assert "public.own" in rows_of(postgres, "made")
 

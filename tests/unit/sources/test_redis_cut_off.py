@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from tasks.errors import NoSpace, Unavailable
+from tasks.errors import TO_OVERWRITE, NoSpace, Unavailable
 from tasks.sources.redis_store import large_keys, restoring, writing
 from tasks.sources.redis_store.connection import Connection
 from tasks.sources.source import Restoring
@@ -45,7 +45,7 @@ def test_a_server_that_is_full_says_how_many_keys_are_there_and_how_to_go_on(
     monkeypatch.setattr(writing, "_BATCH", 10_000)
     saved = Saved(of(filled).capture())
     with start("--maxmemory", "2mb") as small:
-        again = "restore again with `--overwrite`, as these are there now"
+        again = re.escape(f"restore again, and {TO_OVERWRITE}, as these are there now")
         with pytest.raises(
             NoSpace, match=rf"`maxmemory`.*; raise it. [\d,]+ keys were restored by then: {again}"
         ) as told:
