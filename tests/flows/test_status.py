@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import json
+import os
 import shutil
 import socket
+import subprocess
+import sys
 import threading
-from contextlib import closing, suppress
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, closing, contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -19,7 +24,7 @@ from tasks.outcome import Failure, Outcome
 from tasks.record import Record, Run
 from tasks.report import compose
 from tasks.report_files import write
-from tests.flows.terminal import Terminal
+from tests.flows.terminal import ROOT, Terminal
 from tests.redis_process import redis_process
 
 NOW = datetime.now(UTC)
@@ -71,30 +76,9 @@ def test_why_there_is_no_backup_yet_is_told(copied: Terminal) -> None:
 def test_a_destination_that_does_not_answer_is_asked_for_one_source_alone(copied: Terminal) -> None:
     """Each other one would wait for it as long again, minutes as it is set unless told otherwise."""
     asked: list[bytes] = []
-    with closing(socket.create_server(("127.0.0.1", 0))) as server:
-        port = server.getsockname()[1]
-
-        def listen() -> None:
-            with suppress(OSError):
-                while True:
-                    connection, _ = server.accept()
-                    held.append(connection)
-                    asked.append(connection.recv(1000).split(b" ")[1])
-
-        held: list[socket.socket] = []
-        threading.Thread(target=listen, daemon=True).start()
-        (copied.folder / "key").write_text("key")
-        far = f"""[destinations.far]
-kind = "s3"
-bucket = "far-away"
-endpoint = "http://127.0.0.1:{port}"
-path_style = true
-access_key = "file:key"
-secret_key = "file:key"
-read_timeout = "1s"
-deadline = "1s"
-"""
-        copied.edit("[sources.docs]", f"{far}\n[sources.docs]")
+    (copied.folder / "key").write_text("key")
+    with listening(lambda connection: asked.append(connection.recv(1000).split(b" ")[1])) as port:
+        copied.edit("[sources.docs]", f"{far_away('far', port, '1s')}\n[sources.docs]")
         status = copied.json("status", code=1)
     places = {(place["source"], place["destination"]): place for place in status["sources"]}
     assert places["docs", "local"]["good"]
@@ -102,6 +86,76 @@ deadline = "1s"
     for source in ("docs", "config"):
         assert "no answer" in places[source, "far"]["problem"]
     assert len({path.split(b"/")[2] for path in asked}) == 1
+
+
+def test_destinations_that_hang_are_asked_at_once_and_named(copied: Terminal) -> None:
+    (copied.folder / "key").write_text("key")
+    named = threading.Event()
+
+    def refuse(connection: socket.socket) -> None:
+        connection.recv(1000)
+        named.wait(60)
+        connection.sendall(b"HTTP/1.1 403 Forbidden\r\nContent-Length: 0\r\n\r\n")
+        connection.close()
+
+    with ExitStack() as stack:
+        for name in ("far", "farther"):
+            far = far_away(name, stack.enter_context(listening(refuse)), "60s")
+            copied.edit("[sources.docs]", f"{far}\n[sources.docs]")
+        child = stack.enter_context(
+            subprocess.Popen(
+                [sys.executable, "-m", "workers.cli.main", "status", "--json"],
+                cwd=copied.folder,
+                env=os.environ | {"PYTHONPATH": str(ROOT)},
+                stdout=subprocess.PIPE,
+                stderr=subprocess.PIPE,
+                text=True,
+            )
+        )
+        stack.callback(child.kill)
+        assert child.stderr
+        told = [child.stderr.readline(), child.stderr.readline()]
+        named.set()
+        places = json.loads(child.communicate(timeout=100)[0])["sources"]
+    assert {line.split(":")[0] for line in told} == {f"`{name}` has not answered yet" for name in ("far", "farther")}
+    assert sum("does not let this key read" in place.get("problem", "") for place in places) == 4
+    assert sum(place["good"] for place in places) == 2
+
+
+@contextmanager
+def listening(heed: Callable[[socket.socket], None]) -> Iterator[int]:
+    """The port of a server that takes one connection after the other, and holds what `heed` leaves open."""
+    with ExitStack() as held, closing(socket.create_server(("127.0.0.1", 0))) as server:
+
+        def listen() -> None:
+            while True:
+                with suppress(ConnectionError):
+                    try:
+                        connection, _ = server.accept()
+                    except OSError:
+                        return  # it was shut down
+                    heed(held.enter_context(connection))
+
+        thread = threading.Thread(target=listen, daemon=True)
+        thread.start()
+        try:
+            yield server.getsockname()[1]
+        finally:
+            server.shutdown(socket.SHUT_RDWR)
+            thread.join(100)
+
+
+def far_away(name: str, port: int, patience: str) -> str:
+    return f"""[destinations.{name}]
+kind = "s3"
+bucket = "far-away"
+endpoint = "http://127.0.0.1:{port}"
+path_style = true
+access_key = "file:key"
+secret_key = "file:key"
+read_timeout = "{patience}"
+deadline = "{patience}"
+"""
 
 
 def test_a_run_that_was_reported_on_another_host_is_told(

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import Future, wait
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from threading import Thread
 from typing import Any
 
 from rich.text import Text
@@ -25,6 +27,8 @@ Pair = tuple[str, str]
 """A source and a destination."""
 
 _SHOWN = 5
+_SILENCE = 5.0
+"""After so many seconds a person is told who does not answer."""
 _LOOKED_THROUGH = 100
 """How many runs at most are asked for at the broker."""
 
@@ -56,9 +60,7 @@ def command(session: Session) -> int:
     settings = session.settings
     pairs = [(source, to) for source in settings.sources for to in settings.destinations_of(source)]
     last, failed = _last_runs(session, pairs)
-    places, away = list[dict[str, Any]](), dict[str, str]()
-    for pair in pairs:
-        places.append(_place(session, *pair, failed.get(pair, _Failed()), away=away, now=now))
+    places = _places(session, pairs, failed, now)
     places += _left_over(session)
     reports = [
         {name: report[name] for name in ("run", "plan", "state", "started", "seconds", "failures")} for report in last
@@ -69,6 +71,35 @@ def command(session: Session) -> int:
     else:
         _print(places, reports)
     return 0 if good else 1
+
+
+def _places(
+    session: Session, pairs: Sequence[Pair], failed: Mapping[Pair, _Failed], now: datetime
+) -> list[dict[str, Any]]:
+    """All destinations are asked at once: one that hangs takes minutes, and two must not take twice as long."""
+    session.installation  # noqa: B018 - made before all threads look at it
+
+    def ask(destination: str, answer: Future[dict[Pair, dict[str, Any]]]) -> None:
+        found, away = dict[Pair, dict[str, Any]](), dict[str, str]()
+        try:
+            for pair in pairs:
+                if pair[1] == destination:
+                    found[pair] = _place(session, *pair, failed.get(pair, _Failed()), away=away, now=now)
+        except BaseException as error:  # noqa: BLE001 - raised where the answer is waited for
+            answer.set_exception(error)
+        else:
+            answer.set_result(found)
+
+    answers = {destination: Future[dict[Pair, dict[str, Any]]]() for _, destination in pairs}
+    for destination, answer in answers.items():
+        # One that hangs keeps nobody from ending who has pressed Ctrl-C.
+        Thread(target=ask, args=(destination, answer), daemon=True, name=f"asking {destination}").start()
+    silent = wait(answers.values(), _SILENCE).not_done
+    for destination in (name for name, answer in answers.items() if answer in silent):
+        text = f"`{destination}` has not answered yet: it is waited for as long as its `deadline` says."
+        screen.errors.print(text, style="yellow", markup=False, soft_wrap=True)
+    places = {pair: place for answer in answers.values() for pair, place in answer.result().items()}
+    return [places[pair] for pair in pairs]
 
 
 def _place(
