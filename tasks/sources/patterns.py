@@ -12,6 +12,8 @@ if TYPE_CHECKING:
 _FOLDERS_BELOW = re.compile(r"/\*\*/ *$")
 """In git, `data/**/` is every folder below `data`; the library has it match the files in `data` too."""
 
+_NO_UTF8 = re.compile("[\udc80-\udcff]")
+"""Bytes of a line, which are in a path as `_text` has it what they are replaced by."""
 
 _PLAIN = re.compile(r"/?([^/*?\[\]\\!#\s\ufffd]+(?:/[^/*?\[\]\\!#\s\ufffd]+)*)(?=/|\Z)")
 """The names that a line begins with, and in which no sign means anything."""
@@ -19,10 +21,11 @@ _PLAIN = re.compile(r"/?([^/*?\[\]\\!#\s\ufffd]+(?:/[^/*?\[\]\\!#\s\ufffd]+)*)(?
 
 class Patterns:
     """A list of gitignore lines: the last one that matches decides, `!` turns a match round, a slash at the end is for
-    folders, a slash elsewhere ties it to the top. Raises `ValueError` for a line that is no pattern."""
+    folders, a slash elsewhere ties it to the top. Raises `ValueError` for a line that is no pattern. What was typed
+    where names are in another encoding than UTF-8, as in the locale C, is taken for the bytes that it was."""
 
     def __init__(self, lines: Iterable[str]) -> None:
-        self.lines = tuple(lines)
+        self.lines = tuple(map(_typed, lines))
         for line in self.lines:
             self._compile((line,))
         # The library takes longer to import than most sources, which have no patterns, to walk.
@@ -47,9 +50,15 @@ class Patterns:
         from pathspec.patterns.gitignore import GitIgnorePatternError
 
         try:
-            return GitIgnoreSpec.from_lines(_FOLDERS_BELOW.sub("/**/*/", line) for line in lines)
+            return GitIgnoreSpec.from_lines(
+                _FOLDERS_BELOW.sub("/**/*/", _NO_UTF8.sub("\ufffd", line)) for line in lines
+            )
         except GitIgnorePatternError as error:
             raise ValueError(f"`{lines[0]}` is no pattern in gitignore style") from error
+
+
+def _typed(line: str) -> str:
+    return line.encode("utf-8", "surrogateescape").decode("utf-8", "surrogateescape")
 
 
 def _head(line: str) -> bytes | None:

@@ -74,6 +74,14 @@ def test_names_of_any_bytes_are_matched(name: bytes) -> None:
     assert not Patterns(["*.txt"]).match(name)
 
 
+@pytest.mark.parametrize("name", ["größe.md".encode(), b"\xff\xfe.md"])
+def test_what_was_typed_in_the_locale_c_is_taken_for_its_bytes(name: bytes) -> None:
+    """Python has each byte that it can't read there as a letter of its own."""
+    patterns = Patterns([(b"docs/" + name).decode("ascii", "surrogateescape")])
+    assert patterns.match(b"docs/" + name)
+    assert not patterns.match(b"docs/other.md")
+
+
 def test_a_newline_at_the_end_of_a_name_is_part_of_the_name() -> None:
     assert not Patterns(["*.pyc"]).match(b"a.pyc\n")
 
