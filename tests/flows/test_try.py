@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pytest
+
 from tests.flows.terminal import Terminal
 
 
@@ -27,3 +29,15 @@ def test_what_is_tried_in_a_folder_stays_to_be_looked_at(tmp_path: Path) -> None
     assert {each["source"] for each in terminal.json("--config", "here/backup.toml", "list")} >= {"config", "models"}
     assert list((tmp_path / "here/scratch").iterdir()) == []
     assert "is not empty" in terminal.run("try", "--folder", "here", code=2).stderr
+
+
+def test_a_folder_that_cannot_be_made_is_said_to_be_none(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    said = Terminal(tmp_path).complaint("try", "--folder", "file/here", code=77)
+    assert f"can't work in `{tmp_path}/file/here` (a file is where one of its folders belongs)" in said
+
+
+@pytest.mark.needs("prlimit")
+def test_a_disk_that_is_full_is_said_to_be(tmp_path: Path) -> None:
+    limit = ["prlimit", "--fsize=1000000"]
+    assert "no room" in Terminal(tmp_path).run("try", "--folder", "here", code=74, prefix=limit).stderr

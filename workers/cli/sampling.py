@@ -20,6 +20,7 @@ from rich.text import Text
 
 from tasks.configuration import load
 from tasks.destinations import Local
+from tasks.destinations.file_errors import explained
 from tasks.drill import drill
 from tasks.installation import Installation
 from tasks.plan import begin
@@ -82,11 +83,13 @@ def command(session: Session, folder: Path | None, megabytes: int) -> int:
     """See it work, with no configuration and no server: two nights on sample data, a drill, a disaster, a restore."""
     if folder is not None:
         folder = folder.absolute()
-        if folder.exists() and any(folder.iterdir()):
-            raise click.UsageError(f"`{folder}` is not empty: name a new folder")
-        folder.mkdir(parents=True, exist_ok=True)
-        return _try(session, folder, megabytes)
-    with tempfile.TemporaryDirectory(prefix="geometra-backup-try-") as made:
+        with explained("work in", folder):
+            folder.mkdir(parents=True, exist_ok=True)
+            if any(folder.iterdir()):
+                raise click.UsageError(f"`{folder}` is not empty: name a new folder")
+            return _try(session, folder, megabytes)
+    below = Path(tempfile.gettempdir())
+    with explained("work in", below), tempfile.TemporaryDirectory(prefix="geometra-backup-try-", dir=below) as made:
         return _try(session, Path(made), megabytes)
 
 
