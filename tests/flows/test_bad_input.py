@@ -225,6 +225,13 @@ def test_errors_are_json_for_scripts(lived: Terminal) -> None:
     assert lived.json("show", "nothing", code=66)["error"]["kind"] == "NotFound"
 
 
+@pytest.mark.parametrize("arguments", [("restore", "docs", "-o"), ("list", "--since"), ("options",)], ids=" ".join)
+def test_what_was_pasted_controls_no_terminal(copied: Terminal, arguments: tuple[str, ...]) -> None:
+    said = copied.run(*arguments, "x\x1b]0;owned\x07", code=2).stderr
+    assert r"x\x1b]0;owned\x07" in said
+    assert said.replace("\n", "").isprintable()
+
+
 @pytest.mark.parametrize(
     "arguments",
     [

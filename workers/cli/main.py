@@ -105,7 +105,7 @@ def main(arguments: list[str] | None = None) -> None:
         _fail(str(error), error.kind, as_json)
         sys.exit(error.exit_code)
     except click.ClickException as error:
-        error.show()
+        _show(error)
         if as_json:
             _fail(error.format_message(), "UsageError", as_json)
         sys.exit(error.exit_code)  # of a usage error 2
@@ -156,6 +156,13 @@ def _fail(message: str, kind: str, as_json: bool) -> None:
         click.secho(f"geometra-backup: {first}", fg="red", err=True)
         for line in more:
             click.echo(line, err=True)
+
+
+def _show(error: click.ClickException) -> None:
+    """As click does, but what it quotes, which was typed or pasted, has no say in what the terminal does."""
+    with io.StringIO() as held:
+        error.show(held)
+        click.echo(shown(held.getvalue().expandtabs(4)), err=True, nl=False)
 
 
 def exit_code(state: str) -> int:

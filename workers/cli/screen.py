@@ -139,7 +139,7 @@ def _print_below_each_other(
     for row in rows:
         for name, cell in zip(names, row, strict=True):
             if cell.plain:
-                console.print(Text(f"{name:<{max(map(len, names))}}  ", style="dim") + cell, soft_wrap=True)
+                console.print(Text.assemble((f"{name:<{max(map(len, names))}}  ", "dim"), cell), soft_wrap=True)
         console.print()
 
 

@@ -225,8 +225,9 @@ def _print(places: list[dict[str, Any]], reports: list[dict[str, Any]]) -> None:
     for report in reports:
         started = datetime.fromisoformat(report["started"])
         state = report["state"]
+        name = f"{report['run']} {report['plan']}".rstrip()
         screen.console.print(
-            f"run {report['run']} {report['plan']}: [{screen.STATE[state]}]{state}[/], {screen.age(started)},"
+            f"run {name}: [{screen.STATE[state]}]{state}[/], {screen.age(started)},"
             f" {screen.duration(report['seconds'])}"
         )
         for failure in report["failures"][:5]:

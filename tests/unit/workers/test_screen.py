@@ -75,6 +75,17 @@ def test_no_column_vanishes_on_a_narrow_terminal(
     assert any(line.split() == ["state", "damaged"] for line in lines) is (width == 40)
 
 
+def test_on_a_narrow_terminal_a_cell_is_as_bright_as_on_a_wide_one(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(screen, "console", screen._Console(force_terminal=True, width=10, color_system="standard"))
+    screen.table(("source", "state"), [("config", Text("good", style="green"))])
+    assert capsys.readouterr().out.splitlines()[:2] == [
+        "\x1b[2msource  \x1b[0mconfig",
+        "\x1b[2mstate   \x1b[0m\x1b[32mgood\x1b[0m",
+    ]
+
+
 def test_a_long_table_stays_in_its_columns(capsys: pytest.CaptureFixture[str]) -> None:
     screen.table(("path", ("size", "right"), "at"), ((f"file-{n:05}", f"{n} B", "disk") for n in range(2500)))
     lines = capsys.readouterr().out.splitlines()
