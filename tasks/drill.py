@@ -54,7 +54,7 @@ def drill(
             try:
                 rehearsal = _rehearsed(made, items, chosen.facts, scratch)
             except NoSpace as error:
-                where = f"in the scratch folder `{below}`: free some space there, or point `scratch` elsewhere"
+                where = f"in the scratch folder `{below}`, and `scratch` points it elsewhere"
                 raise NoSpace(f"{error}; this is a drill, {where}") from error
             found = differences(chosen.facts, rehearsal.looks)
             if found and isinstance(made, Rooted):

@@ -45,7 +45,8 @@ def find(path: Path | None = None, environ: Mapping[str, str] | None = None) -> 
             return place
     looked = " and ".join(f"`{place.absolute()}`" for place in places)
     raise SettingsError(
-        f"there is no {FILE} at {looked}{origin}; `geometra-backup init` writes one, and {VARIABLE} can name another"
+        f"there is no {FILE} at {looked}{origin}; `geometra-backup init` writes one, {VARIABLE} can name another,"
+        " and what is stored is looked at and restored without any by `--from PLACE`"
     )
 
 

@@ -81,5 +81,6 @@ def translated(error: OSError, path: bytes) -> BackupError:
     if error.errno == errno.EEXIST:
         return is_there(path)
     if error.errno in _FULL:
-        return NoSpace(f"no room to restore `{text}`: {error.strerror}")
-    return Refused(f"`{text}` can't be restored: {error.strerror}")
+        return NoSpace(f"no room to restore `{text}` ({error.strerror}): free some there, or restore to another disk")
+    advice = "restore as a user who may write there, or to another folder"
+    return Refused(f"`{text}` can't be restored ({error.strerror}): {advice}")

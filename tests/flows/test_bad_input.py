@@ -16,7 +16,17 @@ from tests.flows.trees import state_of
 
 
 def test_no_configuration_says_where_it_looked(tmp_path: Path) -> None:
-    assert "init" in Terminal(tmp_path).complaint("list", code=78)
+    said = Terminal(tmp_path).complaint("list", code=78)
+    assert "init" in said
+    assert "`--from PLACE`" in said, "the machine may be gone"
+
+
+def test_of_a_source_that_was_removed_it_is_told_where_its_history_is(copied: Terminal) -> None:
+    copied.edit("[sources.docs]", "[sources.papers]")
+    for command in (("restore", "docs"), ("list", "docs"), ("show", "docs"), ("find", "*", "--source", "docs")):
+        assert "`--from PLACE` has what it left" in copied.complaint(*command, code=66)
+    assert "--from" not in copied.complaint("restore", "papers", "--destination", "nothere", code=66)
+    copied.run("restore", "docs", "--from", "backups", "--recovery-sheet", "sheet.txt", "--to", "back")
 
 
 def test_a_folder_that_is_not_there_is_not_initialized(tmp_path: Path) -> None:

@@ -135,7 +135,14 @@ def from_place(function: Callable[..., Any]) -> Callable[..., Any]:
         if address is not None and others.get("destination") is not None:
             raise click.UsageError("--from and --destination both say where to look: give one of them")
         session.address, session.sheet = address, recovery_sheet
-        return function(session, **others)
+        try:
+            return function(session, **others)
+        except NotFound as error:
+            source = others.get("source")
+            if address is not None or source is None or source in session.settings.sources:
+                raise
+            told = f"{error}; if it was removed since, or got another name, `--from PLACE` has what it left"
+            raise NotFound(told) from error
 
     sheet = click.option("--recovery-sheet", type=click.Path(path_type=Path), help="Instead of a passphrase.")
     place = click.option(
