@@ -19,6 +19,7 @@ from tasks.destinations.remote import RemoteSettings
 from tasks.destinations.rights import Role
 from tasks.errors import BackupError, NotARepository, SettingsError, WrongKey
 from tasks.installation import PASSPHRASE, Installation
+from tasks.other_host import LOOKED_AT, other_host
 from tasks.record import Record
 from tasks.repository.keys import keyring_of
 from tasks.room import free_at
@@ -223,13 +224,21 @@ def _off(ahead: timedelta) -> str:
     return f"{span} {'ahead of' if ahead > timedelta(0) else 'behind'}"
 
 
-def _repository(installation: Installation, source: str, destination: str) -> str:
+def _repository(installation: Installation, source: str, destination: str) -> str | Finding:
     try:
         repository = installation.repository(source, destination)
     except NotARepository:
         return "will be made by the first backup"
-    count = len(repository.snapshot_ids())
-    return f"{count} snapshot{'s' * (count != 1)}"
+    ids = repository.snapshot_ids()
+    says = f"{len(ids)} snapshot{'s' * (len(ids) != 1)}"
+    hosts = list[str]()
+    for name in ids[-LOOKED_AT:]:
+        with suppress(BackupError):  # a verify tells of one that can't be read
+            hosts.append(repository.snapshot(name).host)
+    if problem := other_host(installation.settings, hosts):
+        what, advice = problem.split(": ", 1)
+        return Finding(f"repository {source} at {destination}", "weak", f"{says}; {what}", advice)
+    return says
 
 
 def _broker(installation: Installation) -> str | Finding:

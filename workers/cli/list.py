@@ -70,6 +70,7 @@ def row(source: str, destination: str, snapshot: Snapshot, proofs: Sequence[Proo
         "destination": destination,
         "kind": snapshot.kind,
         "run": snapshot.run,
+        "host": snapshot.host,
         "started": snapshot.started,
         "finished": snapshot.finished,
         "complete": snapshot.complete,

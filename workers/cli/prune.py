@@ -87,5 +87,7 @@ def _print(row: dict[str, Any], dry_run: bool) -> None:
         f" {figures['repack']:.0f} {would}rewritten, {figures['delete']:.0f} {would}deleted:"
         f" {screen.size(figures['freed_bytes'])} freed"
     )
+    if figures["condemn"]:
+        screen.console.print("What is condemned is deleted by a prune once `grace` is over, so that no run loses it")
     if figures["locked"]:
         screen.console.print(f"{figures['locked']:.0f} snapshots and packs are locked: they go when that is over")

@@ -14,6 +14,7 @@ from rich.text import Text
 
 from tasks.broker import broker_url, connect, is_embedded
 from tasks.errors import BackupError, Damaged, NotARepository, Unavailable
+from tasks.other_host import other_host
 from tasks.plan import last_expected
 from tasks.record import Record
 from tasks.report_files import KEPT, read_reports
@@ -145,6 +146,8 @@ def _place(
         problem = f"nothing proven since the plan was due, {since:%Y-%m-%d %H:%M} UTC"
     elif newest is not proven:
         problem = "the newest snapshot is not proven" if newest["complete"] else "the newest snapshot is incomplete"
+    else:
+        problem = other_host(session.settings, [row["host"] for row in listed])
     snapshots = {"newest": newest["snapshot"], "proven": proven["snapshot"] if proven else None}
     times = {"newest_started": newest["started"], "proven_started": proven["started"] if proven else None}
     return place | snapshots | times | {"snapshots": len(listed), "good": not problem, "problem": problem}
