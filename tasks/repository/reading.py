@@ -6,7 +6,7 @@ from collections.abc import Collection, Iterable, Iterator, Set
 from functools import cached_property
 
 from tasks.errors import Damaged
-from tasks.item import FILE, KeepingSink, Reading, Sink, Stored
+from tasks.item import FILE, KeepingSink, Reading, Sink, Stored, order
 from tasks.repository import records
 from tasks.repository.blocks import Blocks, columns_of, shown
 from tasks.repository.columns import Columns, join
@@ -14,12 +14,17 @@ from tasks.repository.content_stream import ContentStream
 from tasks.repository.extraction import Extraction
 from tasks.repository.gathering import Gathering
 from tasks.repository.lists import Lists
+from tasks.repository.pack import NAME
 from tasks.repository.records import Group, names_in
 from tasks.repository.same_bytes import SameBytes
 from tasks.repository.whereabouts import Whereabouts
 
 _ITEM_LIST = "the item list"
 _NO_RECORD = "the item list holds something that is no record"
+_NO_ORDER = "the item list is not in order: no capture of this program made it"
+
+_SURELY_HELD = 1 << 20
+"""Names of groups that may be held, whatever the index lacks."""
 
 
 class Items:
@@ -59,12 +64,25 @@ class Items:
                 yield from group.items
 
     def groups(self, path: bytes = b"") -> Iterator[Group]:
-        """The same, as they are stored together."""
+        """The same, as they are stored together. Raises `Damaged` where they are out of order: nodes that name one
+        another a thousand times take a kilobyte, and what they list would never end."""
+        reached: bytes | None = None
         for names in [self._whereabouts.since(path)] if path else self._leaves():
-            yield from self._read_groups(names)
+            for group in self._read_groups(names):
+                if group.items:
+                    if reached is not None and order(group.items[0].entry.path) <= reached:
+                        raise Damaged(_NO_ORDER)
+                    reached = order(group.items[-1].entry.path)
+                yield group
 
     def _leaves(self) -> Iterator[bytes]:
-        return self._lists.leaves(self._level, self._content, _ITEM_LIST)
+        # In order, none comes twice: so there are no more of them than chunks.
+        left = max(len(self._blocks.index), _SURELY_HELD)
+        for names in self._lists.leaves(self._level, self._content, _ITEM_LIST):
+            left -= len(names) // NAME
+            if left < 0:
+                raise Damaged(_NO_ORDER)
+            yield names
 
     def _read_groups(self, names: bytes) -> Iterator[Group]:
         if names:

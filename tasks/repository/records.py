@@ -111,9 +111,27 @@ def contents(group: bytes | memoryview) -> Iterator[tuple[int, bytes]]:
 
 
 def _unpacked(group: bytes | memoryview) -> Iterator[tuple[Any, ...]]:
-    unpacker = msgpack.Unpacker(max_buffer_size=0, use_list=False, unicode_errors=_TEXT)
+    """Raises `ValueError` for more than any group has."""
+    if len(group) > GREATEST_RECORD + _GROUP_BYTES:
+        raise ValueError("no records")
+    # Of one byte, a map takes seventy of memory. Few bytes can't hold too many.
+    hook = _Maps() if len(group) > 2 * _GROUP_BYTES else None
+    unpacker = msgpack.Unpacker(max_buffer_size=0, use_list=False, unicode_errors=_TEXT, object_hook=hook)
     unpacker.feed(group)
     return iter(unpacker)
+
+
+class _Maps:
+    """Counts them: a record has one at most."""
+
+    def __init__(self) -> None:
+        self._left = _GROUP_MOST
+
+    def __call__(self, found: dict[str, Any]) -> dict[str, Any]:
+        self._left -= 1
+        if self._left < 0:
+            raise ValueError("no records")
+        return found
 
 
 def _columns(path: bytes, rare: dict[str, Any]) -> tuple[int, ...]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 import threading
 from collections.abc import Callable
+from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 
@@ -13,7 +14,7 @@ import pytest
 from tasks.destinations import Destination
 from tasks.errors import BackupError, Damaged, NoSpace
 from tasks.item import Stored
-from tasks.repository import Repository, compression, extraction, window
+from tasks.repository import Items, Repository, compression, extraction, reading, window
 from tasks.repository.pack import NAME
 from tests.faulty_destination import Faults, FaultyDestination
 from tests.memory_source import File, ForgivingSink, MemorySink, contents, tree
@@ -356,3 +357,26 @@ def test_what_two_lists_have_in_common_is_not_read_to_tell_them_apart(repository
     changed = {item.entry.path for item in come if item not in gone}
     assert changed == {b"many/02500"}
     assert [*first.apart(first)[0], *first.apart(first)[1]] == []
+
+
+def test_a_list_that_is_out_of_order_is_damage_and_comes_to_an_end(
+    repository: Repository, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A writer's key is enough to put nodes there that name the same a thousand times, 16 levels deep."""
+    snapshot = save(repository, {b"many/%05d" % at: b"" for at in range(5000)}, 0)
+    assert snapshot.level == 1
+    seen = list[bytes]()
+    with pytest.raises(Damaged, match="not in order"):
+        seen.extend(item.entry.path for item in repository.read(replace(snapshot, content=snapshot.content * 2)))
+    assert seen == [b"many/%05d" % at for at in range(5000)]
+    monkeypatch.setattr(reading, "_SURELY_HELD", 1000)
+    forged = replace(snapshot, content=snapshot.content * 1000)
+    asked: list[Callable[[Items], object]] = [
+        lambda items: list(items.below([b"many/00100"])),
+        lambda items: list(items.since(b"many/00100")),
+        lambda items: [*map(list, items.apart(items))],
+    ]
+    for ask in asked:
+        with pytest.raises(Damaged, match="not in order"):
+            ask(repository.read(forged))
+        ask(repository.read(snapshot))

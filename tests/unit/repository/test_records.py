@@ -146,6 +146,25 @@ def test_a_record_that_would_trip_who_reads_it_is_none(
 
 
 @pytest.mark.parametrize("read", [records.decode, records.contents])
+def test_a_group_that_would_fill_the_memory_is_none(read: Callable[[bytes], Iterator[object]]) -> None:
+    """Compressed, these are some hundred bytes, and read they were gigabytes."""
+    fields = list(msgpack.unpackb(records.encode(Stored(Entry(b"a", FILE), 0, b"x" * NAME))))
+    fields[14] = {"later": [{}] * (3 << 20)}
+    with pytest.raises(ValueError, match="no records"):
+        list(read(msgpack.packb(fields)))
+    fields[14] = {"later": bytes(34 << 20)}
+    with pytest.raises(ValueError, match="no records"):
+        list(read(msgpack.packb(fields)))
+
+
+def test_a_long_group_of_records_that_have_maps_comes_back() -> None:
+    item = Stored(Entry(b"a", FILE, extents=((0, 1),) * 10), 0, b"x" * NAME)
+    great = item._replace(entry=item.entry._replace(extents=tuple((at << 20, 1) for at in range(400_000))))
+    items = [*[item] * 511, great]
+    assert list(records.decode(b"".join(map(records.encode, items)))) == items
+
+
+@pytest.mark.parametrize("read", [records.decode, records.contents])
 @given(data=st.binary(min_size=1, max_size=60))
 def test_what_is_no_group_is_never_taken_for_one(read: Callable[[bytes], Iterator[object]], data: bytes) -> None:
     try:
