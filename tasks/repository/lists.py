@@ -14,6 +14,7 @@ from tasks.errors import Damaged, NewerFormat
 from tasks.numbers import Numbers, numpy
 from tasks.repository.blocks import Blocks, cut_short, lost_chunk
 from tasks.repository.pack import NAME
+from tasks.repository.records import names_in
 
 _WINDOW = 4 << 20
 """Bytes of chunks that are taken from their blocks at once."""
@@ -40,20 +41,22 @@ class Lists:
         self._near: OrderedDict[int, memoryview] = OrderedDict()
         self._lock = threading.Lock()
 
-    def leaves(self, level: int, content: bytes, what: str) -> Iterator[bytes]:
-        """The chunk names of a stream, joined, part by part. Raises `Damaged`, `NewerFormat` where it is reached."""
+    def leaves(self, level: int, content: bytes, what: str, *, go_on: bool = False) -> Iterator[bytes]:
+        """The chunk names of a stream, joined, part by part. Raises `Damaged`, `NewerFormat` where it is reached; to
+        `go_on`, a node that can't be had stands for what it names, so that only who reads on there meets that."""
         if not level:
             if content:
                 yield content
             return
         for at in range(0, len(content), NODES * NAME):
             joined, failure = bytearray(), None
-            for node in self.find(content[at : at + NODES * NAME], what):
-                if not isinstance(node, bytes):
+            some = content[at : at + NODES * NAME]
+            for name, node in zip(names_in(some), self.find(some, what), strict=True):
+                if not isinstance(node, bytes) and not go_on:
                     failure = node
                     break
-                joined += node
-            yield from self.leaves(level - 1, bytes(joined), what)
+                joined += node if isinstance(node, bytes) else name
+            yield from self.leaves(level - 1, bytes(joined), what, go_on=go_on)
             if failure:
                 raise failure
 

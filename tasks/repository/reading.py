@@ -75,10 +75,10 @@ class Items:
                     reached = order(group.items[-1].entry.path)
                 yield group
 
-    def _leaves(self) -> Iterator[bytes]:
+    def _leaves(self, *, go_on: bool = False) -> Iterator[bytes]:
         # In order, none comes twice: so there are no more of them than chunks.
         left = max(len(self._blocks.index), _SURELY_HELD)
-        for names in self._lists.leaves(self._level, self._content, _ITEM_LIST):
+        for names in self._lists.leaves(self._level, self._content, _ITEM_LIST, go_on=go_on):
             left -= len(names) // NAME
             if left < 0:
                 raise Damaged(_NO_ORDER)
@@ -95,7 +95,7 @@ class Items:
 
     @cached_property
     def _whereabouts(self) -> Whereabouts:
-        return Whereabouts(b"".join(self._leaves()), self._first_path)
+        return Whereabouts(b"".join(self._leaves(go_on=True)), self._first_path)
 
     def _first_path(self, name: bytes) -> bytes:
         """Of a group."""

@@ -11,8 +11,8 @@ import pytest
 from tasks.chosen import Chosen
 from tasks.errors import Damaged, NotFound
 from tasks.item import FOLDER, HARDLINK, SortedItems, Stored, order
-from tasks.repository import Items, Repository, whereabouts
-from tasks.repository.pack import NAME
+from tasks.repository import Items, Repository, block, whereabouts
+from tasks.repository.pack import LISTS, NAME, object_name
 from tests.memory_source import File
 from tests.repositories import save
 
@@ -111,3 +111,33 @@ def test_what_lies_elsewhere_in_the_list_may_be_lost(repository: Repository, pla
     assert len(refused) < 200, "in those that are lost, and in the one before them"
     assert refused == list(range(refused[0], refused[-1] + 1))
     assert Chosen(harmed, ["/12/12[0-4]?"]).count == 50
+
+
+def test_a_block_of_the_list_that_is_damaged_costs_what_it_lists_alone(
+    repository: Repository, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nodes lie among the groups that they name, so that it holds some of them too."""
+    monkeypatch.setattr(block, "LIST_TARGET", 32 << 10)
+    snapshot = save(repository, {b"%02d/%04d" % (at // 100, at): b"" for at in range(10_000)}, 0)
+    known = [item.entry.path for item in repository.read(snapshot)]
+    (pack,) = (pack for _, packs in repository.index_objects() for pack in packs if pack.kind == LISTS)
+    blocks = pack.listed.located(LISTS)
+    name, at = object_name(pack.name), len(blocks) // 2
+    data = bytearray(repository.destination.get(name))
+    data[blocks[at].offset] ^= 1
+    repository.destination.delete(name)
+    repository.destination.put(name, bytes(data))
+    harmed = repository.read(snapshot)
+    with pytest.raises(Damaged):
+        list(harmed)
+    refused = list[int]()
+    for number, path in enumerate(known):
+        try:
+            found = [item.entry.path for item in harmed.below([path])]
+        except Damaged:
+            refused.append(number)
+        else:
+            assert path in found
+    assert snapshot.level
+    assert 0 < len(refused) < len(known) / 2
+    assert refused == list(range(refused[0], refused[-1] + 1))
