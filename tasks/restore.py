@@ -17,14 +17,14 @@ from pydantic import Field, StrictBool
 
 from tasks.asked import Into, RunId, checked
 from tasks.chosen import Chosen, chosen_snapshot
-from tasks.errors import BackupError, NotFound, NotYet, Refused, Unavailable
+from tasks.errors import BackupError, Damaged, NotFound, NotYet, Refused, Unavailable
 from tasks.installation import Installation, current
 from tasks.item import Stored
 from tasks.outcome import Outcome, State
 from tasks.portions import Portions
 from tasks.progress import Progress, unheard
 from tasks.record import Record, step_name
-from tasks.repository import Repository, Snapshot
+from tasks.repository import Items, Repository, Snapshot
 from tasks.shared_restore import SharedRestore
 from tasks.sharing import is_decided, share
 from tasks.sources.not_restored import NotRestored
@@ -54,8 +54,34 @@ def restore_from(
     """Put back from a repository that is open with the private key. Needs no configuration and no cache. Returns
     figures, and a line for each thing that could not be given back, such as an owner. Raises `NotFound`, `Occupied`,
     `UnsafePath`, `Damaged`; what was put back before an error stays."""
-    watch = Stopwatch()
     items = repository.read(snapshot)
+    if not (isinstance(wanted.into, Path) and isinstance(source, Divisible)):
+        return _put_back(items, snapshot, source, wanted, progress=progress)
+    lost = dict[str, None]()
+    try:
+        # Each file is worth something without the others.
+        listed = items.as_far_as_listed(lambda error: lost.setdefault(str(error)))
+        done = _put_back(listed, snapshot, source, wanted, progress=progress)
+    except (Damaged, NotFound, Refused) as error:
+        if lost:
+            raise _not_listed(lost, str(error)) from error
+        raise
+    if lost:
+        raise _not_listed(lost, "all else was restored")
+    return done
+
+
+def _not_listed(lost: Iterable[str], else_: str) -> Damaged:
+    return Damaged(
+        f"{else_}; but some of the list of what the snapshot holds is damaged ({next(iter(lost))}), and nobody knows"
+        " what it names: another destination, or an older snapshot, may have it"
+    )
+
+
+def _put_back(
+    items: Items, snapshot: Snapshot, source: Source, wanted: Wanted, *, progress: Progress
+) -> tuple[dict[str, float], list[str]]:
+    watch = Stopwatch()
     chosen: Iterable[Stored] = items
     count, size = int(snapshot.figures.get("items", 0)), int(snapshot.figures.get("content_bytes", 0))
     if wanted.patterns or wanted.paths:

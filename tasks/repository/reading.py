@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator, Set
+from collections.abc import Callable, Collection, Iterable, Iterator, Set
 from functools import cached_property
 
 from tasks.errors import Damaged
@@ -13,7 +13,7 @@ from tasks.repository.columns import Columns, join
 from tasks.repository.content_stream import ContentStream
 from tasks.repository.extraction import Extraction
 from tasks.repository.gathering import Gathering
-from tasks.repository.lists import Lists
+from tasks.repository.lists import Found, Lists
 from tasks.repository.pack import NAME
 from tasks.repository.records import Group, names_in
 from tasks.repository.same_bytes import SameBytes
@@ -30,9 +30,16 @@ _SURELY_HELD = 1 << 20
 class Items:
     """A snapshot's items: `StoredItems` of tasks/item.py. Iterating needs a writer's key, contents the private key."""
 
-    def __init__(self, blocks: Blocks, level: int, content: bytes) -> None:
-        self._blocks, self._level, self._content = blocks, level, content
+    def __init__(
+        self, blocks: Blocks, level: int, content: bytes, lost: Callable[[Damaged], None] | None = None
+    ) -> None:
+        """`lost` hears of each stretch of the list that can't be read, where these items are all others."""
+        self._blocks, self._level, self._content, self._lost = blocks, level, content, lost
         self._lists = Lists(blocks)
+
+    def as_far_as_listed(self, lost: Callable[[Damaged], None]) -> Items:
+        """The same, without those that a damaged stretch of the list names."""
+        return Items(self._blocks, self._level, self._content, lost)
 
     def __iter__(self) -> Iterator[Stored]:
         for group in self.groups():
@@ -77,7 +84,7 @@ class Items:
 
     def _leaves(self, *, go_on: bool = False) -> Iterator[bytes]:
         # In order, none comes twice: so there are no more of them than chunks.
-        left = max(len(self._blocks.index), _SURELY_HELD)
+        left, go_on = max(len(self._blocks.index), _SURELY_HELD), go_on or self._lost is not None
         for names in self._lists.leaves(self._level, self._content, _ITEM_LIST, go_on=go_on):
             left -= len(names) // NAME
             if left < 0:
@@ -85,13 +92,15 @@ class Items:
             yield names
 
     def _read_groups(self, names: bytes) -> Iterator[Group]:
-        if names:
-            for name, chunk in zip(names_in(names), self._lists.chunks(names, _ITEM_LIST), strict=True):
-                try:
-                    items = list(records.decode(chunk))
-                except ValueError as error:
-                    raise Damaged(_NO_RECORD) from error
-                yield Group(name, len(chunk), items)
+        for name, found in zip(names_in(names), self._lists.find(names, _ITEM_LIST), strict=True):
+            try:
+                group = _group(name, found)
+            except Damaged as error:
+                if self._lost is None:
+                    raise
+                self._lost(error)
+            else:
+                yield group
 
     @cached_property
     def _whereabouts(self) -> Whereabouts:
@@ -133,6 +142,16 @@ class Items:
                     extraction.add(item, self.lists(item.level, item.content, shown(item)))
                 else:
                     extraction.add(item)
+
+
+def _group(name: bytes, found: Found) -> Group:
+    """Raises `Damaged`, `NewerFormat`."""
+    if not isinstance(found, bytes):
+        raise found
+    try:
+        return Group(name, len(found), list(records.decode(found)))
+    except ValueError as error:
+        raise Damaged(_NO_RECORD) from error
 
 
 class RowStream:

@@ -11,6 +11,7 @@ import pytest
 
 from tasks.errors import Damaged, Unavailable
 from tasks.installation import Installation
+from tasks.repository import block
 from tasks.restore import Wanted, restore
 from tasks.sources.source import Restoring
 from tests.flows.house import House
@@ -53,6 +54,33 @@ def test_all_else_comes_back_and_what_does_not_is_named(
     assert {name: state for name, state in found.items() if name != "docs"} == {
         name: state for name, state in whole.items() if name != "docs"
     }
+
+
+def test_a_damaged_block_of_the_list_costs_what_it_lists(
+    installed: Installation, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Restoring all had come to an end before the first file."""
+    monkeypatch.setattr(block, "LIST_TARGET", 32 << 10)
+    folder = installed.settings.state.parent
+    many = folder / "originals/docs/many"
+    many.mkdir()
+    for number in range(4000):
+        (many / f"{number:04}").write_text(str(number))
+    night(installed, 1, "here")
+    lists = [path for path in (folder / "here/docs/packs").rglob("*/*") if path.read_bytes()[4:5] == b"L"]
+    spoil(max(lists, key=lambda path: path.stat().st_size))
+    into = folder / "back"
+    with pytest.raises(Damaged, match=r"all else was restored; but some of the list .* is damaged"):
+        restore(installed, "docs", "here", Wanted(into))
+    back = {path.name: path.read_text() for path in (into / "docs/many").iterdir()}
+    assert 1000 < len(back) < 4000
+    assert all(int(name) == int(text) for name, text in back.items())
+    for name in ("0000", "3999"):
+        restore(installed, "docs", "here", Wanted(folder / name, paths=(f"docs/many/{name}".encode(),)))
+        assert (folder / name / "docs/many" / name).read_text() == str(int(name))
+    (gone, *_) = {f"{number:04}" for number in range(4000)} - back.keys()
+    with pytest.raises(Damaged, match=rf"matches `docs/many/{gone}`.*; but some of the list"):
+        restore(installed, "docs", "here", Wanted(folder / "gone", paths=(f"docs/many/{gone}".encode(),)))
 
 
 def test_a_pack_that_its_service_never_gives_costs_the_files_in_it_and_no_others(house: House, s3: S3Server) -> None:
