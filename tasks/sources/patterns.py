@@ -53,7 +53,7 @@ class Patterns:
             return GitIgnoreSpec.from_lines(
                 _FOLDERS_BELOW.sub("/**/*/", _NO_UTF8.sub("\ufffd", line)) for line in lines
             )
-        except GitIgnorePatternError as error:
+        except (GitIgnorePatternError, re.error) as error:
             raise ValueError(f"`{lines[0]}` is no pattern in gitignore style") from error
 
 

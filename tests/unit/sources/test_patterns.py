@@ -94,7 +94,7 @@ def test_the_last_line_that_matches_decides_whatever_lies_between() -> None:
     assert not patterns.match(b"# comment")
 
 
-@pytest.mark.parametrize("line", ["!", "\\"])
+@pytest.mark.parametrize("line", ["!", "\\", "[z-a]", "[a-?c]x"])
 def test_a_line_that_is_no_pattern_is_refused_by_name(line: str) -> None:
     with pytest.raises(ValueError, match="is no pattern in gitignore style"):
         Patterns(["*.pyc", line])
