@@ -82,5 +82,6 @@ def translated(error: OSError, path: bytes) -> BackupError:
         return is_there(path)
     if error.errno in _FULL:
         return NoSpace(f"no room to restore `{text}` ({error.strerror}): free some there, or restore to another disk")
-    advice = "restore as a user who may write there, or to another folder"
-    return Refused(f"`{text}` can't be restored ({error.strerror}): {advice}")
+    refused = error.errno in (errno.EACCES, errno.EPERM, errno.EROFS)
+    advice = ": restore as a user who may write there, or to another folder" if refused else ""
+    return Refused(f"`{text}` can't be restored ({error.strerror}){advice}")

@@ -46,6 +46,10 @@ def test_two_that_go_on_at_once_are_told(copied: Terminal, other: Terminal) -> N
     assert problems["docs"].startswith("`other` backs up into it too, as its own: call the source otherwise")
     copied.run("run", "--source", "docs")
     assert "backs up into it too" in told(other)[1]["docs"]
+    assert told(copied)[1]["docs"] == "", "the other may have stood in for it, once"
+    other.run("run", "--source", "docs")
+    copied.run("run", "--source", "docs")
+    assert "backs up into it too" in told(copied)[1]["docs"]
 
 
 def test_hosts_that_share_a_broker_may_each_capture_it(
