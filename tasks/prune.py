@@ -12,7 +12,7 @@ from zoneinfo import ZoneInfo
 
 from celery import Task, shared_task
 
-from tasks.errors import BackupError, Condemned, Damaged, Locked, NotFound, Refused
+from tasks.errors import BackupError, Condemned, Damaged, Locked, NoSpace, NotFound, Refused
 from tasks.installation import Installation
 from tasks.outcome import Outcome
 from tasks.progress import Progress, unheard
@@ -131,8 +131,8 @@ def prune_task(
 
 
 def _makes_way(blank: Outcome, record: Record) -> bool:
-    """Whether the upload of this run gave up because of packs that are due to be deleted: while they are there, so will
-    every other one that needs what they hold."""
+    """Whether the upload of this run gave up because of packs that are due to be deleted, or for want of room: while
+    they are there, so will every other one that needs what they hold, or their room."""
     upload = record.outcome(blank.run, step_name("upload", blank.source, blank.destination))
     failure = Outcome.from_json(upload).failure if upload else None
-    return failure is not None and failure.kind == Condemned.__name__
+    return failure is not None and failure.kind in (Condemned.__name__, NoSpace.__name__)

@@ -6,21 +6,19 @@ from collections.abc import Callable, Collection, Iterable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+from functools import partial
 
 from tasks.errors import Damaged, Locked, Missing
-from tasks.repository.block import Draft, Profile
 from tasks.repository.blocks import Blocks
-from tasks.repository.buffers import Buffers
-from tasks.repository.compression import STRONG
 from tasks.repository.condemned import Sentence, lift, put_sentence, sentences
 from tasks.repository.index import Index
 from tasks.repository.inventory import Inventory
 from tasks.repository.locks import Locks, needed_indexes
-from tasks.repository.pack import CONTENT, LISTS, SealedPack, object_name
-from tasks.repository.packing import MOST_CHUNKS_AN_INDEX, Packing, put_indexes, scratch_folder
+from tasks.repository.pack import SealedPack, object_name
+from tasks.repository.packing import MOST_CHUNKS_AN_INDEX, put_indexes
 from tasks.repository.proof import delete_proofs
-from tasks.repository.records import names_in
 from tasks.repository.references import References
+from tasks.repository.rewriting import rewrite
 from tasks.repository.snapshot import Snapshot, is_ahead
 from tasks.repository.stored_index import settled
 from tasks.repository.successors import check_successors
@@ -60,7 +58,7 @@ class PrunePlan:
     def apply(self, progress: Callable[[dict[str, float]], None] | None = None) -> dict[str, float]:
         """Do it. Killed anywhere, it leaves a whole repository, and the next prune goes on. Returns `figures`. Raises
         `Damaged` where what is to take the place of packs that would go is not what an index says, or where a snapshot
-        that was listed meanwhile can't be followed."""
+        that was listed meanwhile can't be followed; `NoSpace` where packs can't be rewritten, after all else."""
         repository = self.repository
         check_successors(repository, self.index, self.references.used, self.delete, now=self.now)
         # First: another prune at the same time may find other index objects dispensable than this one.
@@ -69,12 +67,9 @@ class PrunePlan:
             # Proofs first: of a snapshot that is gone nobody would look for them again.
             delete_proofs(repository.destination, snapshot)
             _delete(repository, f"snapshots/{snapshot}")
-        if self.repack:
-            _repack(self, progress)
-        condemn = set(self.condemn) | set(self.repack)
-        if condemn or self.orphans:
+        if self.condemn or self.orphans:
             put_sentence(
-                repository.destination, repository.keys, self.now, self.until, packs=condemn, orphans=self.orphans
+                repository.destination, repository.keys, self.now, self.until, packs=self.condemn, orphans=self.orphans
             )
         # Another prune at the same time may put index objects into others while they are read.
         delete = settled(lambda: _still_to_go(self), repository.source)
@@ -82,6 +77,11 @@ class PrunePlan:
         for pack in sorted(delete):
             _delete(repository, object_name(pack))
         lift(repository.destination, repository.keys, self.delete | self.pardon | self.gone)
+        # Last, as it takes room, of which there may be none before.
+        if self.repack:
+            used = self.references.used
+            rewrite(repository, self.index, used, self.repack, progress=progress, undo=partial(_undo, self))
+            put_sentence(repository.destination, repository.keys, self.now, self.until, packs=self.repack)
         return dict(self.figures)
 
 
@@ -211,25 +211,32 @@ def _last_day(terms: list[Sentence], now: datetime, grace: timedelta, *, orphans
 
 
 def _still_to_go(plan: PrunePlan) -> set[bytes]:
-    """Of the packs that were to be deleted; for rewriting others may have taken hours. What is condemned no more, or
-    anew, was deleted by another prune, and may have come again since; and an orphan that an index names by now may be
-    relied on. First all orphans are condemned: whoever names one from now on finds out before it lists anything. And a
-    host whose clock is behind may have listed what relies on packs that were to go."""
+    """Of the packs that were to be deleted; hours may have gone by since. What is condemned no more, or anew, was
+    deleted by another prune, and may have come again since; and an orphan that an index names by now may be relied on.
+    And a host whose clock is behind may have listed what relies on packs that were to go."""
     repository, grace = plan.repository, plan.until - plan.now
     destination, keys = repository.destination, repository.keys
     days = _last_day(sentences(destination, keys), plan.now, grace, orphans=True) if plan.delete else {}
     delete = {pack for pack in plan.delete if pack in days and days[pack] <= plan.now}
     orphans = {pack for pack in delete if pack not in plan.index}
-    if orphans:
-        put_sentence(destination, keys, plan.now - grace, plan.now, packs=orphans)
-        objects = repository.index_objects(without=plan.replaced)
-        delete -= orphans & {pack.name for _, packs in objects for pack in packs}
+    delete -= _named(plan, orphans)
     if delete and (ids := set(repository.snapshot_ids()) - plan.seen):
         new = [repository.snapshot(name) for name in sorted(ids)]
         index = repository.whole_index(strict=True, without=plan.replaced)
         used = index.used_bytes(_followed(repository, index, new).used)
         delete -= {pack.name for pack, size in zip(index.packs, used, strict=True) if size}
     return delete
+
+
+def _named(plan: PrunePlan, orphans: Collection[bytes]) -> set[bytes]:
+    """Those of them that an index names even so. First they are condemned: whoever names one from now on finds out
+    before it lists anything."""
+    if not orphans:
+        return set()
+    repository, grace = plan.repository, plan.until - plan.now
+    put_sentence(repository.destination, repository.keys, plan.now - grace, plan.now, packs=orphans)
+    objects = repository.index_objects(without=plan.replaced)
+    return set(orphans) & {pack.name for _, packs in objects for pack in packs}
 
 
 def _followed(repository: Inventory, index: Index, snapshots: Iterable[Snapshot]) -> References:
@@ -240,34 +247,12 @@ def _followed(repository: Inventory, index: Index, snapshots: Iterable[Snapshot]
     return references
 
 
-def _repack(plan: PrunePlan, progress: Callable[[dict[str, float]], None] | None) -> None:
-    """Store the used chunks of sparsely used packs again, in new packs."""
-    repository, index, references = plan.repository, plan.index, plan.references
-    blocks = Blocks(repository.destination, index, repository.keys)
-    buffers = Buffers(1)
-    with scratch_folder(None) as scratch:
-        packing = Packing(repository.destination, scratch, repository.keys, buffers)
-        with packing:
-            drafts = {
-                CONTENT: Draft(CONTENT, Profile(every=4), buffers),
-                LISTS: Draft(LISTS, Profile(STRONG), buffers),
-            }
-            for done, pack in enumerate(plan.repack):
-                draft = drafts[index.pack(pack).kind]
-                for number, rows in index.used_blocks(pack, references.used):
-                    block = blocks.read(number)
-                    blocks.verify_rows(rows, block, number)
-                    _, starts, lengths = (column.tolist() for column in index.places(rows))
-                    for name, start, length in zip(names_in(index.names(rows)), starts, lengths, strict=True):
-                        draft.add(name, bytes(block[start : start + length]))
-                        if draft.size >= draft.target:
-                            packing.submit(draft.take())
-                if progress:
-                    progress({"done_bytes": done + 1, "total_bytes": len(plan.repack), "items": done + 1})
-            for draft in drafts.values():
-                if draft.size:
-                    packing.submit(draft.take())
-            packing.finish()
+def _undo(plan: PrunePlan, packs: Collection[bytes]) -> None:
+    """Delete what this prune has just stored, but for what an index names already."""
+    repository = plan.repository
+    for pack in sorted(set(packs) - _named(plan, packs)):
+        _delete(repository, object_name(pack))
+    lift(repository.destination, repository.keys, packs)
 
 
 def _rewrite_indexes(plan: PrunePlan, gone: Collection[bytes]) -> None:

@@ -1,13 +1,18 @@
-"""The disk of the state folder is full: what a person is told, and what is left once there is room again."""
+"""The disk of the state folder, or of a destination, is full: what a person is told, and how it goes on."""
 
 from __future__ import annotations
 
+import random
+import time
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 
 import pytest
 
+from tasks.restore import Wanted, restore
+from tests.flows import kinds
+from tests.flows.house import House
 from tests.flows.terminal import Terminal
 from tests.flows.trees import state_of
 from tests.unit.sources.conftest import disk_of
@@ -47,3 +52,31 @@ def test_once_there_is_room_all_goes_on_and_nothing_is_left(full: Terminal) -> N
     assert sorted(path.name for path in (full.folder / ".geometra-backup/spool").iterdir()) == ["docs"]
     full.run("restore", "docs", "--to", "back")
     assert state_of(full.folder / "back/docs") == state_of(full.folder / "docs")
+
+
+def test_a_full_destination_frees_what_retention_has_let_go_and_the_next_night_has_room(
+    house: House, disk_of: Callable[[int], Path]
+) -> None:
+    disk, original = disk_of(26 << 20), house.folder / "docs"
+    original.mkdir()
+    nothing = dict.fromkeys(("daily", "weekly", "monthly"), 0)
+    house.configure(
+        {"docs": {"kind": "docs", "paths": [original]}},
+        {"here": {"kind": "local", "path": disk}},
+        {"nightly": {"keep": {"last": 1, "within": "1s", **nothing}}},
+        grace="1s",
+    )
+    house.worker()
+    states = []
+    for changed in (1, 2, 3, 3):
+        (original / "weights").write_bytes(random.Random(changed).randbytes(10_000_000))
+        report = house.night("nightly")
+        states.append((report["state"], report["steps"]["prune/docs/here"]["state"]))
+        time.sleep(1.5)  # the grace period
+    assert states == [("done", "done"), ("done", "done"), ("failed", "done"), ("done", "done")]
+    reports = [house.record.report(run.id) or {} for run in house.record.runs()]
+    (failure,) = (failure for report in reports for failure in report["failures"])
+    assert (failure["step"], failure["kind"]) == ("upload/docs/here", "NoSpace")
+    with kinds.registered():
+        restore(house.installation, "docs", "here", Wanted(house.folder / "back"))
+    assert state_of(house.folder / "back/docs") == state_of(original)

@@ -7,6 +7,8 @@ from collections.abc import Iterator, Mapping
 from datetime import datetime, timedelta
 
 from tasks.destinations import Data, Destination, Listed
+from tasks.destinations.body import body_of
+from tasks.errors import NoSpace
 from tasks.repository import Repository, Snapshot
 from tests.memory_source import File
 from tests.repositories import START, restored
@@ -91,4 +93,18 @@ class Failing(Cutting):
     def put(self, name: str, data: Data) -> None:
         if name.startswith(self._prefix):
             raise Cut
+        super().put(name, data)
+
+
+class Full(Cutting):
+    """A disk with room for so many bytes in all."""
+
+    def __init__(self, inner: Destination, room: int) -> None:
+        super().__init__(inner, -1)
+        self._all, self._room = inner, room
+
+    def put(self, name: str, data: Data) -> None:
+        with body_of(data) as body:
+            if sum(listed.size for listed in self._all.list()) + len(body) > self._room:
+                raise NoSpace(f"no room to store `{name}`")
         super().put(name, data)

@@ -7,8 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from tasks.errors import BackupError, Condemned
+from tasks.errors import BackupError, Condemned, NoSpace
 from tasks.repository import Proof, Repository, packing, pruning
+from tasks.repository import pack as pack_file
 from tasks.repository.pack import object_name
 from tests.repositories import START, create, keys, local, packs, restored, save, stored_bytes
 from tests.unit.repository.pruned import (
@@ -17,6 +18,7 @@ from tests.unit.repository.pruned import (
     GRACE,
     SECOND,
     Files,
+    Full,
     assert_whole,
     condemned,
     noise,
@@ -155,6 +157,29 @@ def test_sparsely_used_packs_are_rewritten_and_shrink(repository: Repository) ->
     third = save(repository, few, 2)
     assert third.figures["new_bytes"] == 0
     assert not prune(repository, now=START + 2 * GRACE)["repack"], "nothing is rewritten for ever"
+
+
+def test_where_there_is_no_room_to_rewrite_packs_all_else_is_pruned_and_nothing_takes_up_more(
+    repository: Repository, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(pack_file, "TARGET", 500_000)
+    many = {b"%02d" % at: noise(at, 300_000) for at in range(45)}
+    few = {path: many[path] for path in list(many)[::3]}
+    other = save(repository, {b"gone": noise(99, 2_500_000)}, 0)
+    first, second = save(repository, many, 1), save(repository, few, 2)
+    prune(repository, other)
+    before = stored_bytes(repository.destination)
+    full = Repository.open(Full(repository.destination, before + 100_000), keys().reader)
+    with pytest.raises(NoSpace):
+        prune(full, first, now=START + GRACE)
+    assert stored_bytes(repository.destination) < before - 2_400_000
+    assert_whole(repository, {second.id: few})
+    assert not repository.listed_packs().keys() - {each.name for each in repository.whole_index(strict=True).packs}
+    figures = prune(repository, now=START + 2 * GRACE)
+    assert figures["repack"] > 0
+    prune(repository, now=START + 3 * GRACE)
+    assert stored_bytes(repository.destination) < 5_000_000
+    assert_whole(repository, {second.id: few})
 
 
 def test_a_pack_that_is_mostly_used_is_left_alone(repository: Repository) -> None:
