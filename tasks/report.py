@@ -57,7 +57,7 @@ def compose(run: Run, outcomes: Mapping[str, Outcome], finished: datetime) -> di
             "sources": {each.source: _where(each, steps) for each in captured},
         },
         "failures": [
-            {"step": step, "kind": each.failure.kind, "message": each.failure.message}
+            {"step": step, "host": each.host, "kind": each.failure.kind, "message": each.failure.message}
             for step, each in failed.items()
             if each.failure
         ],

@@ -16,6 +16,7 @@ from tasks.capture import capture
 from tasks.late import send_late
 from tasks.record import Run
 from tests.flows.house import VISIBILITY, House
+from tests.flows.terminal import Terminal
 from tests.flows.test_kills import reached
 from tests.flows.test_night import assert_restores, local, originals_of, tree
 from tests.redis_process import redis_process
@@ -215,3 +216,19 @@ def test_a_worker_that_is_busy_is_not_asked_for_more(hosts: tuple[House, House],
     assert house.client.llen("transfer.a") <= 1, "but for one that was sent just before the upload began"
     gate.unlink()
     house.wait_for(lambda: not spool(house), "an empty spool")
+
+
+def test_what_fails_by_the_configuration_of_another_host_is_told_with_its_name(hosts: tuple[House, House]) -> None:
+    here, there = hosts
+    configure(hosts, {"docs": tree(here, "docs", "docs")})
+    there.configure(
+        {"docs": tree(there, "docs", "docs") | {"paths": [there.folder / "nowhere"]}}, {"here": local(here)}
+    )
+    there.worker()
+    report = here.night(sources=["docs"])
+    (failure,) = report["failures"]
+    assert (failure["step"], failure["host"]) == ("backup/docs", "b")
+    told = {house: Terminal(house.folder).run("status", code=1, **house.environment).stdout for house in hosts}
+    assert "the last run failed on `b`:" in told[here]
+    assert "backup/docs on `b`: " in told[here]
+    assert "on `b`" not in told[there]

@@ -23,7 +23,7 @@ def good(**changed: State) -> dict[str, Outcome]:
         figures = {"began_epoch_seconds": 100.0, "ended_epoch_seconds": 160.0, "new_bytes": 10.0}
         failure = Failure("Refused", "no right") if state == "failed" else None
         place = destination[0] if destination else ""
-        outcomes[step] = Outcome(verb, source, place, "run-1", "snap-1", state, figures, failure=failure)
+        outcomes[step] = Outcome(verb, source, place, "run-1", "snap-1", state, figures, failure=failure, host="one")
     return outcomes
 
 
@@ -49,7 +49,8 @@ def test_an_incomplete_capture_is_no_whole_recovery_point() -> None:
 def test_a_failed_step_makes_the_run_failed_and_is_named_with_its_reason() -> None:
     composed = report(good(upload="failed", verify="skipped", prune="skipped"))
     assert composed["state"] == "failed"
-    assert composed["failures"] == [{"step": "upload/docs/here", "kind": "Refused", "message": "no right"}]
+    failure = {"step": "upload/docs/here", "host": "one", "kind": "Refused", "message": "no right"}
+    assert composed["failures"] == [failure]
     assert composed["recovery_point"]["sources"]["docs"]["destinations"] == []
 
 

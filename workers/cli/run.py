@@ -37,7 +37,7 @@ def command(session: Session, plan: str | None, sources: tuple[str, ...], no_wai
             screen.print_json({"run": begun}) if session.as_json else screen.console.print(begun)
             return 0
         report = _run(session, plan, sources)
-    show(report, session.as_json)
+    show(report, session.as_json, session.settings.host)
     return exit_code(report["state"])
 
 
@@ -48,8 +48,8 @@ def _run(session: Session, plan: str | None, sources: tuple[str, ...]) -> dict[s
     return follow(session.installation.record, run, session.as_json)
 
 
-def show(report: dict[str, Any], as_json: bool) -> None:
-    """A report, for a person or a script."""
+def show(report: dict[str, Any], as_json: bool, here: str) -> None:
+    """A report, for a person at the host `here`, or a script."""
     if as_json:
         screen.print_json(report)
         return
@@ -76,7 +76,7 @@ def show(report: dict[str, Any], as_json: bool) -> None:
         for flaw in backup["flaws"][:5]:
             screen.console.print(f"  {source[7:]}: {flaw}", style="yellow", markup=False, soft_wrap=True)
     for failure in report["failures"]:
-        screen.console.print(f"  {failure['step']}: {failure['message']}", style="red", markup=False, soft_wrap=True)
+        screen.failure(failure, here, indent=2)
     if "unwritten" in report:
         screen.console.print(f"  {report['unwritten']}", style="yellow", markup=False, soft_wrap=True)
     point = report["recovery_point"]

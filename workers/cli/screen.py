@@ -6,7 +6,7 @@ import json
 import shutil
 import sys
 import tempfile
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from itertools import chain, islice
 from typing import Any
@@ -25,7 +25,9 @@ __all__ = [
     "console",
     "counted",
     "duration",
+    "elsewhere",
     "errors",
+    "failure",
     "line",
     "print_json",
     "print_json_list",
@@ -51,6 +53,19 @@ _MOST_ROWS = 1000
 """Of a table that is laid out at once."""
 _IN_MEMORY = 16 << 20
 STATE = {"done": "green", "incomplete": "yellow", "failed": "red", "skipped": "dim", "running": "cyan"}
+
+
+def failure(told: Mapping[str, Any], here: str, *, indent: int) -> None:
+    """One of a report's."""
+    text = f"{' ' * indent}{told['step']}{elsewhere(told, here)}: {told['message']}"
+    console.print(text, style="red", markup=False, soft_wrap=True)
+
+
+def elsewhere(told: Mapping[str, Any], here: str) -> str:
+    """The host that a failure comes from, where that is not this one: its backup.toml, its clock or its disk may be
+    what is wrong."""
+    host = told.get("host") or here
+    return f" on `{host}`" if host != here else ""
 
 
 def print_json(data: Any) -> None:

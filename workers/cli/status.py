@@ -70,7 +70,7 @@ def command(session: Session) -> int:
     if session.as_json:
         screen.print_json({"good": good, "sources": places, "runs": reports})
     else:
-        _print(places, reports)
+        _print(places, reports, settings.host)
     return 0 if good else 1
 
 
@@ -179,11 +179,11 @@ def _last_runs(session: Session, pairs: Sequence[Pair]) -> tuple[list[dict[str, 
             steps = [outcome for outcome in report["steps"].values() if outcome["source"] == source]
             if (source, destination) not in failed and any(o["destination"] == destination for o in steps):
                 bad = [o for o in steps if o["state"] == "failed" and o["destination"] in ("", destination)]
-                failed[source, destination] = _failed(report["run"], bad)
+                failed[source, destination] = _failed(report["run"], bad, session.settings.host)
     return last, failed
 
 
-def _failed(run: str, bad: Sequence[dict[str, Any]]) -> _Failed:
+def _failed(run: str, bad: Sequence[dict[str, Any]], here: str) -> _Failed:
     if not bad:
         return _Failed()
     proving = all(
@@ -191,7 +191,8 @@ def _failed(run: str, bad: Sequence[dict[str, Any]]) -> _Failed:
         for step in bad
     )
     unproven = frozenset(step["verb"] for step in bad) if proving else frozenset[str]()
-    return _Failed(f"the last run failed: {bad[0]['failure']['message']}", run, unproven)
+    where, message = screen.elsewhere(bad[0], here), bad[0]["failure"]["message"]
+    return _Failed(f"the last run failed{where}: {message}", run, unproven)
 
 
 def _reports(session: Session) -> Iterator[dict[str, Any]]:
@@ -209,7 +210,7 @@ def _reports(session: Session) -> Iterator[dict[str, Any]]:
     yield from (report for report in read_reports(session.installation.reports, KEPT) if report["run"] not in told)
 
 
-def _print(places: list[dict[str, Any]], reports: list[dict[str, Any]]) -> None:
+def _print(places: list[dict[str, Any]], reports: list[dict[str, Any]], here: str) -> None:
     screen.table(
         ("source", "at", ("snapshots", "right"), "newest", "newest proven", ("waiting", "right"), ""),
         [
@@ -234,5 +235,4 @@ def _print(places: list[dict[str, Any]], reports: list[dict[str, Any]]) -> None:
             f" {screen.duration(report['seconds'])}"
         )
         for failure in report["failures"][:5]:
-            line = f"    {failure['step']}: {failure['message']}"
-            screen.console.print(line, style="red", markup=False, soft_wrap=True)
+            screen.failure(failure, here, indent=4)
