@@ -54,6 +54,8 @@ def mirror(
         except Unavailable:
             raise
         except BackupError as error:
+            if isinstance(error, NotFound) and name not in here.snapshot_ids():
+                continue  # it was let go meanwhile
             missed.append(f"{name} was not brought: {error}")
             copying = None  # what it knew may have changed: a prune at either side moves what is stored
     try:

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable
 from contextlib import suppress
 from typing import NamedTuple
 
-from tasks.errors import Condemned, Damaged, Missing, NewerFormat, Unavailable
+from tasks.errors import Condemned, Damaged, Missing, NewerFormat, NotFound, Unavailable
 from tasks.numbers import SLICE, Numbers, distinct, numpy
 from tasks.repository import reliance
 from tasks.repository.blocks import Blocks
@@ -104,7 +104,7 @@ class Copying:
         return {"packs": len(wanted), "sent_bytes": sent}
 
     def _readable(self, snapshot_id: str) -> Snapshot | None:
-        with suppress(Damaged, NewerFormat):
+        with suppress(Damaged, NewerFormat, NotFound):  # the last: it was let go meanwhile
             return self._here.snapshot(snapshot_id)
         return None
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import secrets
 import shutil
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,7 @@ import pytest
 from tasks.capture import capture
 from tasks.configuration import parse
 from tasks.destinations import Local
-from tasks.errors import Damaged, NotARepository, NotFound, Refused, SettingsError, Unavailable
+from tasks.errors import Damaged, Missing, NotARepository, NotFound, Refused, SettingsError, Unavailable
 from tasks.installation import Installation
 from tasks.mirror import mirror
 from tasks.outcome import Outcome
@@ -101,6 +102,24 @@ def test_a_damaged_night_is_named_and_the_others_come(writer: Installation, tmp_
     assert writer.repository("docs", "disk").snapshot_ids() == [first]
     damaged.write_bytes(content)
     assert mirror(writer, "docs", "here", "disk").figures["snapshots"] == 2
+
+
+def test_what_a_prune_lets_go_meanwhile_is_not_missed(writer: Installation, tmp_path: Path) -> None:
+    first, second, third = nights(writer, tmp_path, 3)
+    disk = writer.destination("disk", "docs")
+    mirror(writer, "docs", "here", "disk")
+    for name in [f"snapshots/{second}", f"snapshots/{third}", *(each.name for each in disk.list("packs/"))]:
+        disk.delete(name)
+    at = writer.destination("here", "docs")
+
+    def let_go(figures: dict[str, float]) -> None:
+        for name in (first, third):
+            with suppress(Missing):
+                at.delete(f"snapshots/{name}")
+
+    done = mirror(writer, "docs", "here", "disk", progress=let_go)
+    assert (done.state, done.flaws, done.figures["snapshots"]) == ("done", (), 1)
+    assert writer.repository("docs", "disk").snapshot_ids() == [first, second]
 
 
 def test_two_folders_on_one_disk_share_no_file(writer: Installation, tmp_path: Path) -> None:
