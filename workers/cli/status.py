@@ -6,19 +6,22 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import Future, wait
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from threading import Thread
 from typing import Any
 
 from rich.text import Text
 
 from tasks.broker import broker_url, connect, is_embedded
+from tasks.destinations.remote import RemoteSettings
 from tasks.errors import BackupError, Damaged, NotARepository, Unavailable
+from tasks.installation import Installation
 from tasks.other_host import other_host
 from tasks.plan import last_expected
 from tasks.record import Record
 from tasks.report_files import KEPT, read_reports
 from tasks.repository import is_ahead
+from tasks.settings import Settings
 from workers.cli import screen
 from workers.cli.list import rows
 from workers.cli.main import subcommand
@@ -27,6 +30,8 @@ from workers.cli.session import Session
 Pair = tuple[str, str]
 """A source and a destination."""
 
+_PATIENCE = timedelta(minutes=1)
+"""So long a destination that does not answer is asked again."""
 _SHOWN = 5
 _SILENCE = 5.0
 """After so many seconds a person is told who does not answer."""
@@ -77,15 +82,16 @@ def command(session: Session) -> int:
 def _places(
     session: Session, pairs: Sequence[Pair], failed: Mapping[Pair, _Failed], now: datetime
 ) -> list[dict[str, Any]]:
-    """All destinations are asked at once: one that hangs takes minutes, and two must not take twice as long."""
+    """All destinations are asked at once: one that hangs takes a minute, and two must not take two."""
     session.installation  # noqa: B018 - made before all threads look at it
+    looking = Installation(hasty(session.settings))
 
     def ask(destination: str, answer: Future[dict[Pair, dict[str, Any]]]) -> None:
         found, away = dict[Pair, dict[str, Any]](), dict[str, str]()
         try:
             for pair in pairs:
                 if pair[1] == destination:
-                    found[pair] = _place(session, *pair, failed.get(pair, _Failed()), away=away, now=now)
+                    found[pair] = _place(session, looking, *pair, failed.get(pair, _Failed()), away=away, now=now)
         except BaseException as error:  # noqa: BLE001 - raised where the answer is waited for
             answer.set_exception(error)
         else:
@@ -97,14 +103,33 @@ def _places(
         Thread(target=ask, args=(destination, answer), daemon=True, name=f"asking {destination}").start()
     silent = wait(answers.values(), _SILENCE).not_done
     for destination in (name for name, answer in answers.items() if answer in silent):
-        text = f"`{destination}` has not answered yet: it is waited for as long as its `deadline` says."
+        text = f"`{destination}` has not answered yet: it is waited for, up to a minute."
         screen.errors.print(text, style="yellow", markup=False, soft_wrap=True)
     places = {pair: place for answer in answers.values() for pair, place in answer.result().items()}
     return [places[pair] for pair in pairs]
 
 
+def hasty(settings: Settings) -> Settings:
+    """With destinations that are given up sooner: somebody waits for what this says, and a step of a night can wait for
+    minutes."""
+    destinations = {
+        name: each.model_copy(update={"deadline": min(each.deadline, _PATIENCE)})
+        if isinstance(each, RemoteSettings)
+        else each
+        for name, each in settings.destinations.items()
+    }
+    return settings.model_copy(update={"destinations": destinations})
+
+
 def _place(
-    session: Session, source: str, destination: str, failed: _Failed, *, away: dict[str, str], now: datetime
+    session: Session,
+    looking: Installation,
+    source: str,
+    destination: str,
+    failed: _Failed,
+    *,
+    away: dict[str, str],
+    now: datetime,
 ) -> dict[str, Any]:
     """`away`: which destinations do not answer, and why. Each of their sources would wait for them as long again."""
     spool, problem = session.installation.spool, failed.problem
@@ -117,7 +142,7 @@ def _place(
     if destination in away:
         return place | {"problem": away[destination]}
     try:
-        listed = rows(source, destination, session.installation.repository(source, destination))
+        listed = rows(source, destination, looking.repository(source, destination))
     except NotARepository:
         return place | {"problem": problem or "never backed up"}
     except BackupError as error:
