@@ -209,6 +209,15 @@ def test_a_verify_by_hand_does_not_hide_what_was_found_damaged(copied: Terminal)
     assert problem_of(copied.json("status", code=1), "docs") == "the last run failed: a pack is damaged"
 
 
+def test_why_what_waits_could_not_be_uploaded_is_told(copied: Terminal, monkeypatch: pytest.MonkeyPatch) -> None:
+    with redis_process() as server:
+        monkeypatch.setenv("GEOMETRA_BACKUP_BROKER", server.url)
+        capture(Installation(load(copied.folder / "backup.toml")), "docs", run_of("night", "docs"))
+        write(copied.folder / ".geometra-backup/reports", reported(run_of("night", "docs"), "docs", DENIED))
+        problem = problem_of(copied.json("status", code=1), "docs")
+    assert problem == "1 captures wait in the spool to be uploaded; the last run failed: may not delete"
+
+
 def test_what_waits_for_a_source_that_was_renamed_is_told_with_what_to_do(
     copied: Terminal, monkeypatch: pytest.MonkeyPatch
 ) -> None:

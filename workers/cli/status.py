@@ -162,7 +162,8 @@ def _place(
     if unreadable:
         problem = unreadable[0]
     elif waiting:
-        problem = f"{waiting} captures wait in the spool to be uploaded"
+        why = f"; {problem}" if problem else ""
+        problem = f"{waiting} captures wait in the spool to be uploaded{why}"
     elif problem:
         pass
     elif proven is None:
