@@ -37,7 +37,7 @@ class Lease:
         self._record, self._run, self._step, self._seconds = record, run, step, seconds
         self._token = f"{_machine()}-{uuid.uuid4().hex}"
         self._over = threading.Event()
-        self._superseded = False
+        self._superseded = self._cut_off = False
         self._thread = threading.Thread(target=self._renew, name=f"lease {step}", daemon=True)
         self._lock = _Lock(locks / self._token)
         try:
@@ -69,12 +69,21 @@ class Lease:
         self._over.set()
         self._thread.join(timeout=5)
         try:
-            self._record.release(self._run, self._step, self._token)
+            self._record.release(self._run, self._step, self._token, cut_off=self._cut_off)
         except Unavailable:
+            threading.Thread(target=self._give_back, name=f"give back {self._step}", daemon=True).start()
             if error is None:
                 raise
         finally:
             self._lock.release()
+
+    def _give_back(self) -> None:
+        """Once the broker is back: a process that lives is no loss."""
+        while True:
+            time.sleep(self._seconds / 4)
+            with suppress(Unavailable):
+                self._record.release(self._run, self._step, self._token, cut_off=True)
+                return
 
     def _renew(self) -> None:
         while not self._over.wait(self._seconds / 4):
@@ -84,6 +93,7 @@ class Lease:
                     return
                 self._record.touch(self._run, step=self._step)
             except Unavailable:
+                self._cut_off = True
                 continue  # the broker may be back before the lease runs out; the work itself does not need it
 
     def _holder_died(self, locks: Path) -> bool:

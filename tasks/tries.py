@@ -24,10 +24,12 @@ if redis.call('get', KEYS[1]) ~= ARGV[1] then return 0 end
 return redis.call('del', KEYS[1])
 """
 _RELEASE = """
-if redis.call('get', KEYS[1]) ~= ARGV[1] then return 0 end
-redis.call('del', KEYS[1])
-redis.call('hincrby', KEYS[2], ARGV[2], -1)
-return 1
+local held = redis.call('get', KEYS[1]) == ARGV[1]
+if held then redis.call('del', KEYS[1]) end
+-- A broker that has lost its data counts none.
+if (held or ARGV[3] == '1') and tonumber(redis.call('hget', KEYS[2], ARGV[2]) or 0) > 0 then
+  redis.call('hincrby', KEYS[2], ARGV[2], -1)
+end
 """
 
 
@@ -66,10 +68,12 @@ class Tries(RunKeys):
         with reaching():
             return bool(self._redis.eval(_RENEW, len(keys), *keys, token, int(seconds * 1000), step))
 
-    def release(self, run: str, step: str, token: str) -> None:
+    def release(self, run: str, step: str, token: str, *, cut_off: bool = False) -> None:
+        """Give a lease back, also one that is someone else's by now where the holder was `cut_off` from the broker: it
+        lives, so it counts as no loss."""
         keys = [self._lease(run, step), self._key("tries", run)]
         with reaching():
-            self._redis.eval(_RELEASE, len(keys), *keys, token, step + " lost")
+            self._redis.eval(_RELEASE, len(keys), *keys, token, step + " lost", int(cut_off))
 
     def is_leased(self, run: str, step: str) -> bool:
         with reaching():

@@ -17,11 +17,13 @@ from unittest import mock
 import pytest
 import redis
 
+from tasks.broker import connect
 from tasks.errors import NotFound, Unavailable
 from tasks.lease import Lease, LeaseLost
 from tasks.progress import Teller
 from tasks.record import Record, Run, step_name
 from tasks.run_keys import check_run
+from tests.flows.line import line_to
 from tests.redis_process import RedisProcess, redis_process
 
 Process = get_context("fork").Process
@@ -244,6 +246,48 @@ def test_who_was_stopped_for_longer_than_the_lease_finds_it_lost(
         with pytest.raises(LeaseLost):
             held.check()
     assert not record.renew("run-1", "s", "not the holder", 5)
+
+
+def test_who_was_cut_off_from_the_broker_for_longer_than_the_lease_is_no_loss(locks: Path) -> None:
+    with (
+        redis_process() as server,
+        line_to(server.socket) as line,
+        closing(server.client()) as client,
+        closing(connect(f"redis://127.0.0.1:{line.port}", patient=False)) as by_line,
+    ):
+        record, cut_off = Record(client), Record(by_line)
+        lease = Lease(cut_off, "run-1", "s", 0.4, locks=locks)
+        with lease:
+            line.cut()
+            while record.is_leased("run-1", "s"):
+                time.sleep(0.05)
+            time.sleep(0.4)  # it tries to renew it meanwhile
+            assert record.take("run-1", "s", "another", 60) == 1
+            line.mend()
+            time.sleep(0.4)
+            with pytest.raises(LeaseLost):
+                lease.check()
+        assert record.losses("run-1") == {"s": 1}, "the other one's"
+        record.release("run-1", "s", "another")
+        assert record.losses("run-1") == {"s": 0}
+
+
+def test_what_could_not_be_given_back_while_the_broker_was_away_is_given_back_later(locks: Path) -> None:
+    with (
+        redis_process() as server,
+        line_to(server.socket) as line,
+        closing(server.client()) as client,
+        closing(connect(f"redis://127.0.0.1:{line.port}", patient=False)) as by_line,
+    ):
+        record = Record(client)
+        with pytest.raises(Unavailable), Lease(Record(by_line), "run-1", "s", 0.4, locks=locks):
+            line.cut()
+        assert record.losses("run-1") == {"s": 1}
+        line.mend()
+        deadline = time.monotonic() + 20
+        while record.losses("run-1") != {"s": 0}:
+            assert time.monotonic() < deadline
+            time.sleep(0.05)
 
 
 def test_a_lease_that_the_broker_forgot_is_taken_again(record: Record, locks: Path, client: redis.Redis) -> None:
