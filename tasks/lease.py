@@ -19,6 +19,9 @@ from tasks.record import Record
 _SWEPT_SECONDS = 3600.0
 """So old is a dead process's lock file that nobody came to ask about."""
 
+_GIVEN_BACK_SECONDS = 3600.0
+"""For so long a broker that is away is waited for, to give a lease back."""
+
 
 class LeaseLost(Exception):
     """Someone else works on the step now: this process was stopped or cut off for longer than the lease lasts."""
@@ -79,7 +82,8 @@ class Lease:
 
     def _give_back(self) -> None:
         """Once the broker is back: a process that lives is no loss."""
-        while True:
+        end = time.monotonic() + _GIVEN_BACK_SECONDS
+        while time.monotonic() < end:
             time.sleep(self._seconds / 4)
             with suppress(Unavailable):
                 self._record.release(self._run, self._step, self._token, cut_off=True)
