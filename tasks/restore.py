@@ -71,9 +71,10 @@ def restore_from(
     return done
 
 
-def _not_listed(lost: Iterable[str], else_: str) -> Damaged:
+def _not_listed(lost: Iterable[str], beside: str) -> Damaged:
+    """`beside` that: what became of all else."""
     return Damaged(
-        f"{else_}; but some of the list of what the snapshot holds is damaged ({next(iter(lost))}), and nobody knows"
+        f"{beside}; but some of the list of what the snapshot holds is damaged ({next(iter(lost))}), and nobody knows"
         " what it names: another destination, or an older snapshot, may have it"
     )
 
