@@ -17,7 +17,7 @@ import pytest
 
 from tests.flows.house import House, Worker, hiding
 from tests.flows.test_night import local, originals_of
-from tests.flows.test_parts import holds, large
+from tests.flows.test_parts import holds, large, stays_alone
 from tests.flows.trees import state_of
 
 FOREIGN = b"somebody else's"
@@ -143,10 +143,8 @@ def test_a_host_that_does_not_see_the_folder_leaves_its_parts_to_those_that_do(h
 
 def at_gate(house: House, workers: Iterable[Worker]) -> str:
     """The part that one of them has held for a while, beside no other; empty if there is none."""
-    before = leased(house)
-    time.sleep(0.3)
-    held = [step for step in leased(house) if step in before]
-    return held[0] if len(held) == 1 and any(holds(house, each, "back", held[0]) for each in workers) else ""
+    held = stays_alone(lambda: leased(house))
+    return held if held and any(holds(house, each, "back", held) for each in workers) else ""
 
 
 def leased(house: House, run: str = "back") -> list[str]:
@@ -191,8 +189,9 @@ def test_a_worker_killed_in_the_middle_of_its_part_costs_that_part_alone(house: 
     workers = [restorer(house, "complete") for _ in range(2)]
     ask(house)
     reached(house, closed)
-    house.wait_for(lambda: len(parts(house)) >= 4 and len(leased(house)) == 1, "the other parts")
-    (held,), others = leased(house), parts(house)
+    house.wait_for(lambda: len(parts(house)) >= 4, "other parts")
+    held = house.wait_for(lambda: at_gate(house, workers), "who is at the gate")
+    others = parts(house)
     next(worker for worker in workers if holds(house, worker, "back", held)).kill()
     closed.unlink()
     assert_restored(house, original)
