@@ -120,9 +120,10 @@ def test_a_block_of_the_list_that_is_damaged_costs_what_it_lists_alone(
     monkeypatch.setattr(block, "LIST_TARGET", 32 << 10)
     snapshot = save(repository, {b"%02d/%04d" % (at // 100, at): b"" for at in range(10_000)}, 0)
     known = [item.entry.path for item in repository.read(snapshot)]
-    (pack,) = (pack for _, packs in repository.index_objects() for pack in packs if pack.kind == LISTS)
-    blocks = pack.listed.located(LISTS)
-    name, at = object_name(pack.name), len(blocks) // 2
+    packs = [pack for _, some in repository.index_objects() for pack in some if pack.kind == LISTS]
+    pack = max(packs, key=lambda pack: len(pack.listed.located(LISTS)))
+    name, blocks = object_name(pack.name), pack.listed.located(LISTS)
+    at = len(blocks) // 2
     data = bytearray(repository.destination.get(name))
     data[blocks[at].offset] ^= 1
     repository.destination.delete(name)
