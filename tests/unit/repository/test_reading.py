@@ -363,12 +363,12 @@ def test_a_list_that_is_out_of_order_is_damage_and_comes_to_an_end(
     repository: Repository, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A writer's key is enough to put nodes there that name the same a thousand times, 16 levels deep."""
-    snapshot = save(repository, {b"many/%05d" % at: b"" for at in range(5000)}, 0)
-    assert snapshot.level == 1
+    snapshot = save(repository, {b"many/%05d" % at: b"" for at in range(20_000)}, 0)
+    assert snapshot.level
     seen = list[bytes]()
     with pytest.raises(Damaged, match="not in order"):
         seen.extend(item.entry.path for item in repository.read(replace(snapshot, content=snapshot.content * 2)))
-    assert seen == [b"many/%05d" % at for at in range(5000)]
+    assert seen == [b"many/%05d" % at for at in range(20_000)]
     monkeypatch.setattr(reading, "_SURELY_HELD", 1000)
     forged = replace(snapshot, content=snapshot.content * 1000)
     asked: list[Callable[[Items], object]] = [
